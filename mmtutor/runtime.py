@@ -1,0 +1,86 @@
+"""Where the code runs: the device, the seed, and a check of the environment."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device() -> torch.device:
+    """The device that chapters use: the GPU where there is one, else the CPU.
+
+    ``MMTUTOR_DEVICE`` (``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, …) overrides the choice. Apple's ``mps`` is never
+    chosen by itself, because it has no float64.
+
+    Raises:
+        ValueError: ``MMTUTOR_DEVICE`` is not a device that torch knows, or asks for a GPU that is not there.
+    """
+    import torch
+
+    wanted = os.environ.get("MMTUTOR_DEVICE", "").strip()
+    if not wanted:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(f"MMTUTOR_DEVICE={wanted!r} is not a torch device; use 'cpu', 'cuda' or 'cuda:0'") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds no CUDA device here; use 'cpu' or unset it")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds no MPS device here; use 'cpu' or unset it")
+    return chosen
+
+
+def seed_everything(seed: int) -> int:
+    """Seed Python, NumPy and torch (all devices) and return the seed.
+
+    Args:
+        seed: an integer in [0, 2**32).
+
+    Raises:
+        ValueError: the seed is not an integer in that range.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be an integer in [0, 2**32), got {seed!r}")
+    import numpy
+    import torch
+
+    random.seed(seed)
+    numpy.random.seed(seed)  # noqa: NPY002  libraries that we call still read the global state
+    torch.manual_seed(seed)
+    return seed
+
+
+def check_environment() -> None:
+    """Print one line for each dependency that is missing or older than the floor in the package's metadata.
+
+    Prints nothing where all floors are met, so a notebook's set-up cell stays silent.
+    """
+    from importlib import metadata
+
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        wanted = metadata.requires("mmtutor") or []
+    except metadata.PackageNotFoundError:
+        print("mmtutor is imported from a folder and not installed; run `pip install -e .` in its checkout")
+        return
+    for line in wanted:
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:
+            continue
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            print(f"missing: {requirement.name}{requirement.specifier} (pip install '{requirement}')")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            print(f"too old: {requirement.name} {found}, needs {requirement.specifier} ({sys.executable})")
