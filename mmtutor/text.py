@@ -1,0 +1,152 @@
+"""Words: a tokenizer, a vocabulary with special words, padding."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
+SPECIALS = (PAD, BOS, EOS, UNK)
+
+# A run of letters and digits of any script, with apostrophes and hyphens inside it; or one other visible character.
+_TOKEN = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*|[^\w\s]|_", re.UNICODE)
+
+
+def tokenize(text: str, *, lower: bool = True, punctuation: bool = False) -> list[str]:
+    """Split a text into words.
+
+    ``"Don't stop: the mother-in-law's here."`` gives ``don't stop the mother-in-law's here``. Hangul and other scripts are
+    split at spaces and punctuation.
+
+    Args:
+        text: any string.
+        lower: fold to lower case.
+        punctuation: keep each punctuation mark as a token of its own.
+
+    Raises:
+        TypeError: ``text`` is not a string.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"tokenize needs a string, got {type(text).__name__}")
+    tokens = _TOKEN.findall(text.lower() if lower else text)
+    return tokens if punctuation else [t for t in tokens if t[0].isalnum()]
+
+
+class Vocabulary:
+    """A two-way map between words and ids. Special words come first, then words by falling count, ties in A–Z order.
+
+    Args:
+        counts: how often each word occurs: a mapping, or an iterable of words to count.
+        min_count: leave out words that occur less often.
+        max_size: keep at most so many words, specials not counted.
+        specials: words with a meaning of their own; they get the ids 0, 1, 2, …
+            With ``"<unk>"`` among them unknown words map to it, without it they are an error.
+
+    Raises:
+        ValueError: nothing to count, or no word is left.
+    """
+
+    def __init__(
+        self,
+        counts: Iterable[str] | dict[str, int],
+        *,
+        min_count: int = 1,
+        max_size: int | None = None,
+        specials: Sequence[str] = SPECIALS,
+    ) -> None:
+        if isinstance(counts, str):
+            raise TypeError("Vocabulary needs words or counts, got one string; split it with tokenize first")
+        tally = Counter(counts)
+        for special in specials:
+            tally.pop(special, None)
+        kept = [w for w in sorted(tally, key=lambda w: (-tally[w], w)) if tally[w] >= min_count][:max_size]
+        if not kept:
+            raise ValueError(
+                f"no word is left for the vocabulary: {len(tally)} distinct words, none occurs {min_count} times or more"
+            )
+        self.specials = tuple(specials)
+        self.words = list(self.specials) + kept
+        self.counts = [0] * len(self.specials) + [tally[w] for w in kept]
+        self.ids = {word: i for i, word in enumerate(self.words)}
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.ids
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def id(self, word: str) -> int:
+        """The id of a word; of ``<unk>`` if it is unknown and the vocabulary has one.
+
+        Raises:
+            KeyError: the word is unknown and there is no ``<unk>``; the message names near spellings.
+        """
+        if word in self.ids:
+            return self.ids[word]
+        if UNK in self.ids:
+            return self.ids[UNK]
+        import difflib
+
+        near = difflib.get_close_matches(word, self.words, 3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise KeyError(f"{word!r} is not among the {len(self)} words of the vocabulary{hint}")
+
+    def encode(self, words: str | Iterable[str], *, bos: bool = False, eos: bool = False) -> list[int]:
+        """Ids of words; a string is tokenized first. ``bos`` and ``eos`` add the start and the end word."""
+        words = tokenize(words) if isinstance(words, str) else words
+        out = [self.ids[BOS]] if bos else []
+        out += [self.id(w) for w in words]
+        return out + [self.ids[EOS]] if eos else out
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Words of ids, up to the first ``<eos>``, without ``<pad>`` and ``<bos>``.
+
+        Raises:
+            IndexError: an id outside the vocabulary.
+        """
+        out: list[str] = []
+        for i in (int(i) for i in ids):
+            if not 0 <= i < len(self):
+                raise IndexError(f"id {i} is outside the vocabulary of {len(self)} words")
+            if self.words[i] == EOS and EOS in self.specials:
+                break
+            if self.words[i] not in (PAD, BOS) or self.words[i] not in self.specials:
+                out.append(self.words[i])
+        return out
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Stack id sequences of different lengths.
+
+    Args:
+        sequences: B lists of ids; one may be empty.
+        value: what fills the rest.
+        length: the common length; the longest sequence's if not given. Longer sequences are an error, never cut.
+
+    Returns:
+        ids (B, L) int64, and a mask (B, L) that is True where an id is valid.
+
+    Raises:
+        ValueError: no sequence, or one longer than ``length``.
+    """
+    import torch
+
+    if len(sequences) == 0:
+        raise ValueError("pad needs at least one sequence")
+    lengths = torch.tensor([len(s) for s in sequences])
+    longest = int(lengths.max())
+    length = longest if length is None else length
+    if longest > length:
+        raise ValueError(f"a sequence of {longest} ids does not fit the length {length}; cut it first")
+    mask = torch.arange(length) < lengths[:, None]  # (B, L)
+    ids = torch.full((len(sequences), length), value, dtype=torch.int64)
+    ids[mask] = torch.tensor([i for s in sequences for i in s], dtype=torch.int64)
+    return ids, mask
