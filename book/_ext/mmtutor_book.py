@@ -1,0 +1,99 @@
+"""The book's own Sphinx extension.
+
+It does four small things that a setting cannot do:
+
+* the address of the repository comes from ``pyproject.toml`` (``[project.urls] Repository``), so that it is written once;
+* no page names another host for a script (sphinx-thebe's address of a CDN is left out: the book has no live cells);
+* everything wide (tables, code, formulas) scrolls inside its own box that the keyboard can reach, never the page sideways;
+* the directives ``{claims}`` and ``{claims-summary}`` draw the ledger from the very files that the experiments wrote.
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import mmtutor_claims  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def repository_address(root: Path = ROOT) -> str:
+    """The repository's address, from ``[project.urls]`` of ``pyproject.toml``, without a slash at the end."""
+    urls = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
+    if "Repository" not in urls:
+        raise ValueError("pyproject.toml needs a [project.urls] table with the key Repository")
+    return urls["Repository"].rstrip("/").removesuffix(".git")
+
+
+def set_repository(app: Sphinx, config: Config) -> None:
+    """Give the theme the address, before it makes its buttons of it."""
+    address = repository_address()
+    config.html_theme_options["repository_url"] = address
+    config.myst_substitutions = {**(config.myst_substitutions or {}), "repository": address}
+
+
+def drop_other_hosts(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Remove the scripts that name another host (sphinx-thebe adds one to each page although the book has no live cells)."""
+    keep = []
+    for script in context.get("script_files", []):
+        attributes = getattr(script, "attributes", {})
+        body = attributes.get("body") or ""
+        if "THEBE_JS_URL" in body or "sphinx-thebe" in str(getattr(script, "filename", script)):
+            continue
+        keep.append(script)
+    if "script_files" in context:
+        context["script_files"] = keep
+    if "css_files" in context:
+        context["css_files"] = [f for f in context["css_files"] if "sphinx-thebe" not in str(getattr(f, "filename", f))]
+
+
+class Clone(SphinxDirective):
+    """``{clone}``: the commands that fetch and build the book, with the address from its only home."""
+
+    def run(self) -> list[nodes.Node]:
+        text = f"git clone {repository_address()} mmtutor\ncd mmtutor\nmake book"
+        return [nodes.literal_block(text, text, language="bash")]
+
+
+class Claims(SphinxDirective):
+    """``{claims} PART``: every claim of one part, with its rule, its number and whether it holds."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        _depend_on_results(self)
+        return [nodes.raw("", mmtutor_claims.part_html(self.arguments[0], ROOT), format="html")]
+
+
+class ClaimsSummary(SphinxDirective):
+    """``{claims-summary}``: how many claims hold, do not hold, and wait."""
+
+    def run(self) -> list[nodes.Node]:
+        _depend_on_results(self)
+        return [nodes.raw("", mmtutor_claims.summary_html(ROOT), format="html")]
+
+
+def _depend_on_results(directive: SphinxDirective) -> None:
+    directive.env.note_reread()  # a new result file changes the page although the page's source stays
+    for path in mmtutor_claims.sources(ROOT):
+        directive.env.note_dependency(str(path))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Sphinx calls this."""
+    app.connect("config-inited", set_repository, priority=10)
+    app.connect("html-page-context", drop_other_hosts, priority=900)
+    app.add_directive("clone", Clone)
+    app.add_directive("claims", Claims)
+    app.add_directive("claims-summary", ClaimsSummary)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
