@@ -1,0 +1,340 @@
+"""Spoken English and Korean, made offline by the eSpeak NG synthesiser, with the time of every phoneme.
+
+eSpeak NG is a formant synthesiser: it turns text into phonemes by rule and each phoneme into a moving set of
+resonances, so it knows when each phoneme begins. That truth is what this module keeps beside the wave. The library
+comes as a wheel (``espeakng-loader``) and is driven through its C interface (``speak_lib.h``) with ``ctypes``.
+
+eSpeak NG carries state from one utterance to the next (the slow wander of the pitch, the phase of the glottal wave,
+the random generator of the breath), so the same call would not give the same bytes twice. The library is therefore
+loaded afresh for every utterance, which takes half a millisecond and makes ``speak`` a pure function.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mmtutor.world.voices import Speaker
+
+NATIVE_RATE = 22050
+"""Samples a second that eSpeak NG makes."""
+
+MAX_CHARACTERS = 2000
+"""The longest text that one call speaks: about two minutes of speech."""
+
+LANGUAGES = {"en": "en-us", "ko": "ko"}
+"""Languages that the world speaks, with the eSpeak NG voice of the neutral speaker."""
+
+PAUSE = "_"
+"""Symbol of silence in ``Speech.phonemes``."""
+
+LOUDNESS = 0.08
+"""Root mean square of every spoken wave, unless a peak would then pass ``PEAK``."""
+
+PEAK = 0.98
+
+_PUNCTUATION = frozenset(" .,;:!?'\"()-–—…‘’“”%&/+")
+_AUDIO_OUTPUT_SYNCHRONOUS = 2
+_PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 0x1, 0x2, 0x8000
+_EVENT_END_OF_LIST, _EVENT_PHONEME = 0, 7
+_RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+_CHARS_UTF8 = 1
+
+
+class Phoneme(NamedTuple):
+    """One speech sound and when it is heard.
+
+    ``symbol`` is in the International Phonetic Alphabet as eSpeak NG writes it, without the stress mark, and
+    ``PAUSE`` for silence; ``start`` and ``end`` are in seconds; ``stress`` is 0 (none), 1 (secondary) or 2 (primary).
+    """
+
+    symbol: str
+    start: float
+    end: float
+    stress: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Speech:
+    """A spoken text.
+
+    Attributes:
+        wave: float32 ``(T,)`` in [-1, 1].
+        sample_rate: samples a second.
+        phonemes: the speech sounds in order; the first starts at 0, each ends where the next starts, the last ends
+            with the wave.
+        text: what was said.
+        language: "en" or "ko".
+        speaker: name of the speaker, or None for the neutral one.
+    """
+
+    wave: np.ndarray
+    sample_rate: int
+    phonemes: list[Phoneme]
+    text: str
+    language: str
+    speaker: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Length of the wave."""
+        return len(self.wave) / self.sample_rate
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What eSpeak NG is told before it speaks: a voice (with ``+variant``), words a minute, pitch and range 0-99."""
+
+    voice: str
+    rate: int = 160
+    pitch: int = 50
+    range: int = 50
+
+
+# --- the C interface -------------------------------------------------------------------------------------------------
+
+
+class _Id(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Id),
+    ]
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    # A child forked while another thread was speaking would inherit a lock that nobody can open.
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+@lru_cache(maxsize=1)
+def _paths() -> tuple[str, str]:
+    try:
+        import espeakng_loader
+    except ImportError as error:  # pragma: no cover - a declared dependency
+        raise ImportError("speech needs the eSpeak NG library: pip install espeakng-loader") from error
+    return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+
+
+def _close(library: ctypes.CDLL) -> None:
+    import _ctypes
+
+    if os.name == "nt":  # pragma: no cover
+        _ctypes.FreeLibrary(library._handle)
+    else:
+        _ctypes.dlclose(library._handle)
+
+
+@contextmanager
+def _espeak() -> Iterator[ctypes.CDLL]:
+    """A freshly loaded eSpeak NG, ready to speak, unloaded afterwards."""
+    library_path, data_path = _paths()
+    library = ctypes.CDLL(library_path)
+    try:
+        options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
+        rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), options)
+        if rate != NATIVE_RATE:
+            raise RuntimeError(f"eSpeak NG did not start: espeak_Initialize returned {rate}, expected {NATIVE_RATE}")
+        try:
+            yield library
+        finally:
+            library.espeak_Terminate()
+    finally:
+        _close(library)
+
+
+def _synthesize(text: str, settings: _Settings) -> tuple[np.ndarray, list[tuple[str, int]]]:
+    """Speak ``text``: int16 samples ``(T,)`` at ``NATIVE_RATE`` and (raw symbol, first sample) of each phoneme."""
+    chunks: list[bytes] = []
+    events: list[tuple[str, int]] = []
+
+    def collect(samples: ctypes._Pointer, count: int, event: ctypes._Pointer) -> int:
+        if samples and count > 0:
+            chunks.append(ctypes.string_at(samples, 2 * count))
+        i = 0
+        while event[i].type != _EVENT_END_OF_LIST:
+            if event[i].type == _EVENT_PHONEME:
+                events.append((event[i].id.string.decode("utf-8", "ignore"), event[i].sample))
+            i += 1
+        return 0
+
+    callback = _Callback(collect)  # keep a reference for as long as C may call it
+    data = text.encode("utf-8")
+    with _lock, _espeak() as library:
+        library.espeak_SetSynthCallback(callback)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+        if library.espeak_SetVoiceByName(settings.voice.encode()) != 0:
+            raise RuntimeError(f"eSpeak NG has no voice {settings.voice!r}")
+        for parameter, value in (
+            (_RATE, settings.rate),
+            (_VOLUME, 100),
+            (_PITCH, settings.pitch),
+            (_RANGE, settings.range),
+        ):
+            library.espeak_SetParameter(parameter, value, 0)
+        status = library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, _CHARS_UTF8, None, None)
+        if status != 0:
+            raise RuntimeError(f"eSpeak NG could not speak {text!r}: status {status}")
+    return np.frombuffer(b"".join(chunks), dtype="<i2"), events
+
+
+# --- from raw output to speech -----------------------------------------------------------------------------------------
+
+
+def _tidy(events: list[tuple[str, int]], length: int) -> list[tuple[str, int, int, int]]:
+    """(symbol, first sample, end, stress), without gaps, overlaps or empty entries; equal pauses become one."""
+    marks: list[tuple[str, int, int]] = [(PAUSE, 0, 0)]
+    for raw, sample in events:
+        if raw.startswith("("):  # "(en)": eSpeak NG changes its language inside a sentence; not a sound
+            continue
+        stress = 2 if raw.startswith("ˈ") else 1 if raw.startswith("ˌ") else 0
+        symbol = raw.lstrip("ˈˌ").strip() or PAUSE
+        marks.append((PAUSE if symbol.startswith("_") else symbol, min(max(sample, marks[-1][1]), length), stress))
+    tidy: list[tuple[str, int, int, int]] = []
+    for (symbol, start, stress), (_, end, _) in zip(marks, [*marks[1:], (PAUSE, length, 0)], strict=True):
+        if end <= start:
+            continue
+        if tidy and symbol == PAUSE and tidy[-1][0] == PAUSE:
+            tidy[-1] = (PAUSE, tidy[-1][1], end, 0)
+        else:
+            tidy.append((symbol, start, end, stress))
+    return tidy
+
+
+@lru_cache(maxsize=32)
+def _lowpass(up: int, down: int) -> np.ndarray:
+    """Kaiser-windowed sinc for ``resample``: flat to 0.85 of the lower Nyquist frequency, 70 dB down from it on."""
+    factor = max(up, down)
+    half = 28 * factor  # 28 zero crossings on each side
+    n = np.arange(-half, half + 1)
+    cutoff = 0.92 / factor
+    # resample_poly multiplies by `up` itself.
+    return (cutoff * np.sinc(cutoff * n) * np.kaiser(2 * half + 1, 7.0)).astype(np.float32)
+
+
+def resample(wave: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
+    """Band-limited change of the sample rate, without delay: a sound at ``t`` seconds stays there.
+
+    Args:
+        wave: ``(T,)``, real.
+        source_rate: samples a second of ``wave``.
+        target_rate: samples a second wanted.
+
+    Returns:
+        float32 ``(ceil(T * target_rate / source_rate),)``.
+    """
+    if source_rate == target_rate:
+        return np.asarray(wave, dtype=np.float32)
+    from scipy.signal import resample_poly
+
+    divisor = math.gcd(source_rate, target_rate)
+    up, down = target_rate // divisor, source_rate // divisor
+    return resample_poly(np.asarray(wave, dtype=np.float32), up, down, window=_lowpass(up, down)).astype(np.float32)
+
+
+def check_sample_rate(sample_rate: int) -> int:
+    """``sample_rate`` itself, or a clear error: a whole number from 4,000 to 48,000."""
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, np.integer)):
+        raise TypeError(f"sample_rate must be a whole number such as 16000, not {sample_rate!r}")
+    if not 4000 <= sample_rate <= 48000:
+        raise ValueError(f"sample_rate must lie between 4000 and 48000, not {sample_rate}")
+    return int(sample_rate)
+
+
+def _check_text(text: str, language: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"text must be a str, not {type(text).__name__}")
+    text = " ".join(unicodedata.normalize("NFC", text).split())
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"text has {len(text)} characters; at most {MAX_CHARACTERS} can be spoken at once")
+    if not any(character.isalnum() for character in text):
+        raise ValueError(f"text has nothing to say: {text!r}; it needs at least one letter or digit")
+    for character in text:
+        latin = character.isalpha() and unicodedata.name(character, "").startswith("LATIN")
+        hangul = "가" <= character <= "힣"
+        if character in _PUNCTUATION or "0" <= character <= "9" or latin or (hangul and language == "ko"):
+            continue
+        hint = '; say language="ko" for Korean' if hangul else ""
+        raise ValueError(f"{character!r} (U+{ord(character):04X}) cannot be spoken in {language!r}{hint}")
+    return text
+
+
+def _level(wave: np.ndarray) -> np.ndarray:
+    """The same sound at the world's loudness."""
+    rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
+    peak = float(np.abs(wave).max())
+    gain = min(LOUDNESS / rms, PEAK / peak) if peak > 0 else 1.0
+    return (wave * np.float32(gain)).astype(np.float32)
+
+
+def speak(text: str, language: str = "en", speaker: Speaker | str | None = None, sample_rate: int = 16000) -> Speech:
+    """Speak a text; about two milliseconds a sentence.
+
+    Args:
+        text: up to ``MAX_CHARACTERS`` characters in Latin letters (and Hangul for Korean), digits and punctuation.
+        language: "en" or "ko".
+        speaker: a speaker of ``voices.speakers()`` or its name; None is a neutral voice.
+        sample_rate: samples a second, 4,000 to 48,000.
+
+    Returns:
+        The wave and its phonemes. The same call gives the same bytes, in any order, thread and process.
+
+    Raises:
+        ValueError: nothing to say, too long, a character that has no sound, an unknown language or speaker, or a
+            sample rate out of range.
+        TypeError: an argument of the wrong type.
+
+    Example:
+        >>> speech = speak("Hello, world.")
+        >>> speech.wave.dtype, speech.phonemes[1].symbol
+        (dtype('float32'), 'h')
+    """
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language {language!r}; the world speaks {', '.join(map(repr, LANGUAGES))}")
+    sample_rate = check_sample_rate(sample_rate)
+    text = _check_text(text, language)
+    name, settings = None, _Settings(LANGUAGES[language])
+    if speaker is not None:
+        from mmtutor.world import voices
+
+        found = voices.speaker(speaker)
+        name, settings = found.name, found.settings(language)
+    raw, events = _synthesize(text, settings)
+    wave = _level(resample(raw.astype(np.float32) / 32768.0, NATIVE_RATE, sample_rate))
+    phonemes = [
+        Phoneme(symbol, start / NATIVE_RATE, end / NATIVE_RATE, stress)
+        for symbol, start, end, stress in _tidy(events, len(raw))
+    ]
+    # The resampled wave may be a fraction of a sample longer: the last phoneme ends with it.
+    phonemes[-1] = phonemes[-1]._replace(end=len(wave) / sample_rate)
+    return Speech(wave, sample_rate, phonemes, text, language, name)
