@@ -16,8 +16,10 @@ _EXPORTS: dict[str, str] = {
     "corpus": "corpora",
     "corpus_info": "corpora",
     "corpus_names": "corpora",
+    "play_note": "sounds",
+    "speak": "speech",
 }
-_MODULES = {"corpora"}
+_MODULES = {"corpora", "faces", "sounds", "speech", "voices"}
 
 __all__ = sorted(_EXPORTS)
 
