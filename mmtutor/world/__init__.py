@@ -13,9 +13,14 @@ from typing import Any
 
 # public name -> module (within this package) that defines it
 _EXPORTS: dict[str, str] = {
+    "cache_dir": "_store",
+    "clear_cache": "_store",
     "corpus": "corpora",
     "corpus_info": "corpora",
     "corpus_names": "corpora",
+    "info": "_store",
+    "load": "_store",
+    "names": "_store",
     "play_note": "sounds",
     "speak": "speech",
 }

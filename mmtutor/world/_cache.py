@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "MMTUTOR_CACHE"
+_PARTIAL = ".partial"
 
 
 class CacheWarning(UserWarning):
@@ -71,12 +72,8 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; on success rename it to ``path``, on failure remove it.
-
-    Use it inside :func:`locked`: the temporary name is always the same, so the remains of a killed build are
-    overwritten, never heaped up.
-    """
-    partial = path.with_name(path.name + ".partial")
+    """Give a temporary name beside ``path``; on success rename it to ``path``, on failure remove it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
@@ -85,6 +82,13 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed builds left half-written in ``directory``. Call it while holding the directory's lock."""
+    for leftover in directory.glob(f"*{_PARTIAL}"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
 
 
 def digest(*parts: bytes | str) -> str:

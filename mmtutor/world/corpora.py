@@ -303,6 +303,7 @@ def _cleaned_text(name: str) -> str:
         with _cache.locked(path):
             text = _read_checked(path)  # another process may have made it while this one waited
             if text is None:
+                _cache.sweep(path.parent)
                 text = _compose(entry)
                 with _cache.replacing(path) as partial:
                     body = text.encode()
