@@ -21,7 +21,7 @@ from sphinx.config import Config
 from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import mmtutor_claims  # noqa: E402
+import mmtutor_claims
 
 ROOT = Path(__file__).resolve().parents[2]
 

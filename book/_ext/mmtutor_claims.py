@@ -47,9 +47,7 @@ def _measured_html(result: ledger.Result) -> str:
     shown = "; ".join(str(summary) for summary in values)
     seeds = len(result.runs)
     unit = f"{escape(result.unit)} " if result.unit else ""
-    spread = (
-        f"mean and 95% interval over {seeds} seeds" if seeds > 1 else "one run: nothing in it is drawn at random"
-    )
+    spread = f"mean and 95% interval over {seeds} seeds" if seeds > 1 else "one run: nothing in it is drawn at random"
     return f'{unit}<strong>{escape(shown)}</strong> <span class="claim-note">({spread})</span>'
 
 
