@@ -1,0 +1,525 @@
+"""What ``make`` calls: set everything up, build the book, prove it. Standard library only.
+
+Whatever goes wrong for a reason that a reader can mend (no network, a full disk, a missing part of Python or a missing
+browser) ends in one line that says what to do; the noise of the tools goes to files under ``.house/``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOGS = ROOT / ".house"
+HTML = ROOT / "_build" / "html"
+NEED_BYTES = 9 * 10**9  # the locked packages, and pip's own room while it unpacks them
+THREADS = "2"  # the budget's two cores; the same for stored and for fresh outputs, so that both add in the same order
+
+
+class Trouble(Exception):
+    """Something that the reader can mend; the message is the one line that is shown."""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+# --- The environment ---------------------------------------------------------------------------------------------------
+
+
+def venv_dir() -> Path:
+    """Where the packages go: ``.venv``, or the folder that ``MMTUTOR_VENV`` names."""
+    return Path(os.environ.get("MMTUTOR_VENV") or ROOT / ".venv").expanduser().absolute()
+
+
+def venv_python() -> Path:
+    folder = venv_dir()
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def check_python(version: Sequence[int] = sys.version_info, find: Callable = importlib.util.find_spec) -> None:
+    """One clear line for a Python that is too old or comes without venv."""
+    if tuple(version[:2]) < (3, 11):
+        raise Trouble(f"Python {version[0]}.{version[1]} is too old; the book needs Python 3.11 or newer")
+    for module in ("venv", "ensurepip"):
+        if find(module) is None:
+            raise Trouble(
+                f"this Python comes without {module}; on Debian and Ubuntu install it with: apt-get install python3-venv"
+            )
+
+
+def check_room(folder: Path, need: int = NEED_BYTES, usage: Callable = shutil.disk_usage) -> None:
+    """One clear line for a disk without enough room."""
+    while not folder.exists():
+        folder = folder.parent
+    free = usage(folder).free
+    if free < need:
+        raise Trouble(
+            f"only {free / 1e9:.1f} GB are free at {folder}; the packages need about {need / 1e9:.0f} GB "
+            "(make room, or set MMTUTOR_VENV to a folder on another disk)"
+        )
+
+
+def digest(*paths: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def wanted_stamp(root: Path = ROOT) -> dict[str, str]:
+    """What the environment was made from; if any of it changes, it is brought up to date."""
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "lock": digest(root / "requirements.lock"),
+        "package": digest(root / "pyproject.toml"),
+        "root": str(root),
+    }
+
+
+def read_stamp(folder: Path) -> dict[str, str]:
+    try:
+        stamp = json.loads((folder / "mmtutor-stamp.json").read_text())
+        return stamp if isinstance(stamp, dict) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def explain_pip(output: str, code: int, log: Path) -> str:
+    """Pip's failure in one line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    if re.search(r"No space left on device|Errno 28\b|Disk quota exceeded|not enough space on the disk", output, re.I):
+        return f"the disk is full; the packages need about {NEED_BYTES / 1e9:.0f} GB (pip's log: {log})"
+    if re.search(
+        r"NewConnectionError|NameResolutionError|Temporary failure in name resolution|Name or service not known|"
+        r"Network is unreachable|No route to host|Connection refused|ConnectTimeout|ReadTimeout|Read timed out|"
+        r"timed out\.|Max retries exceeded|ProxyError|SSLError|getaddrinfo failed|nodename nor servname",
+        output,
+    ):
+        return (
+            f"no network: pip cannot reach its package index; connect, or set pip's index or proxy (pip's log: {log})"
+        )
+    missing = re.search(r"No matching distribution found for (\S+)", output)
+    if missing:
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        return f"pip's index has no {missing[1]} for Python {version} on {sys.platform} (pip's log: {log})"
+    if re.search(r"Permission denied|Errno 13\b", output):
+        return f"no permission to write into {venv_dir()} (pip's log: {log})"
+    errors = [line for line in lines if line.upper().startswith("ERROR")]
+    last = (errors or lines or ["no output"])[-1]
+    return f"pip failed with exit code {code}: {last[:200]} (pip's log: {log})"
+
+
+def run_logged(command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, note: str = "") -> int:
+    """Run a command with its output in a file; a line every minute says that it still runs."""
+    with log.open("a", encoding="utf-8", errors="replace") as file:
+        file.write(f"$ {' '.join(command)}\n")
+        file.flush()
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=env)
+        start = time.monotonic()
+        try:
+            while True:
+                try:
+                    return process.wait(timeout=60)
+                except subprocess.TimeoutExpired:
+                    say(f"  … {note or 'still running'} ({(time.monotonic() - start) / 60:.0f} min)")
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Only one process at a time sets the environment up."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: the reader starts one at a time
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say("Another make is setting the environment up; waiting for it.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def install(pip_command: Sequence[str] | None = None) -> None:
+    """Make ``.venv`` hold exactly what the lock file says; nothing to do if it does already.
+
+    A stamp written last tells a finished environment. A mark written first tells an interrupted one, which is then made
+    anew from an empty folder.
+    """
+    folder, wanted = venv_dir(), wanted_stamp()
+    if read_stamp(folder) == wanted and venv_python().exists():
+        return
+    with locked(LOGS / "install.lock"):
+        stamp = read_stamp(folder)
+        if stamp == wanted and venv_python().exists():  # another process has just done it
+            return
+        check_python()
+        LOGS.mkdir(exist_ok=True)
+        log, mark = LOGS / "pip.log", folder / "mmtutor-installing"
+        log.write_text("")
+        fresh = mark.exists() or not venv_python().exists() or (stamp and stamp.get("python") != wanted["python"])
+        if fresh:
+            check_room(folder)
+            say(f"Making {short(folder)} …")
+            if run_logged([sys.executable, "-m", "venv", "--clear", str(folder)], log) != 0:
+                raise Trouble(explain_venv(log.read_text(errors="replace"), log))
+        mark.write_text("")
+        (folder / "mmtutor-stamp.json").unlink(missing_ok=True)
+        pip = list(pip_command or [str(venv_python()), "-m", "pip"])
+        common = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+        env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        if fresh or stamp.get("lock") != wanted["lock"]:
+            say(f"Installing the locked packages (some minutes and 6 GB the first time; log: {short(log)}) …")
+            pip_step([*pip, "install", *common, "-r", str(ROOT / "requirements.lock")], log, env)
+        pip_step([*pip, "install", *common, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], log, env)
+        write_atomically(folder / "mmtutor-stamp.json", json.dumps(wanted, indent=1) + "\n")
+        mark.unlink(missing_ok=True)
+        say("The environment is ready.")
+
+
+def pip_step(command: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+    before = log.stat().st_size
+    code = run_logged(command, log, env=env, note="pip is still at work")
+    if code != 0:
+        with log.open(encoding="utf-8", errors="replace") as file:
+            file.seek(before)
+            raise Trouble(explain_pip(file.read(), code, log))
+
+
+def explain_venv(output: str, log: Path) -> str:
+    if "ensurepip" in output:
+        return "this Python comes without ensurepip; on Debian and Ubuntu: apt-get install python3-venv"
+    if re.search(r"No space left|Errno 28", output):
+        return "the disk is full"
+    return f"python -m venv failed (log: {log})"
+
+
+def short(path: Path) -> str:
+    """A path as the reader would type it."""
+    try:
+        return str(path.relative_to(ROOT))
+    except ValueError:
+        return str(path)
+
+
+# --- The browser -------------------------------------------------------------------------------------------------------
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+PLACES = (
+    "/usr/bin/chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "C:/Program Files/Google/Chrome/Application/chrome.exe",
+)
+
+
+def find_chromium(which: Callable = shutil.which) -> str | None:
+    """Chromium or Chrome: what ``MMTUTOR_CHROMIUM`` names, else on the PATH, else in the usual places."""
+    named = os.environ.get("MMTUTOR_CHROMIUM")
+    if named:
+        return named if Path(named).exists() else which(named)
+    for name in BROWSERS:
+        found = which(name)
+        if found:
+            return found
+    return next((place for place in PLACES if Path(place).exists()), None)
+
+
+def get_chromium(
+    which: Callable = shutil.which,
+    is_root: Callable[[], bool] = lambda: hasattr(os, "geteuid") and os.geteuid() == 0,
+    run: Callable[..., int] = run_logged,
+) -> str:
+    """The browser for the page tests; installed by apt where we may, else one line that says how."""
+    found = find_chromium(which)
+    if found:
+        return found
+    apt = which("apt-get")
+    if apt is None or not is_root():
+        how = "sudo apt-get install chromium" if apt else "install Chromium or Chrome"
+        raise Trouble(f"the page tests need Chromium: {how} (or set MMTUTOR_CHROMIUM to its program)")
+    say("Installing Chromium for the page tests (apt) …")
+    LOGS.mkdir(exist_ok=True)
+    log = LOGS / "apt.log"
+    log.write_text("")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (
+        [apt, "update"],
+        [apt, "install", "-y", "--no-install-recommends", "chromium", "fonts-liberation"],
+    ):
+        if run(command, log, env=env, note="apt is still at work") != 0 and command[1] == "install":
+            raise Trouble(f"apt could not install chromium; is there a network? (apt's log: {log})")
+    found = find_chromium(which)
+    if not found:
+        raise Trouble(f"apt installed chromium, but it is not on the PATH (apt's log: {log})")
+    return found
+
+
+# --- Running things ----------------------------------------------------------------------------------------------------
+
+
+def run_env(threads: str = THREADS) -> dict[str, str]:
+    """The environment of everything that runs a chapter or a test: the same everywhere, and never on the network."""
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    env.update(
+        PYTHONHASHSEED="0",
+        MMTUTOR_PROGRESS="0",
+        OMP_NUM_THREADS=threads,
+        MKL_NUM_THREADS=threads,
+        OPENBLAS_NUM_THREADS=threads,
+        HF_HUB_OFFLINE="1",
+        HF_DATASETS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        MPLBACKEND="Agg",
+        PYDEVD_DISABLE_FILE_VALIDATION="1",
+    )
+    env["PATH"] = os.pathsep.join([str(venv_python().parent), env.get("PATH", "")])
+    return env
+
+
+def python(*arguments: str, env: Mapping[str, str] | None = None) -> int:
+    """Run the environment's Python on these arguments, in the book's folder."""
+    return subprocess.call([str(venv_python()), *arguments], cwd=ROOT, env=dict(env or run_env()))
+
+
+def chapters(root: Path = ROOT) -> list[Path]:
+    """The notebooks that the table of contents names, in its order."""
+    text = (root / "_toc.yml").read_text(encoding="utf-8")
+    names = re.findall(r"^\s*(?:-\s*)?(?:file|root):\s*(\S+)\s*$", text, re.M)
+    paths = [root / f"{name.strip(chr(34) + chr(39)).removesuffix('.ipynb')}.ipynb" for name in names]
+    return [path for path in paths if path.exists()]
+
+
+def build(*, strict: bool) -> int:
+    """Build the HTML; strict means from nothing, and that a warning or a broken reference is an error."""
+    LOGS.mkdir(exist_ok=True)
+    log = LOGS / "book.log"
+    log.write_text("")
+    command = [str(venv_python()), "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
+    if strict:
+        command += ["--all", "-W", "-n", "--keep-going"]
+    env = {**run_env(), "NO_COLOR": "1", "FORCE_COLOR": "0"}
+    index = HTML / "index.html"
+    index.unlink(missing_ok=True)  # a tool that builds nothing must not pass for one that has built
+    code = run_logged(command, log, env=env, note="the book is being built")
+    if code != 0 or not index.exists():
+        text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+        bad = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Error|No space left", line)]
+        for line in bad[:40] or text.splitlines()[-15:]:
+            say(line)
+        if re.search(r"No space left on device|Errno 28", text):
+            raise Trouble("the disk is full")
+        raise Trouble(f"the book was not built (log: {short(log)})")
+    return 0
+
+
+def pytest(*arguments: str, threads: str = THREADS, **extra: str) -> int:
+    return python("-m", "pytest", *arguments, env={**run_env(threads), **extra})
+
+
+def lint() -> int:
+    code = python("-m", "ruff", "check", ".")
+    return python("-m", "ruff", "format", "--check", ".") or code
+
+
+def unit_tests(*arguments: str) -> int:
+    workers = min(os.cpu_count() or 1, 4)
+    parallel = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
+    return pytest("tests", "--ignore", "tests/book", *parallel, *arguments, threads="1")
+
+
+def hygiene() -> int:
+    return pytest("tests/book/test_notebooks.py")
+
+
+def stored_outputs() -> int:
+    found = [str(path.relative_to(ROOT)) for path in chapters()]
+    if not found:
+        raise Trouble("the table of contents names no notebook")
+    limits = ["--nbval-cell-timeout", "180", "--nbval-kernel-startup-timeout", "180"]
+    return pytest("--nbval", "--nbval-current-env", *limits, "-p", "no:randomly", *found)
+
+
+def page_tests(chromium: str) -> int:
+    return pytest("tests/book", "--ignore", "tests/book/test_notebooks.py", MMTUTOR_CHROMIUM=chromium)
+
+
+# --- The commands ------------------------------------------------------------------------------------------------------
+
+
+def command_book(arguments: Sequence[str]) -> int:
+    """set everything up, build the book, print the file to open"""
+    install()
+    start = time.monotonic()
+    build(strict=False)
+    say(
+        f"The book is built ({time.monotonic() - start:.0f} s). Open it in a browser:\n  {(HTML / 'index.html').as_uri()}"
+    )
+    return 0
+
+
+def command_test(arguments: Sequence[str]) -> int:
+    """set everything up and prove it: style, unit tests, notebooks, strict build, pages in a real browser"""
+    install()
+    chromium = get_chromium()
+    steps: list[tuple[str, Callable[[], int]]] = [
+        ("style (ruff)", lint),
+        ("unit tests", unit_tests),
+        ("notebook hygiene", hygiene),
+        ("stored outputs are fresh outputs (nbval)", stored_outputs),
+        ("strict build of the book", lambda: build(strict=True)),
+        ("pages in Chromium", lambda: page_tests(chromium)),
+    ]
+    results = []
+    for name, step in steps:
+        say(f"\n=== {name}")
+        start = time.monotonic()
+        try:
+            code = step()
+        except Trouble as trouble:
+            say(f"mmtutor: {trouble}")
+            code = 1
+        results.append((name, code, time.monotonic() - start))
+    say("\n=== summary")
+    for name, code, seconds in results:
+        say(f"{'ok    ' if code == 0 else 'FAILED'} {seconds:6.0f} s  {name}")
+    return int(any(code for _, code, _ in results))
+
+
+def command_execute(arguments: Sequence[str]) -> int:
+    """re-run the chapters and store their outputs; a name (word2vec) runs that chapter only"""
+    install()
+    wanted, found = [name for name in arguments if name], chapters()
+    if wanted:
+        found = [path for path in found if any(matches(path, name) for name in wanted)]
+        for name in wanted:
+            if not any(matches(path, name) for path in found):
+                raise Trouble(f"no chapter {name!r}; there are {', '.join(path.stem for path in chapters())}")
+    return python(str(ROOT / "scripts" / "execute_notebooks.py"), *map(str, found))
+
+
+def matches(path: Path, name: str) -> bool:
+    """Whether a chapter's file goes by this name: ``02_word2vec`` is also ``word2vec`` and ``02``."""
+    return name.removesuffix(".ipynb").rpartition("/")[2] in (path.stem, *path.stem.split("_", 1))
+
+
+def command_ledger(arguments: Sequence[str]) -> int:
+    """run the experiments behind the claims (hours if need be; goes on where it stopped) and store their results"""
+    install()
+    return python("-m", "mmtutor.ledger", "run", *[a for a in arguments if a])
+
+
+def command_bench(arguments: Sequence[str]) -> int:
+    """run every benchmark and print its table"""
+    install()
+    paths = sorted(p for p in (ROOT / "benchmarks").glob("*.py") if not p.name.startswith("_"))
+    names = [a for a in arguments if a]
+    if names:
+        paths = [path for path in paths if path.stem in names]
+    if not paths:
+        raise Trouble("no such benchmark in benchmarks/")
+    code = 0
+    for path in paths:
+        say(f"\n=== {path.stem}")
+        code = python(str(path)) or code
+    return code
+
+
+def command_lint(arguments: Sequence[str]) -> int:
+    """check style (ruff) and the hygiene of the notebooks"""
+    install()
+    code = lint()
+    return hygiene() or code
+
+
+def command_serve(arguments: Sequence[str]) -> int:
+    """serve the built pages on this machine, http://127.0.0.1:8000"""
+    if not (HTML / "index.html").exists():
+        raise Trouble("there is no built book yet; run make book first")
+    port = next((a for a in arguments if a), "8000")
+    if not port.isdigit():
+        raise Trouble(f"the port must be a number, got {port!r}")
+    say(f"Serving the book at http://127.0.0.1:{port}/ (stop with Ctrl-C)")
+    return subprocess.call([sys.executable, "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", str(HTML)])
+
+
+def command_lock(arguments: Sequence[str]) -> int:
+    """write requirements.lock anew from pyproject.toml (needs uv)"""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise Trouble("make lock needs uv; install it with: python3 -m pip install uv")
+    extras = [part for extra in ("book", "test", "corpora") for part in ("--extra", extra)]
+    command = [uv, "pip", "compile", "--universal", "--python-version", "3.11", "pyproject.toml", *extras]
+    return subprocess.call([*command, "--custom-compile-command", "make lock", "-o", "requirements.lock"], cwd=ROOT)
+
+
+def command_clean(arguments: Sequence[str]) -> int:
+    """remove what was built (the environment stays)"""
+    for folder in (ROOT / "_build", LOGS):
+        shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "book": command_book,
+    "test": command_test,
+    "execute": command_execute,
+    "ledger": command_ledger,
+    "bench": command_bench,
+    "lint": command_lint,
+    "serve": command_serve,
+    "lock": command_lock,
+    "clean": command_clean,
+}
+
+
+def usage() -> str:
+    lines = [f"  {name:<8} {function.__doc__}" for name, function in COMMANDS.items()]
+    return "usage: python3 scripts/house.py COMMAND\n" + "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        say(usage())
+        return 0 if arguments else 2
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        sys.stderr.write(f"mmtutor: no command {arguments[0]!r}; there are {', '.join(COMMANDS)}\n")
+        return 2
+    try:
+        check_python()
+        return command(arguments[1:])
+    except Trouble as trouble:
+        sys.stderr.write(f"mmtutor: {trouble}\n")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.stderr.write(f"mmtutor: the disk is full ({error.filename or ROOT})\n")
+        elif error.errno in (errno.EACCES, errno.EROFS):
+            sys.stderr.write(f"mmtutor: no permission to write {error.filename or ROOT}\n")
+        else:
+            raise
+    except KeyboardInterrupt:
+        sys.stderr.write("\nmmtutor: stopped\n")
+        return 130
+    return 1
