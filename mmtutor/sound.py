@@ -42,10 +42,10 @@ def _check_wave(x: Tensor) -> None:
         raise TypeError(f"a wave must be a torch.Tensor, got {type(x).__name__}: use torch.as_tensor(wave)")
     if x.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"a wave must be float32 or float64, got {x.dtype}: convert PCM integers with pcm_to_float()")
-    if x.ndim == 0 or x.shape[-1] == 0:
+    if x.ndim == 0 or x.numel() == 0:
         raise ValueError(f"a wave needs at least one sample along its last axis, got shape {tuple(x.shape)}")
-    # One pass: a sum is finite only if every term is.
-    if x.device.type == "cpu" and not math.isfinite(x.detach().sum(dtype=torch.float64)):
+    # Smallest and largest in one pass; a NaN anywhere makes both NaN.
+    if x.device.type == "cpu" and not all(math.isfinite(extreme) for extreme in torch.aminmax(x.detach())):
         raise ValueError("the wave contains NaN or infinity: repair it first, e.g. with torch.nan_to_num(wave)")
 
 
@@ -609,7 +609,7 @@ def resample(x: Tensor, orig_freq: int, new_freq: int, zero_crossings: int = 6, 
     Nyquist limits are removed, or they would come back as others (aliasing). (Smith, "Digital audio resampling".)
 
     The new times repeat their position between old samples after ``orig / gcd`` samples, so a few fixed filters, one
-    a position, are enough: one strided convolution.
+    a position, are enough: frames times a matrix, like the DFT.
     """
     _check_wave(x)
     _check_count(orig_freq=orig_freq, new_freq=new_freq, zero_crossings=zero_crossings)
@@ -626,10 +626,11 @@ def resample(x: Tensor, orig_freq: int, new_freq: int, zero_crossings: int = 6, 
             f"{orig_freq} to {new_freq} Hz reduces only to {old}:{new}, too many filters: go by a round rate"
         )
     position = torch.arange(new, dtype=torch.float64)[:, None] * old / new  # of the new samples, counted in old ones
-    distance = cutoff * (torch.arange(-width, width + old, dtype=torch.float64) - position)  # (new, K)
+    taps = position.long() + torch.arange(2 * width + 1)  # (new, 2 width + 1): which old samples each one hears
+    distance = cutoff * (taps - width - position)
     fade = torch.cos(math.pi / 2 * (distance / zero_crossings).clamp(-1, 1)).square()
-    filters = (cutoff * torch.sinc(distance) * fade).to(x.dtype).to(x.device)
-    flat = F.pad(x.reshape(-1, 1, x.shape[-1]), (width, width + old))  # (B, 1, L + ...)
-    y = F.conv1d(flat, filters[:, None], stride=old)  # (B, new, blocks)
-    y = y.transpose(1, 2).flatten(1)[:, : math.ceil(x.shape[-1] * new / old)]
-    return y.reshape(*x.shape[:-1], -1)
+    weights = cutoff * torch.sinc(distance) * fade
+    filters = torch.zeros(new, old + 2 * width, dtype=torch.float64).scatter(1, taps, weights).to(x.dtype).to(x.device)
+    blocks = frame(F.pad(x, (width, width + old)), old + 2 * width, old)  # (..., blocks, K)
+    y = (blocks @ filters.T).flatten(-2)  # (..., blocks * new)
+    return y[..., : math.ceil(x.shape[-1] * new / old)]
