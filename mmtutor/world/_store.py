@@ -69,7 +69,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Which module holds the builder of which data set: so a name is known, and checked, before anything heavy is imported.
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {
+    "scenes": "mmtutor.world.scenes",
+}
 
 _FORMAT = 1  # of the shards; raise it when the way of storing changes
 _MAGIC = b"mmtutor1"
