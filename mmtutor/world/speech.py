@@ -94,12 +94,17 @@ class Speech:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What eSpeak NG is told before it speaks: a voice (with ``+variant``), words a minute, pitch and range 0-99."""
+    """What eSpeak NG is told before it speaks: a voice (with ``+variant``), words a minute, pitch and range 0-99.
+
+    ``playback`` is the sample rate at which its output is played. Away from ``NATIVE_RATE`` it moves all resonances,
+    as a longer or shorter vocal tract does; pitch and rate must be set to make up for it.
+    """
 
     voice: str
     rate: int = 160
     pitch: int = 50
     range: int = 50
+    playback: int = NATIVE_RATE
 
 
 # --- the C interface -------------------------------------------------------------------------------------------------
@@ -197,7 +202,7 @@ def _synthesize(text: str, settings: _Settings) -> tuple[np.ndarray, list[tuple[
             raise RuntimeError(f"eSpeak NG has no voice {settings.voice!r}")
         for parameter, value in (
             (_RATE, settings.rate),
-            (_VOLUME, 100),
+            (_VOLUME, 60),  # at 100 some voices pass the range of int16
             (_PITCH, settings.pitch),
             (_RANGE, settings.range),
         ):
@@ -233,13 +238,13 @@ def _tidy(events: list[tuple[str, int]], length: int) -> list[tuple[str, int, in
 
 @lru_cache(maxsize=32)
 def _lowpass(up: int, down: int) -> np.ndarray:
-    """Kaiser-windowed sinc for ``resample``: flat to 0.85 of the lower Nyquist frequency, 70 dB down from it on."""
+    """Kaiser-windowed sinc for ``resample``: flat to 0.84 of the lower Nyquist frequency, 60 dB down from it on."""
     factor = max(up, down)
-    half = 28 * factor  # 28 zero crossings on each side
+    half = 22 * factor  # 22 zero crossings on each side
     n = np.arange(-half, half + 1)
     cutoff = 0.92 / factor
     # resample_poly multiplies by `up` itself.
-    return (cutoff * np.sinc(cutoff * n) * np.kaiser(2 * half + 1, 7.0)).astype(np.float32)
+    return (cutoff * np.sinc(cutoff * n) * np.kaiser(2 * half + 1, 5.65)).astype(np.float32)
 
 
 def resample(wave: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
@@ -329,12 +334,35 @@ def speak(text: str, language: str = "en", speaker: Speaker | str | None = None,
 
         found = voices.speaker(speaker)
         name, settings = found.name, found.settings(language)
+    wave, phonemes = _utter(text, settings, sample_rate)
+    return Speech(wave, sample_rate, phonemes, text, language, name)
+
+
+def _utter(text: str, settings: _Settings, sample_rate: int) -> tuple[np.ndarray, list[Phoneme]]:
+    """A checked text as a wave at the world's loudness, float32 ``(T,)``, with its phonemes."""
     raw, events = _synthesize(text, settings)
-    wave = _level(resample(raw.astype(np.float32) / 32768.0, NATIVE_RATE, sample_rate))
+    wave = _level(resample(raw.astype(np.float32) / 32768.0, settings.playback, sample_rate))
     phonemes = [
-        Phoneme(symbol, start / NATIVE_RATE, end / NATIVE_RATE, stress)
+        Phoneme(symbol, start / settings.playback, end / settings.playback, stress)
         for symbol, start, end, stress in _tidy(events, len(raw))
     ]
     # The resampled wave may be a fraction of a sample longer: the last phoneme ends with it.
     phonemes[-1] = phonemes[-1]._replace(end=len(wave) / sample_rate)
-    return Speech(wave, sample_rate, phonemes, text, language, name)
+    return wave, phonemes
+
+
+def to_int16(wave: np.ndarray) -> np.ndarray:
+    """A wave in [-1, 1] as int16, the form in which the world's data sets store waves."""
+    return np.round(np.clip(wave, -1.0, 1.0) * 32767.0).astype(np.int16)
+
+
+def to_float(wave: np.ndarray) -> np.ndarray:
+    """A stored int16 wave as float32 in [-1, 1]: the inverse of ``to_int16``.
+
+    Raises:
+        TypeError: the wave is not int16.
+    """
+    wave = np.asarray(wave)
+    if wave.dtype != np.int16:
+        raise TypeError(f"a stored wave is int16, not {wave.dtype}")
+    return np.maximum(wave.astype(np.float32) / 32767.0, -1.0)

@@ -1,0 +1,465 @@
+"""The speakers of the world, and data sets of what they say.
+
+A speaker is a point in a space with known axes: pitch in hertz, resonances (the length of the vocal tract), words a
+minute, liveliness, accent, timbre. All are drawn once and for all: the population is part of the world, and a data
+set's seed chooses who speaks and what, never who exists. The first ``TRAIN_SPEAKERS`` are heard in training only, the
+others in testing only.
+
+How a speaker is made from eSpeak NG: the *timbre* is one of its voice variants; the *resonances* are moved by playing
+the synthesiser's output faster or slower, as in a shorter or longer vocal tract; pitch and speed are set so that they
+come out as wanted after that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmtutor.world import speech as _speech
+from mmtutor.world._store import Builder, rng
+
+if TYPE_CHECKING:
+    import datasets
+
+TRAIN_SPEAKERS, TEST_SPEAKERS = 480, 120
+
+ACCENTS: dict[str, str] = {
+    "American": "en-us",
+    "British": "gmw/en",
+    "Caribbean": "gmw/en-029",
+    "Scottish": "en-gb-scotland",
+}
+"""Accents of English and their eSpeak NG voices. Korean is spoken with one accent."""
+
+
+@dataclass(frozen=True)
+class _Timbre:
+    variant: str  # eSpeak NG voice variant; empty for none
+    pitch: float  # hertz: median over a sentence at pitch 50
+    lift: float  # natural logarithm by which the median rises when the range of the melody doubles
+    formants: float  # mean scale of its first three formants, from the variant's file
+    high: bool  # made for pitches above _HIGH
+
+
+TIMBRES: dict[str, _Timbre] = {
+    "plain": _Timbre("", 102, 0.085, 1.0, False),
+    "broad": _Timbre("+m2", 101, 0.041, 1.017, False),
+    "soft": _Timbre("+m6", 102, 0.084, 1.0, False),
+    "dark": _Timbre("+m7", 107, 0.112, 1.0, False),
+    "light": _Timbre("+f1", 181, 0.086, 1.117, True),
+    "warm": _Timbre("+f2", 197, 0.108, 1.10, True),
+    "clear": _Timbre("+f4", 181, 0.064, 1.227, True),
+    "airy": _Timbre("+f5", 206, 0.082, 1.10, True),
+}
+
+PITCH_CENTRE, PITCH_SPREAD = 145.0, 0.42  # hertz; octaves for one standard deviation
+FORMANT_CENTRE, FORMANT_SPREAD = 1.02, 0.09  # natural logarithm for one standard deviation
+RATE_CENTRE, RATE_SPREAD = 160.0, 0.15  # words a minute; octaves
+RANGE_CENTRE, RANGE_SPREAD = 50.0, 0.35  # eSpeak NG's pitch range; octaves
+PITCH_FORMANT_CORRELATION = 0.5  # small bodies have both: short vocal folds and short vocal tracts
+
+_HIGH = 140.0  # hertz
+# Measured: the natural logarithm by which 50 steps of eSpeak NG's pitch setting raise the median, above and below 50.
+_STEPS_UP, _STEPS_DOWN = 0.523, 0.451
+_PLAYBACK_RATES = range(16500, 28001, 500)  # steps of 500 keep the resampling ratios, and so the filters, small
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One speaker of the world.
+
+    Attributes:
+        name: a made-up name that says nothing about its bearer.
+        index: place in ``speakers()``.
+        split: "train" or "test".
+        pitch: median fundamental frequency, hertz.
+        formants: the scale of all resonances; 1 is the plain voice of eSpeak NG, more is a shorter vocal tract.
+        rate: words a minute.
+        liveliness: extent of the speech melody; 1 is the plain voice's.
+        accent: key of ``ACCENTS``.
+        timbre: key of ``TIMBRES``.
+        z: the four numbers behind the above, each with mean 0 and standard deviation 1 over the population:
+            ``{"pitch", "formants", "rate", "liveliness"}``.
+    """
+
+    name: str
+    index: int
+    split: str
+    pitch: float
+    formants: float
+    rate: float
+    liveliness: float
+    accent: str
+    timbre: str
+    z: tuple[tuple[str, float], ...]
+    _playback: int
+    _pitch_setting: int
+
+    def standard(self, trait: str) -> float:
+        """The speaker's ``trait`` in standard deviations from the population's mean."""
+        return dict(self.z)[trait]
+
+    def settings(self, language: str = "en") -> _speech._Settings:
+        """What eSpeak NG has to be told for this speaker."""
+        voice = ACCENTS[self.accent] if language == "en" else _speech.LANGUAGES[language]
+        return _speech._Settings(
+            voice=voice + TIMBRES[self.timbre].variant,
+            rate=round(self.rate * _speech.NATIVE_RATE / self._playback),
+            pitch=self._pitch_setting,
+            range=round(RANGE_CENTRE * self.liveliness),
+            playback=self._playback,
+        )
+
+
+def _tune(timbre: _Timbre, pitch: float, formants: float, liveliness: float) -> tuple[int, int, float, float]:
+    """(playback rate, pitch setting, pitch, formants) that come closest to the wanted pitch and resonances."""
+    best: tuple[float, tuple[int, int, float, float]] | None = None
+    for playback in _PLAYBACK_RATES:
+        stretch = playback / _speech.NATIVE_RATE
+        plain = stretch * timbre.pitch * math.exp(timbre.lift * math.log2(liveliness))  # hertz, at pitch setting 50
+        step = (_STEPS_UP if pitch > plain else _STEPS_DOWN) / 50
+        setting = min(max(round(50 + math.log(pitch / plain) / step), 0), 99)
+        made_pitch = plain * math.exp(step * (setting - 50))
+        # above 50, the pitch setting also raises the formants, by a tenth for 50 steps
+        made_formants = stretch * timbre.formants * (1 + max(setting - 50, 0) / 512)
+        error = abs(math.log(made_pitch / pitch)) + abs(math.log(made_formants / formants))
+        if best is None or error < best[0]:
+            best = error, (playback, setting, made_pitch, made_formants)
+    assert best is not None
+    return best[1]
+
+
+def _names(count: int) -> list[str]:
+    first = [c + v for c in "bdfgklmnrstvz" for v in "aeiou"]
+    second = [c + v for c in "blmnrvz" for v in "aeiou"]
+    every = [(a + b + "k").capitalize() for a in first for b in second]
+    order = rng("voices", "names").permutation(len(every))
+    return [every[i] for i in order[:count]]
+
+
+@lru_cache(maxsize=1)
+def _population() -> tuple[Speaker, ...]:
+    count = TRAIN_SPEAKERS + TEST_SPEAKERS
+    people = []
+    for index, name in enumerate(_names(count)):
+        random = rng("voices", "speaker", index)
+        pitch, other, rate, liveliness = random.uniform(-math.sqrt(3), math.sqrt(3), 4)  # standard deviation 1
+        formants = PITCH_FORMANT_CORRELATION * pitch + math.sqrt(1 - PITCH_FORMANT_CORRELATION**2) * other
+        want_pitch = PITCH_CENTRE * 2 ** (PITCH_SPREAD * pitch)
+        want_formants = FORMANT_CENTRE * math.exp(FORMANT_SPREAD * formants)
+        timbres = [key for key, timbre in TIMBRES.items() if timbre.high == (want_pitch > _HIGH)]
+        timbre = timbres[random.integers(len(timbres))]
+        melody = round(2 ** (RANGE_SPREAD * float(liveliness)), 3)
+        playback, setting, made_pitch, made_formants = _tune(TIMBRES[timbre], want_pitch, want_formants, melody)
+        people.append(
+            Speaker(
+                name=name,
+                index=index,
+                split="train" if index < TRAIN_SPEAKERS else "test",
+                pitch=round(made_pitch, 2),
+                formants=round(made_formants, 4),
+                rate=round(RATE_CENTRE * 2 ** (RATE_SPREAD * float(rate)), 1),
+                liveliness=melody,
+                accent=list(ACCENTS)[random.integers(len(ACCENTS))],
+                timbre=timbre,
+                z=(
+                    ("pitch", math.log2(made_pitch / PITCH_CENTRE) / PITCH_SPREAD),
+                    ("formants", math.log(made_formants / FORMANT_CENTRE) / FORMANT_SPREAD),
+                    ("rate", float(rate)),
+                    ("liveliness", float(liveliness)),
+                ),
+                _playback=playback,
+                _pitch_setting=setting,
+            )
+        )
+    return tuple(people)
+
+
+def speakers(split: str | None = None) -> tuple[Speaker, ...]:
+    """The speakers of a split, or all of them.
+
+    Raises:
+        ValueError: an unknown split.
+    """
+    if split is None:
+        return _population()
+    if split not in ("train", "test"):
+        raise ValueError(f"unknown split {split!r}; there are 'train' and 'test'")
+    return tuple(person for person in _population() if person.split == split)
+
+
+@lru_cache(maxsize=1)
+def _by_name() -> dict[str, Speaker]:
+    return {person.name: person for person in _population()}
+
+
+def speaker(name: Speaker | str) -> Speaker:
+    """The speaker of that name (a ``Speaker`` is returned as it is).
+
+    Raises:
+        ValueError: nobody has that name.
+        TypeError: neither a speaker nor a name.
+    """
+    if isinstance(name, Speaker):
+        return name
+    if not isinstance(name, str):
+        raise TypeError(f"a speaker is a Speaker or a name, not {name!r}")
+    if name not in _by_name():
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, _by_name(), n=3, cutoff=0.3) or list(_by_name())[:3]
+        raise ValueError(f"no speaker is called {name!r}; there are {len(_by_name())}, among them {', '.join(near)}")
+    return _by_name()[name]
+
+
+# --- what they say ---------------------------------------------------------------------------------------------------
+
+SAMPLE_RATES = (16000, 8000, 22050)
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+WORDS: tuple[str, ...] = (*DIGITS, "dog", "cat", "horse", "apple", "bus", "piano", "house", "tree", "hammer", "star")
+"""The vocabulary of the data set ``spoken_words``: ten digits and ten things of the cast."""
+
+_RELATIONS = {
+    "left of": "왼쪽에",
+    "right of": "오른쪽에",
+    "above": "위에",
+    "below": "아래에",
+    "next to": "옆에",
+    "in front of": "앞에",
+    "behind": "뒤에",
+}
+_PLACES = {
+    "on the beach": "해변에",
+    "in the forest": "숲에",
+    "in the city": "도시에",
+    "in the snow": "눈밭에",
+    "in the desert": "사막에",
+    "on the meadow": "풀밭에",
+}
+_SIZES = {"small": "작은", "big": "큰"}
+_NUMBERS = {"two": "두", "three": "세", "four": "네"}
+_COLOURS = {
+    "red": "빨간",
+    "blue": "파란",
+    "yellow": "노란",
+    "green": "초록색",
+    "orange": "주황색",
+    "brown": "갈색",
+    "white": "하얀",
+    "grey": "회색",
+    "pink": "분홍색",
+    "purple": "보라색",
+}
+_COUNTERS = {"animal": "마리", "vehicle": "대", "person": "명", "plant": "그루"}
+
+
+def _article(noun: str) -> str:
+    return ("an " if noun[0] in "aeiou" else "a ") + noun
+
+
+def _subject(noun: str) -> str:
+    """A Korean noun with its subject particle: 이 after a final consonant, 가 after a vowel."""
+    closed = "가" <= noun[-1] <= "힣" and (ord(noun[-1]) - 0xAC00) % 28 != 0
+    return noun + ("이" if closed else "가")
+
+
+def sentence(random: np.random.Generator, language: str = "en") -> str:
+    """A random sentence about a scene: what there is, how many, of which colour or size, and where.
+
+    Args:
+        random: where the choices come from.
+        language: "en" or "ko".
+
+    Raises:
+        ValueError: an unknown language.
+    """
+    if language not in _speech.LANGUAGES:
+        raise ValueError(f"unknown language {language!r}; the world speaks {', '.join(map(repr, _speech.LANGUAGES))}")
+    from mmtutor.world.cast import SCENIC
+
+    def pick(options: dict[str, str]) -> tuple[str, str]:
+        english = list(options)[random.integers(len(options))]
+        return english, options[english]
+
+    first, second = (SCENIC[i] for i in random.choice(len(SCENIC), size=2, replace=False))
+    size, relation, place, number = pick(_SIZES), pick(_RELATIONS), pick(_PLACES), pick(_NUMBERS)
+    colour = (second.colour, _COLOURS[second.colour]) if second.colour else pick(_SIZES)
+    form = int(random.integers(6))
+    if language == "en":
+        it, other = f"{size[0]} {first.name}", f"{colour[0]} {second.name}"
+        return (
+            f"The {first.name} is {relation[0]} the {other}.",
+            f"There are {number[0]} {first.plural} {place[0]}.",
+            f"{_article(it)} stands {relation[0]} {_article(other)}.".capitalize(),
+            f"I can see {_article(it)} and {number[0]} {second.plural}.",
+            f"{place[0]} there is {_article(other)}.".capitalize(),
+            f"Is the {it} {relation[0]} the {second.name}?",
+        )[form]
+    it, other = f"{size[1]} {first.korean}", f"{colour[1]} {second.korean}"
+    many = f"{number[1]} {_COUNTERS.get(first.kind, '개')}"
+    return (
+        f"{_subject(first.korean)} {other} {relation[1]} 있어요.",
+        f"{place[1]} {_subject(first.korean)} {many} 있어요.",
+        f"{_subject(it)} {other} {relation[1]} 서 있어요.",
+        f"{_subject(it)} 있고, {_subject(second.korean)} {number[1]} {_COUNTERS.get(second.kind, '개')} 있어요.",
+        f"{place[1]} {_subject(other)} 있어요.",
+        f"{_subject(it)} {second.korean} {relation[1]} 있어요?",
+    )[form]
+
+
+def _traits(person: Speaker, language: str = "en") -> dict[str, str | float]:
+    return {
+        "speaker": person.name,
+        "pitch": person.pitch,
+        "formants": person.formants,
+        "rate": person.rate,
+        "liveliness": person.liveliness,
+        "accent": person.accent if language == "en" else "Korean",
+        "timbre": person.timbre,
+    }
+
+
+def _trait_features() -> dict[str, datasets.Value]:
+    import datasets
+
+    text, number = datasets.Value("string"), datasets.Value("float32")
+    return {
+        "speaker": text,
+        "pitch": number,
+        "formants": number,
+        "rate": number,
+        "liveliness": number,
+        "accent": text,
+        "timbre": text,
+    }
+
+
+def _build_speech(split: str, indices: range, seed: int, language: str, sample_rate: int) -> dict[str, list]:
+    people = speakers(split)
+    rows = []
+    for index in indices:
+        random = rng("speech", split, seed, index)
+        person = people[random.integers(len(people))]
+        text = sentence(random, language)
+        wave, phonemes = _speech._utter(text, person.settings(language), sample_rate)
+        rows.append(
+            {
+                "wave": _speech.to_int16(wave),
+                "sample_rate": sample_rate,
+                "text": text,
+                "language": language,
+                **_traits(person, language),
+                "phonemes": [phoneme.symbol for phoneme in phonemes],
+                "starts": [phoneme.start for phoneme in phonemes],
+                "ends": [phoneme.end for phoneme in phonemes],
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+
+
+def _speech_features(language: str, sample_rate: int) -> datasets.Features:
+    import datasets
+
+    return datasets.Features(
+        {
+            "wave": datasets.Sequence(datasets.Value("int16")),
+            "sample_rate": datasets.Value("int32"),
+            "text": datasets.Value("string"),
+            "language": datasets.Value("string"),
+            **_trait_features(),
+            "phonemes": datasets.Sequence(datasets.Value("string")),
+            "starts": datasets.Sequence(datasets.Value("float32")),
+            "ends": datasets.Sequence(datasets.Value("float32")),
+        }
+    )
+
+
+WORD_SECONDS = 1.0
+
+
+def _build_words(split: str, indices: range, seed: int, sample_rate: int) -> dict[str, list]:
+    people = speakers(split)
+    length = round(WORD_SECONDS * sample_rate)
+    rows = []
+    for index in indices:
+        random = rng("spoken_words", split, seed, index)
+        person = people[random.integers(len(people))]
+        # Every run of twenty samples says each word once, in an order of its own.
+        block, place = divmod(index, len(WORDS))
+        label = int(rng("spoken_words", split, seed, "order", block).permutation(len(WORDS))[place])
+        settings = person.settings()
+        settings = replace(  # nobody says a word twice alike
+            settings,
+            rate=round(settings.rate * random.uniform(0.9, 1.1)),
+            pitch=int(np.clip(settings.pitch + random.integers(-4, 5), 0, 99)),
+        )
+        wave, phonemes = _speech._utter(WORDS[label], settings, sample_rate)
+        spoken = [phoneme for phoneme in phonemes if phoneme.symbol != _speech.PAUSE]
+        wave = wave[int(spoken[0].start * sample_rate) : math.ceil(spoken[-1].end * sample_rate)]
+        start = int(random.integers(max(length - len(wave), 0) + 1))
+        full = np.zeros(length, dtype=np.float32)
+        part = wave[:length]
+        full[start : start + len(part)] = part
+        snr = float(random.uniform(15.0, 40.0))
+        noise = random.standard_normal(length, dtype=np.float32) * (_speech.LOUDNESS * 10 ** (-snr / 20))
+        rows.append(
+            {
+                "wave": _speech.to_int16(full + noise.astype(np.float32)),
+                "sample_rate": sample_rate,
+                "word": WORDS[label],
+                "label": label,
+                **_traits(person),
+                "start": start / sample_rate,
+                "end": (start + len(part)) / sample_rate,
+                "snr": snr,
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+
+
+def _word_features(sample_rate: int) -> datasets.Features:
+    import datasets
+
+    return datasets.Features(
+        {
+            "wave": datasets.Sequence(datasets.Value("int16"), length=round(WORD_SECONDS * sample_rate)),
+            "sample_rate": datasets.Value("int32"),
+            "word": datasets.Value("string"),
+            "label": datasets.ClassLabel(names=list(WORDS)),
+            **_trait_features(),
+            "start": datasets.Value("float32"),
+            "end": datasets.Value("float32"),
+            "snr": datasets.Value("float32"),
+        }
+    )
+
+
+DATASETS: dict[str, Builder] = {
+    "speech": Builder(
+        "speech",
+        1,
+        _build_speech,
+        _speech_features,
+        {"train": 3000, "test": 500},
+        {"train": 50_000, "test": 10_000},
+        "Spoken sentences about scenes, with the speaker's traits and the time of every phoneme",
+        options={"language": ("en", "ko"), "sample_rate": SAMPLE_RATES},
+        packages=("espeakng-loader",),
+    ),
+    "spoken_words": Builder(
+        "spoken_words",
+        1,
+        _build_words,
+        _word_features,
+        {"train": 4000, "test": 1000},
+        {"train": 100_000, "test": 20_000},
+        "Single words (ten digits, ten things) of one second, by many speakers, in a little noise",
+        options={"sample_rate": SAMPLE_RATES},
+        packages=("espeakng-loader",),
+    ),
+}
