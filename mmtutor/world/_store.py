@@ -71,6 +71,8 @@ if TYPE_CHECKING:
 # Which module holds the builder of which data set: so a name is known, and checked, before anything heavy is imported.
 MODULES: dict[str, str] = {
     "scenes": "mmtutor.world.scenes",
+    "speech": "mmtutor.world.voices",
+    "spoken_words": "mmtutor.world.voices",
 }
 
 _FORMAT = 1  # of the shards; raise it when the way of storing changes

@@ -238,7 +238,7 @@ def _tidy(events: list[tuple[str, int]], length: int) -> list[tuple[str, int, in
 
 @lru_cache(maxsize=32)
 def _lowpass(up: int, down: int) -> np.ndarray:
-    """Kaiser-windowed sinc for ``resample``: flat to 0.84 of the lower Nyquist frequency, 60 dB down from it on."""
+    """Kaiser-windowed sinc for ``resample``: flat to 0.84 of the lower Nyquist frequency, 50 dB down there."""
     factor = max(up, down)
     half = 22 * factor  # 22 zero crossings on each side
     n = np.arange(-half, half + 1)
