@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from check_notebooks import setup_source
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -69,6 +70,9 @@ def execute(path: Path) -> float:
         CellExecutionError: a cell failed; the file on disk is unchanged.
     """
     notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if "setup" in cell.metadata.get("tags", []):
+            cell.source = setup_source()  # the repository's address comes from pyproject.toml
     client = NotebookClient(
         notebook,
         kernel_name="python3",

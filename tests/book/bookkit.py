@@ -1,0 +1,60 @@
+"""What the tests of the book share."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+sys.path.insert(0, str(ROOT / "scripts"))
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
+
+
+def toc_pages() -> list[str]:
+    """The pages of the book without their suffix (``book/notation``), in the order of the table of contents."""
+    text = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    return re.findall(r"^\s*(?:-\s*)?(?:file|root):\s*['\"]?([\w./-]+?)(?:\.md|\.ipynb)?['\"]?\s*$", text, re.M)
+
+
+@dataclass
+class Watched:
+    """A page with what went wrong on it."""
+
+    page: Any
+    errors: list[str] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Wait until the mathematics is typeset and everything has loaded."""
+        self.page.wait_for_load_state("load")
+        self.page.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true")
+
+
+Open = Callable[..., contextlib.AbstractContextManager[Watched]]
+
+
+def axe_violations(page: Any) -> list[str]:
+    """What axe-core finds serious or critical, one line each with the element. It fetches nothing of its own."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    return [
+        f"{violation['id']} ({violation['impact']}): {node['html'][:160]}"
+        for violation in Axe().run(page, options={"preload": False}).response["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
