@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 # Which module holds the builder of which data set: so a name is known, and checked, before anything heavy is imported.
 MODULES: dict[str, str] = {
     "scenes": "mmtutor.world.scenes",
+    "questions": "mmtutor.world.questions",
     "speech": "mmtutor.world.voices",
     "spoken_words": "mmtutor.world.voices",
 }
@@ -213,12 +215,12 @@ def load(
     folder = _folder(builder, split, seed, options)
     chunks = [(start, min(builder.chunk, size - start)) for start in range(0, size, builder.chunk)]
 
-    tables = {start: _find_shard(folder, start, rows) for start, rows in chunks}
+    tables = {start: find_shard(folder, start, rows) for start, rows in chunks}
     if any(table is None for table in tables.values()):
         task = _Task(builder, split, seed, options, folder)
         try:
             with _cache.locked(folder):
-                tables = {start: _find_shard(folder, start, rows) for start, rows in chunks}  # made while we waited?
+                tables = {start: find_shard(folder, start, rows) for start, rows in chunks}  # made while we waited?
                 _cache.sweep(folder)
                 missing = [(start, rows) for start, rows in chunks if tables[start] is None]
                 # where a smaller shard lies already, a whole one will be needed sooner or later: make it now
@@ -228,7 +230,9 @@ def load(
         except OSError as error:  # the lock itself could not be taken: the directory cannot be written
             _cache.warn_unusable(folder, error)
             tables |= {start: task.make(start, rows) for start, rows in chunks if tables[start] is None}
-    return _as_dataset(builder, split, options, [tables[start].slice(0, rows) for start, rows in chunks], folder, size)
+    parts = [tables[start].slice(0, rows) for start, rows in chunks]
+    identity = f"{folder.parent.name}/{folder.name}/{size}"
+    return as_dataset(parts, builder.features(**options), builder.heading, split, identity)
 
 
 def _check(
@@ -276,28 +280,34 @@ def _folder(builder: Builder, split: str, seed: int, options: Mapping[str, Any])
 
 def _fingerprint(builder: Builder) -> str:
     """Fingerprint of the source code beside the builder and of the packages that it draws on."""
-    parts: list[bytes | str] = [str(_FORMAT), str(builder.chunk)]
+    parts = [str(_FORMAT), str(builder.chunk)]
     with contextlib.suppress(OSError, TypeError):  # no source at hand (a zipped package): the version must do
-        here = Path(inspect.getfile(builder.build)).parent
-        parts += [path.read_bytes() for path in sorted(here.glob("*.py")) if path.name not in _NOT_SAMPLES]
+        parts.append(_source_digest(Path(inspect.getfile(builder.build)).parent))
     for package in builder.packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             parts.append(f"{package} {importlib.metadata.version(package)}")
     return _cache.digest(*parts)[:12]
 
 
-def _as_dataset(
-    builder: Builder, split: str, options: Mapping[str, Any], tables: list, folder: Path, size: int
-) -> datasets.Dataset:
+@functools.cache  # the code that runs is the code that was there first, even if its file is edited meanwhile
+def _source_digest(directory: Path) -> str:
+    sources = [path for path in sorted(directory.glob("*.py")) if path.name not in _NOT_SAMPLES]
+    return _cache.digest(*(path.read_bytes() for path in sources))
+
+
+def as_dataset(tables: list, features: datasets.Features, description: str, split: str, identity: str) -> Any:
+    """Join tables into a ``datasets.Dataset`` whose columns of numbers come as numpy arrays in their own type.
+
+    ``identity`` names the content: equal contents get equal fingerprints, so that ``map`` finds its own cache again.
+    """
     import datasets
     from datasets.table import concat_tables
 
-    features = builder.features(**options)
     dataset = datasets.Dataset(
         concat_tables(tables),
-        info=datasets.DatasetInfo(description=builder.heading, features=features),
+        info=datasets.DatasetInfo(description=description, features=features),
         split=datasets.NamedSplit(split),
-        fingerprint=_cache.digest(folder.parent.name, folder.name, str(size))[:16],
+        fingerprint=_cache.digest(identity)[:16],
     )
     arrays = [column for column, feature in features.items() if _is_numbers(feature)]
     if not arrays:
@@ -333,21 +343,8 @@ class _Task:
 
     def make(self, start: int, rows: int) -> Any:
         """Build the samples ``start … start + rows - 1`` and return them as an in-memory table."""
-        import pyarrow as pa
-        from datasets.table import InMemoryTable
-
         columns = self.builder.build(self.split, range(start, start + rows), self.seed, **self.options)
-        features = self.builder.features(**self.options)
-        schema = features.arrow_schema
-        if set(columns) != set(schema.names):
-            raise ValueError(f"{self.builder.name}: built columns {sorted(columns)}, declared {sorted(schema.names)}")
-        arrays = []
-        for column in schema:
-            values = columns[column.name]
-            if len(values) != rows:
-                raise ValueError(f"{self.builder.name}: column {column.name!r} has {len(values)} values, not {rows}")
-            arrays.append(_to_arrow(values, column.type))
-        return InMemoryTable(pa.Table.from_arrays(arrays, schema=schema))
+        return to_table(columns, self.builder.features(**self.options), rows, self.builder.name)
 
     def path(self, start: int, rows: int) -> Path:
         return self.folder / f"{start:07d}-{rows}.arrow"
@@ -355,6 +352,23 @@ class _Task:
     def make_and_store(self, start: int, rows: int) -> None:
         """Build the samples and put them into the folder. Raises OSError where that is not possible."""
         write_shard(self.make(start, rows).table, self.path(start, rows))
+
+
+def to_table(columns: Mapping[str, Any], features: datasets.Features, rows: int, name: str) -> Any:
+    """Make an in-memory table of the columns, and check that they are as declared (``name`` is for the message)."""
+    import pyarrow as pa
+    from datasets.table import InMemoryTable
+
+    schema = features.arrow_schema
+    if set(columns) != set(schema.names):
+        raise ValueError(f"{name}: built columns {sorted(columns)}, declared {sorted(schema.names)}")
+    arrays = []
+    for column in schema:
+        values = columns[column.name]
+        if len(values) != rows:
+            raise ValueError(f"{name}: column {column.name!r} has {len(values)} values, not {rows}")
+        arrays.append(_to_arrow(values, column.type))
+    return InMemoryTable(pa.Table.from_arrays(arrays, schema=schema))
 
 
 def _to_arrow(values: Any, kind: pa.DataType) -> pa.Array:
@@ -403,7 +417,7 @@ def _build_missing(task: _Task, missing: list[tuple[int, int]], processes: int) 
             helper.close()
     tables = {}
     for start, rows in missing:
-        table = in_memory[start] if start in in_memory else _find_shard(task.folder, start, rows)
+        table = in_memory[start] if start in in_memory else find_shard(task.folder, start, rows)
         tables[start] = task.make(start, rows) if table is None else table  # None: it vanished as it was written
     return tables
 
@@ -488,6 +502,8 @@ def _serve() -> None:
     order = json.loads(sys.stdin.readline())
     builder = importlib.import_module(order["module"]).DATASETS[order["name"]]
     task = _Task(builder, order["split"], order["seed"], order["options"], Path(order["folder"]))
+    if _folder(builder, task.split, task.seed, task.options) != task.folder:
+        return  # the source was edited since the other process read it: this one would build something else
     print("ready", file=answers, flush=True)
     for line in iter(sys.stdin.readline, ""):
         task.make_and_store(*json.loads(line))
@@ -532,7 +548,7 @@ def read_shard(path: Path) -> Any | None:
         return None
 
 
-def _find_shard(folder: Path, start: int, rows: int) -> Any | None:
+def find_shard(folder: Path, start: int, rows: int) -> Any | None:
     """Return an undamaged shard that begins at ``start`` and holds ``rows`` samples or more."""
     for _, path in sorted(_shards_at(folder, start), reverse=True):
         table = read_shard(path)
