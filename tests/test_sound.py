@@ -694,6 +694,7 @@ def test_silence_is_defined_everywhere():
     mfcc = sound.MFCC(RATE)(silence)
     torch.testing.assert_close(mfcc[:, 0], torch.full((2, 41), -100.0 * 8))  # sqrt(64 bands) * their mean
     assert mfcc[:, 1:].abs().max() < 1e-4
+    assert torch.equal(sound.MelSpectrogram(RATE, log="ln")(silence), torch.full((2, 64, 41), 1e-6).log())
     assert torch.equal(sound.istft(sound.stft(silence), length=4000), silence)
 
 
@@ -703,6 +704,9 @@ def test_waves_shorter_than_a_window():
         sound.stft(x)
     with pytest.raises(ValueError, match="150 samples, fewer than one frame of 400"):
         sound.stft(x, center=False)
+    with pytest.raises(ValueError, match="mirroring 75 samples"):
+        sound.stft(x[:75], 150)
+    assert sound.stft(x[:76], 150).shape == (76, 3)
     X = sound.stft(x, pad_mode="constant")
     assert X.shape == (201, 2)
     torch.testing.assert_close(sound.istft(X, length=150), x)
