@@ -22,6 +22,7 @@ _EXPORTS: dict[str, str] = {
     "load": "_store",
     "names": "_store",
     "play_note": "sounds",
+    "play_thing": "sounds",
     "speak": "speech",
 }
 _MODULES = {"corpora", "faces", "sounds", "speech", "voices"}

@@ -73,6 +73,8 @@ if TYPE_CHECKING:
 MODULES: dict[str, str] = {
     "scenes": "mmtutor.world.scenes",
     "questions": "mmtutor.world.questions",
+    "sounding_scenes": "mmtutor.world.sounds",
+    "sounds": "mmtutor.world.sounds",
     "speech": "mmtutor.world.voices",
     "spoken_words": "mmtutor.world.voices",
 }
