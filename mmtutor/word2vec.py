@@ -1,0 +1,541 @@
+"""word2vec: skip-gram with full softmax, noise-contrastive estimation and negative sampling.
+
+Read from top to bottom: the configuration, the two distributions that make it work (which words to keep, which words to
+draw as noise), the three losses, the model, a trainer that is fast because it shares work, and the vectors in use.
+
+Sources: Mikolov et al. 2013a (skip-gram) and 2013b (negative sampling, subsampling); Gutmann and Hyvärinen 2010 and Mnih and
+Teh 2012 (noise-contrastive estimation); Levy and Goldberg 2014 (what negative sampling converges to).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmtutor.text import Vocabulary
+
+OBJECTIVES = ("softmax", "nce", "negative_sampling")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of one skip-gram model.
+
+    Args:
+        dim: length d of a word vector.
+        window: the largest distance C between centre and context; each centre draws its own radius from 1…C.
+        negatives: noise words k for each real pair.
+        objective: ``"negative_sampling"``, ``"nce"`` or ``"softmax"``.
+        learn_normalizer: NCE only. Learn log Z for each centre word instead of fixing it to 0.
+        noise_power: noise words are drawn with probability ∝ count ** noise_power.
+        subsample: threshold t of the subsampling of frequent words, as a relative frequency; 0 keeps all.
+        min_count: rarer words are dropped from the corpus before anything else.
+        epochs: passes over the corpus.
+        lr: peak step of the row-wise AdaGrad update; it falls linearly to 0.
+        batch: centre words a step.
+        shared_noise: noise words a step; all pairs of the step share them, each with weight k / shared_noise.
+    """
+
+    dim: int = 100
+    window: int = 5
+    negatives: int = 5
+    objective: str = "negative_sampling"
+    learn_normalizer: bool = False
+    noise_power: float = 0.75
+    subsample: float = 1e-3
+    min_count: int = 5
+    epochs: int = 10
+    lr: float = 0.3
+    batch: int = 512
+    shared_noise: int = 128
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "window", "negatives", "min_count", "epochs", "batch", "shared_noise"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {OBJECTIVES}, got {self.objective!r}")
+        if self.subsample < 0 or not self.lr > 0:
+            raise ValueError(f"subsample must be ≥ 0 and lr > 0, got {self.subsample} and {self.lr}")
+
+    @classmethod
+    def world(cls, **changes: object) -> Config:
+        """For corpora of about a million words on two CPU cores."""
+        return replace(cls(), **changes)
+
+    @classmethod
+    def paper(cls, **changes: object) -> Config:
+        """The sizes of Mikolov et al. 2013b, Table 1: 300 dimensions, window 5, 5 negatives, t = 1e-5, for a billion words."""
+        return replace(cls(dim=300, subsample=1e-5, epochs=3, batch=4096, shared_noise=1024), **changes)
+
+
+# --- Which words to keep, and which to draw as noise ---------------------------------------------------------------------
+
+
+def keep_probability(counts: Tensor, threshold: float) -> Tensor:
+    """With which probability an occurrence of each word is kept: min(1, √(t/f) + t/f), f its relative frequency.
+
+    This is the formula of the published C program; the paper (2013b, section 2.3) prints √(t/f) alone.
+
+    Args:
+        counts: occurrences of each word, (V,), all ≥ 1.
+        threshold: t, a relative frequency; 0 keeps everything.
+
+    Returns:
+        (V,) in (0, 1].
+    """
+    if threshold == 0:
+        return torch.ones_like(counts, dtype=torch.float32)
+    ratio = threshold * counts.sum() / counts.double()
+    return (ratio.sqrt() + ratio).clamp(max=1.0).float()
+
+
+def noise_distribution(counts: Tensor, power: float = 0.75) -> Tensor:
+    """The distribution P_n(w) ∝ count(w) ** power from which noise words are drawn, (V,), in float64 (2013b, section 2.2)."""
+    weights = counts.double() ** power
+    return weights / weights.sum()
+
+
+def skip_gram_pairs(ids: Tensor, window: int, radius: Tensor | None = None) -> Tensor:
+    """All (centre, context) pairs of one sentence, written plainly; the trainer below never lists them.
+
+    Args:
+        ids: the sentence, (T,).
+        window: the largest distance C.
+        radius: the radius of each centre in 1…C, (T,); C everywhere if not given.
+
+    Returns:
+        (P, 2) ids: a centre and one of its neighbours.
+    """
+    length = len(ids)
+    radius = torch.full((length,), window) if radius is None else radius
+    at = torch.arange(length)
+    distance = (at[:, None] - at[None, :]).abs()  # (T, T)
+    centre, context = torch.nonzero((distance > 0) & (distance <= radius[:, None]), as_tuple=True)
+    return torch.stack([ids[centre], ids[context]], dim=1)
+
+
+# --- Three losses --------------------------------------------------------------------------------------------------------
+
+
+def softmax_loss(scores: Tensor, context: Tensor) -> Tensor:
+    """−log p(o | c) with p = softmax over the whole vocabulary; scores (B, V), context (B,); returns (B,)."""
+    return F.cross_entropy(scores, context, reduction="none")
+
+
+def nce_loss(positive: Tensor, noise: Tensor, log_k_noise_positive: Tensor, log_k_noise: Tensor) -> Tensor:
+    """Noise-contrastive estimation: is this pair real, or did the noise make it? (Mnih and Teh 2012, section 3)
+
+    The classifier's logit is s(w, c) − log(k·P_n(w)). With that correction the best s is log p(w | c): a probability, although
+    nobody summed over the vocabulary.
+
+    Args:
+        positive: scores s(o, c) − log Z of real pairs, (B,).
+        noise: scores of noise words, (B, k).
+        log_k_noise_positive: log(k·P_n(o)) of the real context words, (B,).
+        log_k_noise: log(k·P_n(n)) of the noise words, (B, k).
+
+    Returns:
+        (B,).
+    """
+    real = F.logsigmoid(positive - log_k_noise_positive)
+    fake = F.logsigmoid(-(noise - log_k_noise)).sum(-1)
+    return -(real + fake)
+
+
+def negative_sampling_loss(positive: Tensor, noise: Tensor) -> Tensor:
+    """NCE without the correction (2013b, equation 4): −log σ(s(o, c)) − Σ log σ(−s(n, c)); (B,), (B, k) → (B,).
+
+    The best s is then log p(w | c) − log(k·P_n(w)): good vectors, but no longer a probability.
+    """
+    return -(F.logsigmoid(positive) + F.logsigmoid(-noise).sum(-1))
+
+
+# --- The model -----------------------------------------------------------------------------------------------------------
+
+
+class SkipGram(nn.Module):
+    """Two tables of vectors and a dot product.
+
+    Args:
+        config: the settings.
+        counts: how often each word occurs, (V,), all ≥ 1.
+
+    Attributes:
+        centre: vectors of words as centres, (V, d): the embeddings that one keeps.
+        context: vectors of words as contexts, (V, d).
+        bias: one number a context word, (V,); log of its frequency at first. Softmax and NCE model probabilities and need it,
+            negative sampling has none (it stays 0).
+        log_z: log Z of each centre word, (V,); all 0 unless ``learn_normalizer``.
+    """
+
+    def __init__(self, config: Config, counts: Tensor) -> None:
+        super().__init__()
+        if counts.dim() != 1 or len(counts) < 2 or int(counts.min()) < 1:
+            raise ValueError("counts must be a vector of at least two words, each with a count of 1 or more")
+        if config.negatives > len(counts):
+            raise ValueError(f"negatives = {config.negatives} is larger than the vocabulary of {len(counts)} words")
+        self.config = config
+        size = (len(counts), config.dim)
+        # The C program's start: small random centres, zero contexts, so that every score starts at 0.
+        self.centre = nn.Parameter((torch.rand(size) - 0.5) / config.dim)
+        self.context = nn.Parameter(torch.zeros(size))
+        probabilistic = config.objective != "negative_sampling"
+        kept = counts * keep_probability(counts, config.subsample)  # what the model sees of each word
+        start = (kept / kept.sum()).log().float() if probabilistic else torch.zeros(len(counts))
+        self.bias = nn.Parameter(start, requires_grad=probabilistic)
+        self.log_z = nn.Parameter(torch.zeros(len(counts)), requires_grad=config.learn_normalizer)
+        noise = noise_distribution(counts, config.noise_power)
+        self.register_buffer("noise", noise.float())
+        self.register_buffer("log_k_noise", (config.negatives * noise).log().float())
+
+    def scores(self, centre: Tensor, context: Tensor) -> Tensor:
+        """s(w, c) = u_w · v_c + b_w − log Z_c for centres (B,) and context words (B,) or (B, k)."""
+        v, u = self.centre[centre], self.context[context]  # (B, d), (B, d) or (B, k, d)
+        if context.dim() == 1:
+            return (u * v).sum(-1) + self.bias[context] - self.log_z[centre]
+        return torch.bmm(u, v[:, :, None])[:, :, 0] + self.bias[context] - self.log_z[centre, None]
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Mean loss of the pairs in a batch, the plain way: ``centre`` (B,), ``context`` (B,), and ``noise`` (B, k) where needed."""
+        centre, context = batch["centre"], batch["context"]
+        if self.config.objective == "softmax":
+            return softmax_loss(self.centre[centre] @ self.context.T + self.bias, context).mean()  # (B, V) inside
+        noise = batch["noise"]
+        positive, negative = self.scores(centre, context), self.scores(centre, noise)  # (B,), (B, k)
+        if self.config.objective == "nce":
+            return nce_loss(positive, negative, self.log_k_noise[context], self.log_k_noise[noise]).mean()
+        return negative_sampling_loss(positive, negative).mean()
+
+    @torch.no_grad()
+    def log_normalizer(self, centre: Tensor) -> Tensor:
+        """log Σ_w exp s(w, c) over the whole vocabulary for centres (B,): 0 where the model normalizes itself."""
+        return torch.logsumexp(self.centre[centre] @ self.context.T + self.bias, dim=1) - self.log_z[centre]
+
+
+# --- The trainer ---------------------------------------------------------------------------------------------------------
+# Three ideas make it fast. (1) Neighbouring centres have the same neighbours, so a block of text is two small matrices
+# and all its pairs are one product under a band-shaped mask. (2) All pairs of a step share their noise words: one more product.
+# (3) Only the rows that occur in a step are touched, so a step costs the same for 5,000 words and for 500,000.
+
+BLOCK = 32  # centres in one block
+
+
+def bands(stream: Tensor, sentence: Tensor, radius: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut a stretch of text into blocks of centres with their contexts.
+
+    Args:
+        stream: word ids, (B + 2·window,), B a multiple of the block's 32; the first and last ``window`` are context only.
+        sentence: the number of the sentence of each word, (B + 2·window,); pairs do not cross sentences, and a negative number
+            marks padding.
+        radius: how far each centre looks, (B,), in 1…window.
+
+    Returns:
+        centre ids (R, 32), positions of the contexts in ``stream`` (R, 32 + 2·window), and a mask (R, 32, 32 + 2·window) that is
+        True for a real pair.
+    """
+    width = BLOCK + 2 * window
+    position = torch.arange(len(stream), device=stream.device).unfold(0, width, BLOCK)  # (R, width)
+    inside = slice(window, len(stream) - window)
+    offset = torch.arange(width, device=stream.device) - window - torch.arange(BLOCK, device=stream.device)[:, None]
+    mask = offset.abs() <= radius.view(-1, BLOCK, 1)  # (R, 32, width)
+    mask &= offset != 0
+    home = sentence[inside].view(-1, BLOCK, 1)
+    mask &= (sentence[position][:, None, :] == home) & (home >= 0)
+    return stream[inside].view(-1, BLOCK), position, mask
+
+
+def pair_gradients(
+    v: Tensor, u: Tensor, u_shift: Tensor, mask: Tensor, n: Tensor, n_shift: Tensor, k: int
+) -> dict[str, Any]:
+    """Gradients of all pairs in R blocks, for NCE and negative sampling.
+
+    With x = u · v + shift the loss is Σ −log σ(x) over real pairs plus (k/N) Σ −log σ(−x) over (real pair, noise word), and the
+    derivative of −log σ(x) is σ(x) − 1, that of −log σ(−x) is σ(x). The rest is the chain rule, as matrix products.
+
+    Args:
+        v: centre vectors, (R, S, d).
+        u: context vectors, (R, W, d).
+        u_shift: what is added to each context word's score: b_w − log(k·P_n(w)) for NCE, 0 for negative sampling, broadcast to
+            (R, S, W).
+        mask: True for a real pair, (R, S, W).
+        n: noise vectors, (N, d).
+        n_shift: the same for noise words, broadcast to (R·S, N).
+        k: noise words a real pair; N shared ones each weigh k/N.
+
+    Returns:
+        gradients ``v`` (R·S, d), ``u`` (R·W, d), ``n`` (N, d); the score gradients ``real`` (R, S, W) and ``fake`` (R·S, N), from
+        which those of biases and normalizers are sums; and a function ``loss`` that gives the summed loss when asked.
+    """
+    rows, size, dim = v.shape
+    flat = v.reshape(rows * size, dim)
+    pairs = mask.sum(2, dtype=v.dtype).view(-1, 1) * (k / len(n))  # noise weight of each centre (R·S, 1)
+    x, y = torch.bmm(v, u.transpose(1, 2)) + u_shift, flat @ n.T + n_shift  # (R, S, W), (R·S, N)
+    real = (torch.sigmoid(x) - 1) * mask
+    fake = torch.sigmoid(y) * pairs
+    return {
+        "v": torch.bmm(real, u).view(-1, dim).addmm(fake, n),
+        "u": torch.bmm(real.transpose(1, 2), v).view(-1, dim),
+        "n": fake.T @ flat,
+        "real": real,
+        "fake": fake,
+        "loss": lambda: -(F.logsigmoid(x) * mask).sum() - (F.logsigmoid(-y) * pairs).sum(),
+    }
+
+
+class RowAdaGrad:
+    """AdaGrad with one step size a row: row ← row − lr · g / √(Σ ‖g‖²/d), and only rows that have a gradient are touched.
+
+    Plain SGD adds up the hundreds of gradients that a frequent word gets in one step, and overshoots. Dividing by the running
+    norm of the row's own gradients bounds the step of frequent words and keeps it large for rare ones.
+    """
+
+    def __init__(self, table: Tensor) -> None:
+        self.table = table
+        self.sum = torch.zeros(len(table), device=table.device)
+
+    def step(self, ids: Tensor, gradients: Tensor, lr: float) -> None:
+        """Update rows ``ids`` (M,), which may repeat, with their gradients (M, d) or (M,)."""
+        rows, inverse = torch.unique(ids, return_inverse=True)
+        total = gradients.new_zeros((len(rows), *gradients.shape[1:])).index_add_(0, inverse, gradients)
+        self.rows(rows, total, lr)
+
+    def rows(self, rows: Tensor, total: Tensor, lr: float) -> None:
+        """Update distinct rows with the sum of their gradients."""
+        seen = self.sum[rows] + total.square().view(len(rows), -1).mean(1)
+        self.sum[rows] = seen
+        scale = (seen + 1e-10).rsqrt_()
+        self.table.index_add_(0, rows, total * (scale[:, None] if total.dim() > 1 else scale), alpha=-lr)
+
+
+@dataclass
+class Trained:
+    """What :func:`train` returns: the vectors, the model, and the loss a pair over time."""
+
+    vectors: WordVectors
+    model: SkipGram
+    pairs: int = 0
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+
+
+def encode(sentences: Iterable[Sequence[str]], min_count: int) -> tuple[Vocabulary, Tensor, Tensor]:
+    """Vocabulary, word ids (T,) and sentence numbers (T,) of a corpus; words under ``min_count`` are dropped.
+
+    A flat list of words counts as one sentence.
+
+    Raises:
+        ValueError: the corpus is empty, or has fewer than two distinct words that occur often enough.
+        TypeError: the corpus is one string.
+    """
+    if isinstance(sentences, str):
+        raise TypeError("the corpus must be a list of words or of sentences, not one string; use mmtutor.text.tokenize")
+    corpus = list(sentences)
+    if corpus and isinstance(corpus[0], str):
+        corpus = [corpus]
+    counts = Counter(word for words in corpus for word in words)
+    if not counts:
+        raise ValueError("the corpus is empty: there is no word to learn from")
+    if sum(c >= min_count for c in counts.values()) < 2:
+        raise ValueError(
+            f"skip-gram needs two distinct words that occur at least {min_count} times (min_count); "
+            f"this corpus has {len(counts)} distinct words in all"
+        )
+    vocabulary = Vocabulary(counts, min_count=min_count, specials=())
+    lookup = vocabulary.ids
+    coded = [[lookup[w] for w in words if w in lookup] for words in corpus]
+    ids = torch.tensor([i for words in coded for i in words])
+    sentence = torch.repeat_interleave(torch.arange(len(coded)), torch.tensor([len(words) for words in coded]))
+    return vocabulary, ids, sentence
+
+
+def train(
+    sentences: Iterable[Sequence[str]],
+    config: Config | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    progress: bool | None = None,
+) -> Trained:
+    """Train skip-gram on a corpus.
+
+    Args:
+        sentences: lists of words, or one flat list of words.
+        config: the settings; ``Config.world()`` if not given.
+        seed: decides the start, the kept words, the radii and the noise. Same seed, same device, same vectors.
+        device: where to train; :func:`mmtutor.device` if not given.
+        progress: show a tqdm bar; by default unless ``MMTUTOR_PROGRESS=0``.
+
+    Raises:
+        ValueError: a corpus without two frequent enough words, or k larger than the vocabulary.
+        FloatingPointError: the loss is not finite, which means that ``lr`` is too high.
+    """
+    from tqdm.auto import tqdm
+
+    from mmtutor.runtime import device as default_device
+
+    config = config or Config.world()
+    vocabulary, ids, sentence = encode(sentences, config.min_count)
+    counts = torch.tensor(vocabulary.counts)
+    where = torch.device(device) if device is not None else default_device()
+    draw = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same draws
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SkipGram(config, counts).to(where)
+    keep = keep_probability(counts, config.subsample)
+    tables = {"centre": model.centre, "context": model.context, "bias": model.bias, "log_z": model.log_z}
+    updates = {name: RowAdaGrad(table.data) for name, table in tables.items() if table.requires_grad}
+    trained = Trained(WordVectors(vocabulary, model.centre.data.cpu()), model)
+
+    batch = min(config.batch, -(-len(ids) // BLOCK) * BLOCK) // BLOCK * BLOCK or BLOCK
+    expected = float(keep[ids].double().sum())
+    total, step = max(1, math.ceil(expected / batch)) * config.epochs, 0
+    shown = progress if progress is not None else os.environ.get("MMTUTOR_PROGRESS", "1") != "0"
+    with tqdm(total=total, disable=not shown, file=sys.stdout) as bar, torch.no_grad():
+        for _ in range(config.epochs):
+            for words, homes, radius, noise in _steps(ids, sentence, keep, model.noise.cpu(), config, batch, draw):
+                lr = config.lr * max(1e-3, 1 - step / total)
+                arguments = (model, updates, words.to(where), homes.to(where), radius.to(where), noise.to(where), lr)
+                loss, pairs = (_softmax_step if config.objective == "softmax" else _sampled_step)(*arguments)
+                trained.pairs += int(pairs)
+                if step % 100 == 0 and pairs:
+                    mean = float(loss()) / int(pairs)
+                    if not math.isfinite(mean):
+                        raise FloatingPointError(f"the loss is {mean} at step {step}: lr = {config.lr} is too high")
+                    trained.steps.append(step)
+                    trained.losses.append(mean)
+                step += 1
+                bar.update()
+    if not bool(torch.isfinite(model.centre).all()):
+        raise FloatingPointError(f"the vectors are not finite after training: lr = {config.lr} is too high")
+    trained.vectors = WordVectors(vocabulary, model.centre.data.cpu())
+    return trained
+
+
+def _steps(
+    ids: Tensor, sentence: Tensor, keep: Tensor, noise: Tensor, config: Config, batch: int, draw: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """One epoch of steps: subsample first (so that windows widen over dropped words), then cut the stream into steps."""
+    kept = torch.rand(len(ids), generator=draw) < keep[ids]
+    stream, home = ids[kept], sentence[kept]
+    steps = max(1, -(-len(stream) // batch))
+    fill = (config.window, config.window + steps * batch - len(stream))
+    stream, home = F.pad(stream, fill), F.pad(home, fill, value=-1)
+    radius = torch.randint(1, config.window + 1, (steps, batch), generator=draw)
+    # Inverse of the cumulative distribution: exact, and O(log V) a draw.
+    cumulative = noise.double().cumsum(0)
+    draws = torch.rand(steps, config.shared_noise, generator=draw, dtype=torch.float64) * cumulative[-1]
+    drawn = torch.searchsorted(cumulative, draws, right=True).clamp_(max=len(noise) - 1)
+    for i in range(steps):
+        stretch = slice(i * batch, (i + 1) * batch + 2 * config.window)
+        yield stream[stretch], home[stretch], radius[i], drawn[i]
+
+
+def _sampled_step(
+    model: SkipGram, updates: dict, words: Tensor, homes: Tensor, radius: Tensor, noise: Tensor, lr: float
+) -> tuple[Callable[[], Tensor], Tensor]:
+    """One step of NCE or negative sampling on B centres; returns the summed loss, to be called, and the pairs."""
+    centre, position, mask = bands(words, homes, radius, model.config.window)
+    context = words[position]  # (R, W)
+    u_shift, n_shift = 0.0, 0.0
+    if model.config.objective == "nce":
+        log_z = model.log_z[centre]  # (R, S)
+        u_shift = (model.bias[context] - model.log_k_noise[context])[:, None, :] - log_z[:, :, None]
+        n_shift = model.bias[noise] - model.log_k_noise[noise] - log_z.view(-1, 1)
+    stretch = model.context[words]  # (B + 2·window, d): each row once, although neighbouring blocks share some
+    g = pair_gradients(
+        model.centre[centre], stretch[position], u_shift, mask, model.context[noise], n_shift, model.config.negatives
+    )
+    to_stretch = torch.zeros_like(stretch).index_add_(0, position.flatten(), g["u"])
+    updates["centre"].step(centre.flatten(), g["v"], lr)
+    updates["context"].step(torch.cat([words, noise]), torch.cat([to_stretch, g["n"]]), lr)
+    if "bias" in updates:
+        slopes = torch.cat([g["real"].sum(1).flatten(), g["fake"].sum(0)])
+        updates["bias"].step(torch.cat([context.flatten(), noise]), slopes, lr)
+    if "log_z" in updates:
+        updates["log_z"].step(centre.flatten(), -(g["real"].sum(2).flatten() + g["fake"].sum(1)), lr)
+    return g["loss"], mask.sum()
+
+
+def _softmax_step(
+    model: SkipGram, updates: dict, words: Tensor, homes: Tensor, radius: Tensor, noise: Tensor, lr: float
+) -> tuple[Callable[[], Tensor], Tensor]:
+    """One step of the full softmax: every centre scores every word. The gradient over contexts is dense, (V, d)."""
+    centre, position, mask = bands(words, homes, radius, model.config.window)
+    context = words[position]
+    v, u = model.centre[centre], model.context[context]
+    flat, pairs = v.view(-1, v.shape[-1]), mask.sum(2, dtype=v.dtype)
+    scores = flat @ model.context.T + model.bias  # (B, V)
+    log_sum = torch.logsumexp(scores, dim=1)
+    real = mask.to(v.dtype)
+    total = (log_sum * pairs.flatten()).sum()
+    total = total - ((torch.bmm(v, u.transpose(1, 2)) + model.bias[context][:, None]) * real).sum()
+    weight = (scores - log_sum[:, None]).exp_() * pairs.view(-1, 1)  # (B, V)
+    every = torch.arange(len(model.context), device=words.device)
+    dense = (weight.T @ flat).index_add_(
+        0, context.flatten(), torch.bmm(real.transpose(1, 2), v).flatten(0, 1), alpha=-1
+    )
+    slope = weight.sum(0).index_add_(0, context.flatten(), real.sum(1).flatten(), alpha=-1)
+    updates["centre"].step(centre.flatten(), weight @ model.context - torch.bmm(real, u).flatten(0, 1), lr)
+    updates["context"].rows(every, dense, lr)
+    updates["bias"].rows(every, slope, lr)
+    return (lambda: total), mask.sum()
+
+
+# --- The vectors in use --------------------------------------------------------------------------------------------------
+
+
+class WordVectors:
+    """Unit vectors of words: neighbours, similarity, analogies.
+
+    Args:
+        vocabulary: V words, without specials.
+        matrix: their vectors, (V, d); they are scaled to unit length here.
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, matrix: Tensor) -> None:
+        if matrix.dim() != 2 or len(matrix) != len(vocabulary):
+            raise ValueError(f"{len(vocabulary)} words need a ({len(vocabulary)}, d) matrix, got {tuple(matrix.shape)}")
+        self.vocabulary = vocabulary
+        self.matrix = F.normalize(matrix.detach().float(), dim=1)
+
+    def __getitem__(self, word: str) -> Tensor:
+        """The unit vector of a word, (d,). An unknown word is a KeyError that names near spellings."""
+        return self.matrix[self.vocabulary.id(word)]
+
+    def __contains__(self, word: object) -> bool:
+        return word in self.vocabulary
+
+    def similarity(self, a: str, b: str) -> float:
+        """Cosine of two words, in [−1, 1]."""
+        return float(self[a] @ self[b])
+
+    def nearest(self, query: Tensor, k: int = 10, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
+        """The k words whose vectors have the highest cosine with a query (d,), without the excluded words."""
+        excluded = [self.vocabulary.id(w) for w in exclude]
+        if not 1 <= k <= len(self.vocabulary) - len(excluded):
+            raise ValueError(f"k must lie in 1…{len(self.vocabulary) - len(excluded)}, got {k}")
+        scores = self.matrix @ F.normalize(query, dim=0)
+        scores[excluded] = -2.0
+        values, ids = scores.topk(k)
+        return [(self.vocabulary.words[int(i)], float(s)) for i, s in zip(ids, values)]
+
+    def neighbours(self, word: str, k: int = 10) -> list[tuple[str, float]]:
+        """The k nearest other words and their cosines."""
+        return self.nearest(self[word], k, exclude=[word])
+
+    def analogy(self, a: str, b: str, c: str, k: int = 10) -> list[tuple[str, float]]:
+        """a is to b as c is to …? The words nearest to b − a + c; a, b and c themselves do not count (2013a, section 4)."""
+        return self.nearest(self[b] - self[a] + self[c], k, exclude=dict.fromkeys([a, b, c]))

@@ -1,0 +1,443 @@
+"""Skip-gram: gradients against autograd, NCE against its closed form, vectors against gensim."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from mmtutor import word2vec as w2v
+from mmtutor.text import Vocabulary
+from mmtutor.word2vec import Config, SkipGram, WordVectors
+
+SMALL = Config(dim=8, min_count=1, epochs=2, batch=32, shared_noise=6, negatives=2, subsample=0.0, window=3)
+
+
+def toy_corpus(sentences: int = 300, seed: int = 0) -> list[list[str]]:
+    """Two families of words that never meet: whoever learns anything can tell them apart."""
+    rng = np.random.default_rng(seed)
+    families = [[f"{name}{i}" for i in range(6)] for name in ("sea", "sky")]
+    return [rng.choice(families[i % 2], size=8).tolist() for i in range(sentences)]
+
+
+# --- distributions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("frequency", "kept"), [(1e-3, 0.110), (1e-4, 0.416), (0.1, 0.0101), (1e-6, 1.0)])
+def test_keep_probability_has_the_c_programs_values(frequency, kept):
+    total = 10_000_000
+    counts = torch.tensor([round(frequency * total), total - round(frequency * total)])
+    assert w2v.keep_probability(counts, 1e-5)[0].item() == pytest.approx(kept, rel=5e-3)
+
+
+def test_keep_probability_zero_threshold_keeps_all():
+    assert torch.equal(w2v.keep_probability(torch.tensor([5, 1]), 0.0), torch.ones(2))
+
+
+def test_noise_distribution_is_unigram_to_the_power():
+    p = w2v.noise_distribution(torch.tensor([16, 1]), 0.75)
+    assert p.tolist() == pytest.approx([8 / 9, 1 / 9])
+
+
+def test_noise_is_drawn_from_its_distribution():
+    counts = torch.tensor([400, 100, 30, 1])
+    ids = torch.zeros(64, dtype=torch.long)
+    config = Config(shared_noise=50_000, batch=64, subsample=0, negatives=2)
+    noise = w2v.noise_distribution(counts)
+    (*_, drawn) = next(
+        iter(w2v._steps(ids, ids, torch.ones(4), noise.float(), config, 64, torch.Generator().manual_seed(0)))
+    )
+    share = torch.bincount(drawn, minlength=4) / 50_000
+    bound = 4 * (noise * (1 - noise) / 50_000).sqrt()
+    assert bool(((share - noise).abs() < bound).all())
+
+
+# --- pairs --------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
+    window=st.integers(1, 6),
+    seed=st.integers(0, 10_000),
+)
+def test_bands_hold_exactly_the_pairs_of_every_sentence(lengths, window, seed):
+    draw = torch.Generator().manual_seed(seed)
+    total = sum(lengths)
+    ids = torch.arange(total)  # distinct words, so that a pair of ids is a pair of places
+    sentence = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    size = -(-total // w2v.BLOCK) * w2v.BLOCK
+    radius = torch.randint(1, window + 1, (size,), generator=draw)
+    pad = (window, window + size - total)
+    stream = torch.nn.functional.pad(ids, pad, value=-1)
+    home = torch.nn.functional.pad(sentence, pad, value=-1)
+    centre, position, mask = w2v.bands(stream, home, radius, window)
+    r, s, c = torch.nonzero(mask, as_tuple=True)
+    got = set(zip(centre[r, s].tolist(), stream[position][r, c].tolist()))
+    want, start = set(), 0
+    for n in lengths:
+        part = slice(start, start + n)
+        want |= {tuple(p) for p in w2v.skip_gram_pairs(ids[part], window, radius[part]).tolist()}
+        start += n
+    assert got == want
+    assert len(r) == len(want)
+
+
+def test_skip_gram_pairs_by_hand():
+    pairs = w2v.skip_gram_pairs(torch.tensor([7, 8, 9]), 1)
+    assert pairs.tolist() == [[7, 8], [8, 7], [8, 9], [9, 8]]
+
+
+# --- losses -------------------------------------------------------------------------------------------------------------
+
+
+def test_losses_gradcheck():
+    torch.manual_seed(0)
+    b, k, v = 3, 4, 5
+    positive = torch.randn(b, dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(b, k, dtype=torch.float64, requires_grad=True)
+    shift = torch.randn(b, dtype=torch.float64), torch.randn(b, k, dtype=torch.float64)
+    scores = torch.randn(b, v, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(w2v.negative_sampling_loss, (positive, noise))
+    assert torch.autograd.gradcheck(lambda p, n: w2v.nce_loss(p, n, *shift), (positive, noise))
+    assert torch.autograd.gradcheck(lambda s: w2v.softmax_loss(s, torch.tensor([0, 4, 2])), scores)
+
+
+def test_negative_sampling_loss_is_binary_cross_entropy():
+    torch.manual_seed(1)
+    positive, noise = torch.randn(6), torch.randn(6, 3)
+    logits = torch.cat([positive[:, None], noise], 1)
+    target = torch.zeros_like(logits)
+    target[:, 0] = 1
+    want = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1)
+    torch.testing.assert_close(w2v.negative_sampling_loss(positive, noise), want)
+
+
+def expected_minimum(
+    kind: str, p: torch.Tensor, noise: torch.Tensor, k: int, scores: torch.Tensor, log_z: torch.Tensor
+):
+    """Minimize the exact expectation of the loss over the words of one context, by enumeration instead of sampling."""
+    parameters = [t for t in (scores, log_z) if t.requires_grad]
+    optimizer = torch.optim.LBFGS(parameters, lr=1, max_iter=500, tolerance_grad=1e-13, tolerance_change=1e-16)
+    shift = (k * noise).log()
+
+    def closure():
+        optimizer.zero_grad()
+        # Each call with one noise word gives −log σ(real) − log σ(−fake); the two halves are weighed by their own laws.
+        x = scores - log_z
+        none = torch.full((len(p), 0), 0.0, dtype=p.dtype)
+        if kind == "nce":
+            real = w2v.nce_loss(x, none, shift, none)
+            both = w2v.nce_loss(x, x[:, None], shift, shift[:, None])
+        else:
+            real = w2v.negative_sampling_loss(x, none)
+            both = w2v.negative_sampling_loss(x, x[:, None])
+        loss = (p * real).sum() + k * (noise * (both - real)).sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+P = torch.tensor([0.5, 0.2, 0.15, 0.1, 0.05], dtype=torch.float64)
+NOISE = torch.tensor([0.3, 0.3, 0.2, 0.1, 0.1], dtype=torch.float64)
+
+
+def test_nce_recovers_log_probabilities_without_a_normalizer():
+    scores = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    expected_minimum("nce", P, NOISE, 3, scores, torch.zeros((), dtype=torch.float64))
+    torch.testing.assert_close(scores.detach(), P.log(), atol=1e-6, rtol=0)
+    assert float(scores.detach().exp().sum()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("shift", [-2.0, 0.0, 3.5])
+def test_nce_recovers_the_normalizer(shift):
+    """Scores that are right up to an unknown constant: the learned log Z is that constant."""
+    log_z = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    expected_minimum("nce", P, NOISE, 3, P.log() + shift, log_z)
+    assert float(log_z.detach()) == pytest.approx(shift, abs=1e-6)
+
+
+def test_negative_sampling_converges_to_shifted_pmi():
+    """Levy and Goldberg 2014: the best score is log p(w | c) − log(k·P_n(w)), which is no log-probability."""
+    scores = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    expected_minimum("neg", P, NOISE, 3, scores, torch.zeros((), dtype=torch.float64))
+    torch.testing.assert_close(scores.detach(), (P / (3 * NOISE)).log(), atol=1e-6, rtol=0)
+
+
+# --- the trainer's gradients against autograd -----------------------------------------------------------------------------
+
+
+class Recorder:
+    """Stands in for an optimizer: adds up what the trainer hands it."""
+
+    def __init__(self, table):
+        self.total = torch.zeros_like(table)
+
+    def step(self, ids, gradients, lr):
+        self.total.index_add_(0, ids, gradients)
+
+    def rows(self, rows, total, lr):
+        self.total[rows] += total
+
+
+@pytest.mark.parametrize("objective", ["negative_sampling", "nce", "softmax"])
+def test_trainer_gradients_equal_autograd_of_the_plain_loss(objective):
+    torch.manual_seed(0)
+    v, n = 11, 4
+    # With k = N every pair is charged for every shared noise word once: the plain loss with the same noise for each pair.
+    config = Config(
+        dim=6,
+        window=2,
+        negatives=n,
+        shared_noise=n,
+        objective=objective,
+        learn_normalizer=objective == "nce",
+        min_count=1,
+    )
+    model = SkipGram(config, torch.randint(1, 50, (v,))).double()
+    for parameter in model.parameters():
+        parameter.data = torch.randn_like(parameter) * (0.5 if parameter.requires_grad else 0)
+    words = torch.randint(0, v, (64 + 4,))
+    homes = torch.tensor([0] * 20 + [1] * 25 + [2] * 20 + [-1] * 3)
+    radius, noise = torch.randint(1, 3, (64,)), torch.randint(0, v, (n,))
+
+    centre, position, mask = w2v.bands(words, homes, radius, 2)
+    r, s, c = torch.nonzero(mask, as_tuple=True)
+    batch = {"centre": centre[r, s], "context": words[position][r, c], "noise": noise.expand(len(r), n)}
+    loss = model.loss(batch) * len(r)
+    loss.backward()
+
+    updates = {name: Recorder(p.data) for name, p in model.named_parameters() if p.requires_grad}
+    step = w2v._softmax_step if objective == "softmax" else w2v._sampled_step
+    with torch.no_grad():
+        total, pairs = step(model, updates, words, homes, radius, noise, 0.1)
+    assert int(pairs) == len(r)
+    torch.testing.assert_close(total(), loss.detach())
+    for name, recorder in updates.items():
+        torch.testing.assert_close(recorder.total, getattr(model, name).grad, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_shared_noise_is_unbiased():
+    """The mean gradient over many draws of N shared words is that of k words drawn for each pair."""
+    torch.manual_seed(0)
+    config = Config(dim=4, window=1, negatives=3, shared_noise=2, min_count=1)
+    model = SkipGram(config, torch.tensor([8, 4, 2, 1])).double()
+    model.centre.data, model.context.data = torch.randn(4, 4).double(), torch.randn(4, 4).double()
+    words, homes = torch.randint(0, 4, (34,)), torch.zeros(34, dtype=torch.long)
+    radius = torch.ones(32, dtype=torch.long)
+    law = w2v.noise_distribution(torch.tensor([8, 4, 2, 1]))
+    exact = torch.zeros(4, 4, dtype=torch.float64)
+    for a in range(4):  # every draw of two words, with its probability
+        for b in range(4):
+            recorder = {"centre": Recorder(model.centre.data), "context": Recorder(model.context.data)}
+            with torch.no_grad():
+                w2v._sampled_step(model, recorder, words, homes, radius, torch.tensor([a, b]), 0.1)
+            exact += law[a] * law[b] * recorder["centre"].total
+    centre, position, mask = w2v.bands(words, homes, radius, 1)
+    r, s, c = torch.nonzero(mask, as_tuple=True)
+    v = model.centre[centre[r, s]]
+    positive = (v * model.context[words[position][r, c]]).sum(1)
+    expectation = -torch.nn.functional.logsigmoid(positive) - 3 * (
+        torch.nn.functional.logsigmoid(-(v @ model.context.T)) @ law
+    )
+    model.zero_grad()
+    expectation.sum().backward()
+    torch.testing.assert_close(exact, model.centre.grad)
+
+
+def test_row_adagrad_equals_torch_for_rows_of_one_number():
+    torch.manual_seed(0)
+    ours = torch.randn(5, 1)
+    theirs = torch.nn.Parameter(ours.clone())
+    optimizer = torch.optim.Adagrad([theirs], lr=0.2, eps=0)
+    update = w2v.RowAdaGrad(ours)
+    for _ in range(4):
+        ids, gradients = torch.tensor([0, 3, 0, 4]), torch.randn(4, 1)
+        theirs.grad = torch.zeros(5, 1).index_add_(0, ids, gradients)
+        update.step(ids, gradients, 0.2)
+        optimizer.step()
+    torch.testing.assert_close(ours[[0, 3, 4]], theirs.data[[0, 3, 4]], rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_touches_only_its_rows_and_costs_the_same_for_any_vocabulary():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    flops = []
+    for v in (50, 50_000):
+        torch.manual_seed(0)
+        model = SkipGram(Config(dim=16, window=2, negatives=2, shared_noise=8), torch.ones(v, dtype=torch.long))
+        model.context.data.normal_()
+        before = model.context.data.clone()
+        updates = {name: w2v.RowAdaGrad(getattr(model, name).data) for name in ("centre", "context")}
+        words, noise = torch.randint(0, 20, (68,)), torch.randint(20, 30, (8,))
+        arguments = words, torch.zeros(68, dtype=torch.long), torch.ones(64, dtype=torch.long), noise, 0.1
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            w2v._sampled_step(model, updates, *arguments)
+        flops.append(counter.get_total_flops())
+        assert torch.equal(model.context.data[30:], before[30:])
+        assert not torch.equal(model.context.data[:20], before[:20])
+    assert flops[0] == flops[1] > 0
+
+
+# --- the model ----------------------------------------------------------------------------------------------------------
+
+
+def test_parameter_counts_at_paper_shapes():
+    counts = torch.ones(6719, dtype=torch.long)
+    model = SkipGram(Config(dim=100), counts)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * 6719 * 100 == 1_343_800
+    paper = Config.paper()
+    assert (paper.dim, paper.window, paper.negatives, paper.subsample) == (300, 5, 5, 1e-5)
+
+
+@pytest.mark.parametrize("objective", w2v.OBJECTIVES)
+def test_loss_runs_on_pretended_cuda(objective):
+    model = SkipGram(Config(dim=8, objective=objective), torch.ones(20, dtype=torch.long))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        for kind in (model._parameters, model._buffers):  # a pretended GPU holds copies of the real tensors
+            kind.update({name: mode.from_tensor(t).to("cuda") for name, t in kind.items()})
+        ids = torch.zeros(4, dtype=torch.long, device="cuda")
+        loss = model.loss({"centre": ids, "context": ids, "noise": ids[:, None].expand(4, 3)})
+    assert loss.device.type == "cuda"
+    assert loss.shape == ()
+
+
+@pytest.mark.parametrize("objective", w2v.OBJECTIVES)
+def test_training_separates_two_families(objective):
+    config = Config(
+        dim=8, min_count=1, epochs=30, batch=256, shared_noise=16, negatives=3, subsample=0, objective=objective
+    )
+    vectors = w2v.train(toy_corpus(), config, progress=False).vectors
+    for word in vectors.vocabulary:
+        assert all(n[:3] == word[:3] for n, _ in vectors.neighbours(word, 3)), word
+
+
+def test_nce_normalizes_itself():
+    config = Config(
+        dim=8, min_count=1, epochs=40, batch=256, shared_noise=64, negatives=5, subsample=0, objective="nce"
+    )
+    model = w2v.train(toy_corpus(), config, progress=False).model
+    log_z = model.log_normalizer(torch.arange(12))
+    assert float(log_z.abs().max()) < 0.25
+
+
+def test_same_seed_same_vectors_other_seed_others():
+    a, b, c = (w2v.train(toy_corpus(), SMALL, seed=s, progress=False, device="cpu").vectors.matrix for s in (3, 3, 4))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_training_leaves_the_global_random_state_alone():
+    torch.manual_seed(5)
+    want = torch.rand(1)
+    torch.manual_seed(5)
+    w2v.train(toy_corpus(20), SMALL, progress=False)
+    assert torch.equal(torch.rand(1), want)
+
+
+def test_quality_reaches_gensim_on_the_same_corpus():
+    gensim = pytest.importorskip("gensim.models")
+    from mmtutor import world
+    from mmtutor.experiments.word2vec import group_precision
+
+    sentences = world.corpus("kjv", sentences=True)[:12_000]
+    ours = w2v.train(sentences, Config.world(epochs=4), progress=False).vectors
+    theirs = gensim.Word2Vec(
+        sentences, vector_size=100, window=5, negative=5, sg=1, min_count=5, workers=1, epochs=4, seed=1
+    )
+    peer = WordVectors(
+        Vocabulary({w: theirs.wv.get_vecattr(w, "count") for w in theirs.wv.index_to_key}, specials=()),
+        torch.tensor(np.stack([theirs.wv[w] for w in ours.vocabulary])),
+    )
+    assert list(peer.vocabulary) == list(ours.vocabulary)
+    assert group_precision(ours) > group_precision(peer) - 0.03
+
+
+# --- vectors in use -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def vectors() -> WordVectors:
+    torch.manual_seed(0)
+    return WordVectors(Vocabulary([f"w{i:02d}" for i in range(30)], specials=()), torch.randn(30, 7))
+
+
+def test_neighbours_and_analogies_equal_gensims(vectors):
+    keyed = pytest.importorskip("gensim.models.keyedvectors").KeyedVectors(7)
+    keyed.add_vectors(list(vectors.vocabulary), vectors.matrix.numpy())
+    for got, want in [
+        (vectors.neighbours("w03", 8), keyed.most_similar("w03", topn=8)),
+        (vectors.analogy("w01", "w02", "w09", 8), keyed.most_similar(["w02", "w09"], ["w01"], topn=8)),
+    ]:
+        assert [w for w, _ in got] == [w for w, _ in want]
+        assert [s for _, s in got] == pytest.approx([s for _, s in want], abs=1e-5)
+
+
+def test_similarity_is_the_cosine(vectors):
+    a, b = vectors["w00"], vectors["w01"]
+    assert vectors.similarity("w00", "w01") == pytest.approx(torch.cosine_similarity(a, b, dim=0).item())
+    assert math.isclose(float(a.norm()), 1, rel_tol=1e-5)
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("corpus", "error", "words"),
+    [
+        ([], ValueError, "empty"),
+        ([[]], ValueError, "empty"),
+        ([["one"]], ValueError, "two distinct words"),
+        (["only"] * 50, ValueError, "two distinct words"),
+        ([["a", "b", "c"]], ValueError, "min_count"),
+        ("in the beginning", TypeError, "tokenize"),
+    ],
+)
+def test_bad_corpora_are_clear_errors(corpus, error, words):
+    with pytest.raises(error, match=words):
+        w2v.train(corpus, Config(min_count=2), progress=False)
+
+
+def test_more_negatives_than_words_is_an_error():
+    with pytest.raises(ValueError, match="larger than the vocabulary of 2"):
+        w2v.train([["a", "b"] * 10], Config(min_count=1, negatives=5), progress=False)
+
+
+def test_one_sentence_of_two_words_trains():
+    trained = w2v.train(["a", "b"] * 3, Config(min_count=1, negatives=2, epochs=1, subsample=0), progress=False)
+    assert bool(torch.isfinite(trained.vectors.matrix).all())
+    assert trained.pairs >= 6  # every word has at least one neighbour
+
+
+def test_one_word_sentences_have_no_pairs_and_no_nan():
+    trained = w2v.train([["a"], ["b"]] * 5, Config(min_count=1, negatives=2, epochs=1), progress=False)
+    assert trained.pairs == 0
+    assert bool(torch.isfinite(trained.vectors.matrix).all())
+
+
+def test_unknown_word_names_near_spellings(vectors):
+    with pytest.raises(KeyError, match="did you mean 'w01'"):
+        vectors.neighbours("w01x")
+
+
+@pytest.mark.parametrize("k", [0, -1, 30])
+def test_k_out_of_range(vectors, k):
+    with pytest.raises(ValueError, match="k must lie in 1…29"):
+        vectors.neighbours("w00", k)
+
+
+@pytest.mark.parametrize(
+    "change", [{"dim": 0}, {"window": 0}, {"objective": "hinge"}, {"lr": 0.0}, {"subsample": -1.0}]
+)
+def test_bad_settings(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Config(**change)
+
+
+def test_a_step_size_out_of_all_bounds_is_named():
+    with pytest.raises(FloatingPointError, match="lr"):
+        w2v.train(toy_corpus(50), Config(min_count=1, dim=8, lr=1e38, negatives=2, epochs=3), progress=False)
