@@ -1,7 +1,7 @@
 """From a wave to a picture of sound and back: DFT, STFT, mel, MFCC, inverse STFT, Griffin-Lim.
 
 Everything here is batched, differentiable PyTorch that runs on any device, written to be read from top to bottom.
-A wave is a float tensor ``(..., L)`` with values around [-1, 1]; a time-frequency array is ``(..., F, T)``: frequency
+A wave is a float tensor ``(..., T)`` with values around [-1, 1]; a time-frequency array is ``(..., F, M)``: frequency
 upwards, time to the right, as one draws it. Libraries disagree on many small choices; these are ours:
 
 ===================  =================================================================================================
@@ -11,7 +11,7 @@ DFT                  ``X[k] = sum_n x[n] exp(-2 pi i k n / N)``: no factor forwa
 window               periodic (``D = N``) Hann unless told otherwise; shorter than ``n_fft``: zeros on both sides
 hop                  ``n_fft // 4`` unless told otherwise
 centring             frame ``m`` is centred on sample ``m * hop_length``; the ends are mirrored (``reflect``)
-frames               ``1 + L // hop_length`` centred (even ``n_fft``), ``1 + (L - n_fft) // hop_length`` not centred
+frames               ``1 + T // hop_length`` centred (even ``n_fft``), ``1 + (T - n_fft) // hop_length`` not centred
 spectrogram          power ``|X|^2`` (``power=2``); magnitude is ``power=1``
 decibel              ``10 log10`` of a power; the floor ``top_db`` hangs below the loudest value *of each example*
 mel                  HTK formula, triangles of height 1 (``norm=None``), straight in hertz
@@ -98,9 +98,7 @@ def dft(x: Tensor) -> Tensor:
     _check_wave(x)
     complex_dtype = torch.complex64 if x.dtype == torch.float32 else torch.complex128
     matrix = dft_matrix(x.shape[-1], complex_dtype, x.device)
-    return (
-        x.to(complex_dtype) @ matrix.T
-    )  # (..., N) @ (N, K): the matrix is symmetric, .T only says which axis is which
+    return x.to(complex_dtype) @ matrix.T  # (..., N) @ (N, K); symmetric, so .T only says which axis is which
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -183,7 +181,7 @@ def _scale(window: Tensor, normalized: bool | str) -> Tensor | float:
 
 
 def frame(x: Tensor, frame_length: int, hop_length: int) -> Tensor:
-    """Cut ``(..., L)`` into overlapping frames ``(..., T, frame_length)``, one every ``hop_length`` samples.
+    """Cut ``(..., T)`` into overlapping frames ``(..., M, frame_length)``, one every ``hop_length`` samples.
 
     A view, not a copy. Samples after the last whole frame are in no frame.
     """
@@ -206,7 +204,7 @@ def stft(
     pad_mode: str = "reflect",
     normalized: bool | str = False,
 ) -> Tensor:
-    """Short-time Fourier transform of ``(..., L)``: complex ``(..., n_fft // 2 + 1, T)``.
+    """Short-time Fourier transform of ``(..., T)``: complex ``(..., n_fft // 2 + 1, M)``.
 
     Args:
         x: the wave, float32 or float64.
@@ -230,8 +228,8 @@ def stft(
     scale = _scale(window, normalized)
     if center:
         x = _pad_both_sides(x, n_fft // 2, pad_mode)
-    frames = frame(x, n_fft, hop_length) * (window / scale)  # (..., T, N)
-    return torch.fft.rfft(frames).transpose(-1, -2)  # (..., F, T)
+    frames = frame(x, n_fft, hop_length) * (window / scale)  # (..., M, N)
+    return torch.fft.rfft(frames).transpose(-1, -2)  # (..., F, M)
 
 
 def _pad_both_sides(x: Tensor, n: int, mode: str) -> Tensor:
@@ -242,12 +240,12 @@ def _pad_both_sides(x: Tensor, n: int, mode: str) -> Tensor:
             f"mirroring {n} samples at each end needs a wave longer than that, got {x.shape[-1]}: use a smaller "
             "n_fft or pad_mode='constant'"
         )
-    flat = x.reshape(-1, x.shape[-1])  # reflect wants exactly (B, L)
+    flat = x.reshape(-1, x.shape[-1])  # reflect wants exactly (B, T)
     return F.pad(flat, (n, n), mode="reflect").reshape(*x.shape[:-1], x.shape[-1] + 2 * n)
 
 
 def spectrogram(x: Tensor, n_fft: int = 400, hop_length: int | None = None, power: int = 2, **options) -> Tensor:
-    """``|STFT|^power`` of ``(..., L)``: real ``(..., F, T)``, power (2) or magnitude (1). Options as in ``stft``."""
+    """``|STFT|^power`` of ``(..., T)``: real ``(..., F, M)``, power (2) or magnitude (1). Options as in ``stft``."""
     _check_choice("power", power, (1, 2))
     X = stft(x, n_fft, hop_length, **options)
     # Squares, not abs() then square: faster, and the gradient is right at silence too.
@@ -329,8 +327,8 @@ def mel_filterbank(
     bins = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft  # (F,) hertz
     low, high = hz_to_mel(f_min, mel_scale), hz_to_mel(f_max, mel_scale)
     points = mel_to_hz(low + (high - low) * torch.linspace(0, 1, n_mels + 2, dtype=torch.float64), mel_scale)
-    left, peak, right = points[:-2, None], points[1:-1, None], points[2:, None]  # (M, 1) each
-    bank = torch.minimum((bins - left) / (peak - left), (right - bins) / (right - peak)).clamp(min=0)  # (M, F)
+    left, peak, right = points[:-2, None], points[1:-1, None], points[2:, None]  # (n_mels, 1) each
+    bank = torch.minimum((bins - left) / (peak - left), (right - bins) / (right - peak)).clamp(min=0)  # (n_mels, F)
     if norm == "slaney":
         bank = bank * 2 / (right - left)
     empty = int((bank.amax(dim=1) == 0).sum())
@@ -351,7 +349,7 @@ def dct_matrix(n_out: int, n_in: int, dtype: torch.dtype = torch.float32) -> Ten
     if n_out > n_in:
         raise ValueError(f"{n_in} values have only {n_in} cosine coefficients, not {n_out}")
     q, i = torch.arange(n_out, dtype=torch.float64), torch.arange(n_in, dtype=torch.float64)
-    matrix = torch.cos(math.pi / n_in * (i + 0.5) * q[:, None]) * math.sqrt(2 / n_in)  # (Q, M)
+    matrix = torch.cos(math.pi / n_in * (i + 0.5) * q[:, None]) * math.sqrt(2 / n_in)  # (n_out, n_in)
     matrix[0] /= math.sqrt(2)
     return matrix.to(dtype)
 
@@ -362,7 +360,7 @@ def dct_matrix(n_out: int, n_in: int, dtype: torch.dtype = torch.float32) -> Ten
 
 
 class MelSpectrogram(nn.Module):
-    """Wave ``(..., L)`` to mel power ``(..., n_mels, T)``, or to its logarithm.
+    """Wave ``(..., T)`` to mel power ``(..., n_mels, M)``, or to its logarithm.
 
     Args:
         sample_rate, n_mels, f_min, f_max, mel_scale, norm: as in ``mel_filterbank``.
@@ -401,16 +399,16 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("filterbank", bank, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        power = spectrogram(x, self.n_fft, self.hop_length, window=self.window, **self.options)  # (..., F, T)
+        power = spectrogram(x, self.n_fft, self.hop_length, window=self.window, **self.options)  # (..., F, M)
         # filterbank @ power, transposed twice: the whole batch becomes one matrix product.
-        mel = (power.transpose(-1, -2) @ self.filterbank.T).transpose(-1, -2)  # (..., M, T)
+        mel = (power.transpose(-1, -2) @ self.filterbank.T).transpose(-1, -2)  # (..., n_mels, M)
         if self.log == "db":
             return power_to_db(mel, top_db=self.top_db)
         return torch.log(mel + 1e-6) if self.log == "ln" else mel
 
 
 class MFCC(nn.Module):
-    """Wave ``(..., L)`` to mel-frequency cepstral coefficients ``(..., n_mfcc, T)``.
+    """Wave ``(..., T)`` to mel-frequency cepstral coefficients ``(..., n_mfcc, M)``.
 
     A short description of a spectrum's shape: coefficient 0 is its loudness, 1 its tilt, the next ones its broad
     bumps; pitch, a fine ripple, lies in the high coefficients that are cut off.
@@ -426,11 +424,11 @@ class MFCC(nn.Module):
         self.register_buffer("dct", dct_matrix(n_mfcc, bank.shape[0], bank.dtype), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.log_mel(x).transpose(-1, -2) @ self.dct.T).transpose(-1, -2)  # (..., Q, T)
+        return (self.log_mel(x).transpose(-1, -2) @ self.dct.T).transpose(-1, -2)  # (..., n_mfcc, M)
 
 
 def mel_to_power(mel: Tensor, filterbank: Tensor) -> Tensor:
-    """Guess the power spectrogram ``(..., F, T)`` behind mel bands ``(..., M, T)``.
+    """Guess the power spectrogram ``(..., F, M)`` behind mel bands ``(..., n_mels, M)``.
 
     Many spectra share the same bands. This is the one of least energy (the pseudo-inverse), with negative values set
     to zero.
@@ -446,15 +444,15 @@ def mel_to_power(mel: Tensor, filterbank: Tensor) -> Tensor:
 
 
 def overlap_add(frames: Tensor, hop_length: int) -> Tensor:
-    """Add frames ``(..., T, N)`` up, each ``hop_length`` after the one before: ``(..., N + hop_length * (T - 1))``."""
+    """Add frames ``(..., M, N)`` up, each ``hop_length`` after the one before: ``(..., N + hop_length * (M - 1))``."""
     _check_count(hop_length=hop_length)
-    *batch, T, N = frames.shape
+    *batch, M, N = frames.shape
     R = math.ceil(N / hop_length)  # a frame spans R slots of one hop each
-    slots = F.pad(frames, (0, R * hop_length - N)).unflatten(-1, (R, hop_length))  # (..., T, R, H)
-    out = frames.new_zeros(*batch, T + R - 1, hop_length)
+    slots = F.pad(frames, (0, R * hop_length - N)).unflatten(-1, (R, hop_length))  # (..., M, R, H)
+    out = frames.new_zeros(*batch, M + R - 1, hop_length)
     for r in range(R):  # slot r of frame m lands in slot m + r
-        out[..., r : r + T, :] += slots[..., r, :]
-    return out.flatten(-2)[..., : N + hop_length * (T - 1)]
+        out[..., r : r + M, :] += slots[..., r, :]
+    return out.flatten(-2)[..., : N + hop_length * (M - 1)]
 
 
 def _steady_sum(weights: Tensor, hop_length: int) -> Tensor:
@@ -492,14 +490,14 @@ def istft(
     normalized: bool | str = False,
     length: int | None = None,
 ) -> Tensor:
-    """Inverse of ``stft``: complex ``(..., F, T)`` to the wave ``(..., length)``.
+    """Inverse of ``stft``: complex ``(..., F, M)`` to the wave ``(..., length)``.
 
     ``x[n] = sum_m w[n - mH] y_m[n - mH] / sum_m w^2[n - mH]`` with ``y_m`` the inverse DFT of frame m: the wave whose
     STFT is nearest to X in the least-squares sense (Griffin and Lim 1984, equation 6). If X is the STFT of a wave, it
     is that wave.
 
     Args: as in ``stft``; ``length`` is the number of samples to return (an STFT does not keep it). By default
-    all that the frames hold, less the padding: ``hop_length * (T - 1)`` if centred with an even ``n_fft``.
+    all that the frames hold, less the padding: ``hop_length * (M - 1)`` if centred with an even ``n_fft``.
 
     Raises ValueError where windows do not cover a sample (the NOLA condition), and where ``length`` reaches beyond
     the last frame.
@@ -508,17 +506,17 @@ def istft(
         raise TypeError(f"istft needs a complex tensor, got {getattr(X, 'dtype', type(X).__name__)}")
     _check_count(n_fft=n_fft)
     if X.ndim < 2 or X.shape[-2] != n_fft // 2 + 1 or X.shape[-1] == 0:
-        raise ValueError(f"n_fft={n_fft} needs shape (..., {n_fft // 2 + 1}, T), got {tuple(X.shape)}")
+        raise ValueError(f"n_fft={n_fft} needs shape (..., {n_fft // 2 + 1}, M), got {tuple(X.shape)}")
     hop_length = max(1, n_fft // 4) if hop_length is None else hop_length
     _check_count(hop_length=hop_length)
     window = _fit_window(window, win_length, n_fft, like=X.real)
-    T = X.shape[-1]
-    start, total = (n_fft // 2 if center else 0), n_fft + hop_length * (T - 1)
+    M = X.shape[-1]
+    start, total = (n_fft // 2 if center else 0), n_fft + hop_length * (M - 1)
     if length is None:
         length = total - 2 * start
     if not isinstance(length, int) or not 1 <= length <= total - start:
-        raise ValueError(f"{T} frame(s) cover samples 0 to {total - start}; cannot return {length} samples")
-    envelope = overlap_add(window.square().expand(T, n_fft), hop_length)[start : start + length]
+        raise ValueError(f"{M} frame(s) cover samples 0 to {total - start}; cannot return {length} samples")
+    envelope = overlap_add(window.square().expand(M, n_fft), hop_length)[start : start + length]
     bare = (envelope <= 1e-10).nonzero()
     if len(bare):
         raise ValueError(
@@ -529,7 +527,7 @@ def istft(
 
 
 def _synthesize(X: Tensor, window: Tensor, envelope: Tensor, hop_length: int, start: int) -> Tensor:
-    frames = torch.fft.irfft(X.transpose(-1, -2), n=window.numel()) * window  # (..., T, N)
+    frames = torch.fft.irfft(X.transpose(-1, -2), n=window.numel()) * window  # (..., M, N)
     return overlap_add(frames, hop_length)[..., start : start + envelope.numel()] / envelope
 
 
@@ -545,7 +543,7 @@ def griffin_lim(
     generator: torch.Generator | None = None,
     on_step: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """Find a wave ``(..., length)`` whose centred STFT has (nearly) the given magnitude ``(..., F, T)``.
+    """Find a wave ``(..., length)`` whose centred STFT has (nearly) the given magnitude ``(..., F, M)``.
 
     From some phase, go to the wave and back: few arrays are the STFT of any wave, so both magnitude and phase come
     back changed. Keep the phase, put the wanted magnitude back, repeat (Griffin and Lim 1984). With
@@ -574,7 +572,7 @@ def griffin_lim(
     if generator is not None:
         uniform = torch.rand(magnitude.shape, generator=generator, dtype=magnitude.dtype, device=generator.device)
         phase = 2 * math.pi * uniform.to(magnitude.device)
-    target = torch.polar(magnitude, phase)  # (..., F, T)
+    target = torch.polar(magnitude, phase)  # (..., F, M)
     x = istft(target, n_fft, hop_length, window=window, length=length)  # the first call also checks shapes and NOLA
     envelope = overlap_add(window.square().expand(target.shape[-1], n_fft), hop_length)
     envelope = envelope[n_fft // 2 : n_fft // 2 + x.shape[-1]]
@@ -602,7 +600,7 @@ def spectral_convergence(magnitude: Tensor, target: Tensor) -> float:
 
 
 def resample(x: Tensor, orig_freq: int, new_freq: int, zero_crossings: int = 6, rolloff: float = 0.99) -> Tensor:
-    """Change the sample rate of ``(..., L)``: ``(..., ceil(L * new_freq / orig_freq))``.
+    """Change the sample rate of ``(..., T)``: ``(..., ceil(T * new_freq / orig_freq))``.
 
     A band-limited wave is a sum of sinc pulses, one a sample; read it off at the new times. Each pulse is faded out
     by a Hann window after ``zero_crossings`` zeros, and frequencies above ``rolloff`` times the lower of the two

@@ -743,7 +743,7 @@ def test_wrong_settings_are_named():
         "say which": lambda: sound.stft(x, normalized=True),
         "normalized must be one of": lambda: sound.istft(X, 64, normalized="n"),
         "power must be one of": lambda: sound.spectrogram(x, power=3),
-        r"needs shape \(\.\.\., 33, T\)": lambda: sound.istft(X.mT, 64),
+        r"needs shape \(\.\.\., 33, M\)": lambda: sound.istft(X.mT, 64),
         "needs shape": lambda: sound.istft(X[:, :0], 64),
         "cannot return 0 samples": lambda: sound.istft(X, 64, length=0),
         "f_min": lambda: sound.mel_filterbank(10, 64, 16000, f_max=9000),
