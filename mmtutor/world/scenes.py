@@ -188,7 +188,7 @@ class Scene:
             raw = json.loads(text)
             rows = tuple(Placed(n, s, int(x), int(y), int(side), bool(m)) for n, s, x, y, side, m in raw["things"])
             return Scene(raw["background"], rows, int(raw["variant"]))
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a scene in JSON: {error!r}") from None
 
 
