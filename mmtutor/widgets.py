@@ -65,7 +65,9 @@ min-height:2.2em;min-width:2.2em;padding:.2em .6em}
 .mmt-w .mmt-words{display:flex;flex-wrap:wrap;gap:.3em;justify-content:center;list-style:none;margin:.5em 0}
 .mmt-w svg{background:#fff;border-radius:4px;display:block;height:auto;margin:.6em 0;width:100%}
 .mmt-w svg text{fill:#111;font:13px sans-serif;paint-order:stroke;stroke:#fff;stroke-width:3px}
-.mmt-w svg .mmt-o text{font-weight:700}.mmt-w svg .mmt-o path{fill:none;stroke:#111;stroke-width:1}
+.mmt-w svg .mmt-p{opacity:.6}.mmt-w svg .mmt-n{opacity:.75}.mmt-w svg.mmt-small .mmt-n{display:none}
+.mmt-w svg .mmt-o text{font-weight:700}.mmt-w svg.mmt-small .mmt-o text{font-size:26px;stroke-width:5px}
+.mmt-w svg .mmt-o path{fill:none;stroke:#111;stroke-width:1}
 .mmt-w svg .mmt-p path{cursor:pointer}
 .mmt-w .mmt-near{display:flex;flex-wrap:wrap;gap:.4em;list-style:none}.mmt-w .mmt-near li{list-style:none}
 .mmt-w .mmt-key{display:flex;flex-wrap:wrap;gap:.2em 1em;list-style:none}.mmt-w .mmt-key li{list-style:none}
@@ -91,19 +93,20 @@ w.dataset.ready="1";var d=JSON.parse(w.querySelector("script[type='application/j
 d.labels.forEach(function(s,i){if(!(s in at))at[s]=i});
 var svg=w.querySelector(".mmt-plot"),over=svg.querySelector(".mmt-o"),near=w.querySelector(".mmt-near");
 var input=w.querySelector("input"),say=w.querySelector(".mmt-say"),NS="http://www.w3.org/2000/svg";
+var small=false,now=d.start;
 function add(tag,attributes,text){var e=document.createElementNS(NS,tag);for(var k in attributes)e.setAttribute(k,attributes[k]);
 if(text!==undefined)e.textContent=text;over.appendChild(e);return e}
-function name(i,taken){var p=d.points[i],s=d.labels[i],wd=s.length*8,best=null;
-[[8,4],[-8-wd,4],[-wd/2,-9],[-wd/2,19],[8,-9],[8,19],[-8-wd,-9],[-8-wd,19]].some(function(o){
-var b=[p[0]+o[0],p[1]+o[1]-12,p[0]+o[0]+wd,p[1]+o[1]+3],inside=b[0]>=0&&b[1]>=0&&b[2]<=d.size[0]&&b[3]<=d.size[1];
-if(!inside)return false;if(!best)best=b;
+function name(i,taken,must){var p=d.points[i],s=d.labels[i],z=small?2:1,wd=s.length*8*z,best=null;
+[[8,4],[-8-wd,4],[-wd/2,-9],[-wd/2,7+12*z],[8,-9],[8,7+12*z],[-8-wd,-9],[-8-wd,7+12*z]].some(function(o){
+var b=[p[0]+o[0],p[1]+o[1]-12*z,p[0]+o[0]+wd,p[1]+o[1]+3*z],inside=b[0]>=0&&b[1]>=0&&b[2]<=d.size[0]&&b[3]<=d.size[1];
+if(!inside)return false;if(must&&!best)best=b;
 if(taken.some(function(t){return b[0]<t[2]&&t[0]<b[2]&&b[1]<t[3]&&t[1]<b[3]}))return false;best=b;return true});
-best=best||[p[0]+8,p[1]-8,p[0]+8+wd,p[1]+7];taken.push(best);
-add("text",{x:best[0].toFixed(1),y:(best[1]+12).toFixed(1)},s)}
-function show(i){var list=d.neighbours[i]||[],taken=[];while(over.firstChild)over.removeChild(over.firstChild);
+if(!best)return;taken.push(best);
+add("text",{x:best[0].toFixed(1),y:(best[1]+12*z).toFixed(1)},s)}
+function show(i){var list=d.neighbours[i]||[],taken=[];now=i;while(over.firstChild)over.removeChild(over.firstChild);
 while(near.firstChild)near.removeChild(near.firstChild);
 list.forEach(function(n){add("path",{d:"M"+d.points[i].join(" ")+"L"+d.points[n[0]].join(" ")})});
-add("circle",{cx:d.points[i][0],cy:d.points[i][1],r:8,fill:"none",stroke:"#111","stroke-width":2.5});name(i,taken);
+add("circle",{cx:d.points[i][0],cy:d.points[i][1],r:8,fill:"none",stroke:"#111","stroke-width":2.5});name(i,taken,true);
 list.forEach(function(n){name(n[0],taken)});
 list.forEach(function(n){var li=document.createElement("li"),b=document.createElement("button");b.type="button";
 b.textContent=d.labels[n[0]]+" "+n[1];b.addEventListener("click",function(){pick(n[0]);input.focus()});
@@ -116,7 +119,9 @@ if(i!==undefined)show(i);else if(strict&&s)say.textContent="\\u201c"+s+"\\u201d 
 input.addEventListener("input",function(){read(false)});input.addEventListener("change",function(){read(true)});
 input.addEventListener("keydown",function(e){if(e.key==="Enter"){e.preventDefault();read(true)}});
 svg.querySelector(".mmt-p").addEventListener("click",function(e){var i=e.target.getAttribute("data-i");if(i!==null)pick(+i)});
-w.querySelector(".mmt-bar").hidden=false;pick(d.start)})})"""
+function fit(){var narrow=svg.clientWidth>0&&svg.clientWidth<d.size[0]*0.6;svg.classList.toggle("mmt-small",narrow);
+if(narrow!==small){small=narrow;show(now)}}
+w.querySelector(".mmt-bar").hidden=false;pick(d.start);fit();addEventListener("resize",fit)})})"""
 
 
 class Widget:
@@ -553,7 +558,7 @@ def scatter(
     over.append(
         f'<circle cx="{x[first]:g}" cy="{y[first]:g}" r="8" fill="none" stroke="#111" stroke-width="2.5"/>',
     )
-    over += [_placed(labels[k], x[k], y[k], taken, size, force=True) for k in chosen]
+    over += [_placed(labels[k], x[k], y[k], taken, size, force=k == first) for k in chosen]
     always = [index[name] for name in named] if named is not None else range(len(labels))
     room: list[tuple[float, float, float, float]] = []
     written = [_placed(labels[k], x[k], y[k], room, size) for k in always if named is not None or len(room) < 60]
@@ -656,8 +661,6 @@ def _placed(
             break
         if force and best is None:
             best = box
-    if best is None and force:
-        best = (x + 8, y - 8, x + 8 + wide, y + 7)
     if best is None:
         return ""
     taken.append(best)

@@ -64,6 +64,18 @@ def mend_roles(app: Sphinx, pagename: str, template: str, context: dict[str, Any
         )
 
 
+def write_front_door(app: Sphinx, error: Exception | None) -> None:
+    """``index.html`` leads to the first page; it is a whole page, for readers whose browser does not follow by itself."""
+    if error is None and app.builder.format == "html":
+        first = f"{app.config.root_doc}.html"
+        (Path(app.outdir) / "index.html").write_text(
+            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{app.config.html_title}</title>'
+            f'<meta http-equiv="refresh" content="0; url={first}"></head>'
+            f'<body><main><h1>{app.config.html_title}</h1><p><a href="{first}">Open the book</a></p></main></body></html>\n',
+            encoding="utf-8",
+        )
+
+
 class Clone(SphinxDirective):
     """``{clone}``: the commands that fetch and build the book, with the address from its only home."""
 
@@ -102,6 +114,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", set_repository, priority=10)
     app.connect("html-page-context", drop_other_hosts, priority=900)
     app.connect("html-page-context", mend_roles, priority=900)
+    app.connect("build-finished", write_front_door, priority=900)
     app.add_directive("clone", Clone)
     app.add_directive("claims", Claims)
     app.add_directive("claims-summary", ClaimsSummary)

@@ -22,7 +22,7 @@ def source_of(page: str) -> str:
 
 
 def test_the_first_page_leads_to_the_book(open_page: Open) -> None:
-    with open_page(HTML / "index.html") as watched:
+    with open_page(HTML / "index.html", scripts=False) as watched:
         watched.page.wait_for_url("**/book/index.html")
         assert watched.errors == []
 
