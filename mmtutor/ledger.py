@@ -290,49 +290,58 @@ def run(
         claim_text(id)
     path = Path(folder or results_dir()) / f"{system}.json"
     data = _read(path) if path.exists() else {"system": system, "claims": {}}
-    for experiment in chosen:
-        if only and experiment.id not in only:
-            continue
-        mark = experiment.fingerprint()
-        entry = data["claims"].setdefault(experiment.id, {"runs": []})
-        kept = [] if fresh else [r for r in entry["runs"] if r["fingerprint"] == mark]
-        count = experiment.seeds if experiment.seeds == 1 or seeds is None else seeds
-        for seed in range(count):
-            if any(r["seed"] == seed for r in kept):
-                report(f"{experiment.id} seed {seed}: stored")
-            else:
-                start = time.perf_counter()
-                values = _plain(experiment.measure(seed, **experiment.settings))
-                seconds = time.perf_counter() - start
-                kept.append(
-                    {
-                        "seed": seed,
-                        "values": values,
-                        "seconds": round(seconds, 2),
-                        "settings": dict(experiment.settings),
-                        "fingerprint": mark,
-                        "versions": _versions(),
-                        "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU"
-                        if not _cuda()
-                        else f"{platform.machine()}, CUDA",
-                        "commit": _commit(),
-                    }
-                )
-                shown = values[experiment.headline]
-                shown = number(shown) if not isinstance(shown, list) else "[" + ", ".join(map(number, shown)) + "]"
-                report(f"{experiment.id} seed {seed}: {experiment.headline} = {shown} ({seconds:.1f} s)")
-            runs = sorted((r for r in kept if r["seed"] < count), key=lambda r: r["seed"])
-            summary = _summaries(runs)
-            data["claims"][experiment.id] = {
-                "rule": experiment.rule,
-                "headline": experiment.headline,
-                "unit": experiment.unit,
-                "holds": bool(experiment.holds(summary)),
-                "runs": runs,
-            }
-            data["claims"] = dict(sorted(data["claims"].items()))
-            _write(path, data)
+    chosen = [e for e in chosen if not only or e.id in only]
+    counts = {e.id: e.seeds if e.seeds == 1 or seeds is None else seeds for e in chosen}
+    done: dict[str, list[dict[str, Any]]] = {}
+    for e in chosen:
+        stored = data["claims"].get(e.id, {}).get("runs", [])
+        done[e.id] = [] if fresh else [r for r in stored if r["fingerprint"] == e.fingerprint()]
+    # Seeds outside, claims inside: claims that share a trained model find it still in memory.
+    for seed in range(max(counts.values(), default=0)):
+        for e in chosen:
+            if seed >= counts[e.id]:
+                continue
+            if any(r["seed"] == seed for r in done[e.id]):
+                report(f"{e.id} seed {seed}: stored")
+                continue
+            start = time.perf_counter()
+            values = _plain(e.measure(seed, **e.settings))
+            seconds = time.perf_counter() - start
+            done[e.id].append(
+                {
+                    "seed": seed,
+                    "values": values,
+                    "seconds": round(seconds, 2),
+                    "settings": dict(e.settings),
+                    "fingerprint": e.fingerprint(),
+                    "versions": _versions(),
+                    "machine": f"{platform.machine()}, {os.cpu_count()} cores, {'CUDA' if _cuda() else 'no GPU'}",
+                    "commit": _commit(),
+                }
+            )
+            _write(path, _judged(data, e, done[e.id]))
+            shown = values[e.headline]
+            shown = number(shown) if not isinstance(shown, list) else "[" + ", ".join(map(number, shown)) + "]"
+            report(f"{e.id} seed {seed}: {e.headline} = {shown} ({seconds:.1f} s)")
+    for e in chosen:  # a rule or a number of seeds may have changed although every run is stored
+        done[e.id] = [r for r in done[e.id] if r["seed"] < counts[e.id]]
+        data = _judged(data, e, done[e.id])
+    _write(path, data)
     return results(system, path.parent)
+
+
+def _judged(data: dict[str, Any], experiment: Experiment, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The file's content with one claim's runs and its verdict put in."""
+    runs = sorted(runs, key=lambda r: r["seed"])
+    entry = {
+        "rule": experiment.rule,
+        "headline": experiment.headline,
+        "unit": experiment.unit,
+        "holds": bool(experiment.holds(_summaries(runs))),
+        "runs": runs,
+    }
+    data["claims"] = dict(sorted({**data["claims"], experiment.id: entry}.items()))
+    return data
 
 
 def _plain(values: Values) -> dict[str, Any]:
