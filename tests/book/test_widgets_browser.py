@@ -1,0 +1,153 @@
+"""The widgets on their own in a real browser: mouse, keyboard, screen reader, no script, several on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bookkit import Open, axe_violations
+
+from mmtutor import widgets
+
+pytestmark = pytest.mark.timeout(120)
+GREYS = [np.full((60, 200, 3), level, np.uint8) for level in (30, 120, 240)]
+NASTY = "</script><script>document.title='broken'</script> & <b>"
+RATE = 8000
+TONE = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
+WORDS = ["king", "queen", "bread", NASTY]
+
+
+def all_widgets() -> list[widgets.Widget]:
+    rng = np.random.default_rng(0)
+    return [
+        widgets.frames(GREYS, ["short", NASTY, "long"], label="Window length", alt=["dark", "mid", "light"], id="one"),
+        widgets.frames(GREYS, ["a", "b", "c"], label="Another", alt=["dark", "mid", "light"], start=2, id="two"),
+        widgets.stepper(["a", "dog", "runs"], GREYS, label="Caption", alt=["x", "y", "z"], id="steps"),
+        widgets.player(TONE, RATE, label="A4", id="sound"),
+        widgets.players({"A4": TONE, "quiet": TONE / 4}, RATE, label="Two sounds", id="sounds"),
+        widgets.scatter(
+            rng.normal(size=(4, 2)),
+            WORDS,
+            ["royal", "royal", "food", None],
+            label="Words",
+            neighbours={"king": [("queen", 0.9), (NASTY, 0.1)], "queen": [("king", 0.9)]},
+            id="words",
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bare page with every widget, each twice where the same output may be shown twice."""
+    body = "".join(widget._repr_html_() for widget in all_widgets())
+    path = tmp_path_factory.mktemp("widgets") / "page.html"
+    path.write_text(
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Widgets</title>'
+        '<meta name="viewport" content="width=device-width"><style>:root{color-scheme:light dark}'
+        "body{background:Canvas;color:CanvasText}</style></head>"
+        f"<body><main><h1>Widgets</h1>{body}</main></body></html>",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_the_slider_moves_by_keyboard_and_by_button(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file) as watched:
+        page, one, two = watched.page, watched.page.locator("#one"), watched.page.locator("#two")
+        slider = one.locator("input")
+        assert one.locator("img:visible").get_attribute("alt") == "dark"
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        assert one.locator("img:visible").get_attribute("alt") == "mid"
+        assert one.locator(".mmt-cap").inner_text() == NASTY
+        assert slider.get_attribute("aria-valuetext") == NASTY
+        assert one.locator(".mmt-count").inner_text() == "2 of 3"
+        one.get_by_role("button", name="Next").click()
+        one.get_by_role("button", name="Next").click()  # stays at the end
+        assert one.locator("img:visible").get_attribute("alt") == "light"
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")  # the button Previous
+        assert one.locator("img:visible").get_attribute("alt") == "mid"
+        assert two.locator("img:visible").get_attribute("alt") == "light"  # the other has not moved
+        assert page.title() == "Widgets"
+        assert watched.errors == []
+
+
+def test_words_step(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file) as watched:
+        steps = watched.page.locator("#steps")
+        steps.get_by_role("button", name="runs").click()
+        assert steps.locator("img:visible").get_attribute("alt") == "z"
+        assert steps.locator("[aria-pressed=true]").all_inner_texts() == ["runs"]
+
+
+def test_sounds_play(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file) as watched:
+        watched.page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)")
+        durations = watched.page.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
+        assert durations == pytest.approx([1.0, 1.0, 1.0], abs=0.01)
+        watched.page.evaluate("document.querySelector('audio').play()")
+        watched.page.wait_for_function("document.querySelector('audio').currentTime > 0.05")
+        assert watched.errors == []
+
+
+def test_the_explorer_answers_typing_clicking_and_nonsense(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file) as watched:
+        page, words = watched.page, watched.page.locator("#words")
+        say, box = words.locator(".mmt-say"), words.get_by_label("Choose one")
+        assert say.inner_text() == f"king (royal): nearest are queen, {NASTY}."
+        assert words.locator("option").count() == 4
+        box.fill("QUEEN ")
+        assert say.inner_text() == "queen (royal): nearest are king."
+        box.fill("emperor")
+        box.press("Enter")
+        assert say.inner_text() == "“emperor” is not among the 4 names here."
+        words.locator(".mmt-near button").first.click()
+        assert say.inner_text().startswith("king")
+        assert box.input_value() == "king"
+        assert page.evaluate("document.activeElement.id") == "words-in"
+        words.locator("[data-i='2']").dispatch_event("click")
+        assert say.inner_text() == "bread (food)."
+        assert words.locator(".mmt-near li").count() == 0
+        assert page.title() == "Widgets"
+        assert watched.errors == []
+
+
+def test_the_static_picture_is_what_the_script_draws(page_file: Path, open_page: Open) -> None:
+    """What is drawn in Python for readers without scripts says the same as what the script draws at first."""
+    with open_page(page_file, scripts=False) as still, open_page(page_file) as live:
+        for part in (".mmt-say", ".mmt-near", ".mmt-o"):
+            before = still.page.locator(f"#words {part}").text_content()
+            assert live.page.locator(f"#words {part}").text_content() == before
+
+
+def test_without_scripts_what_matters_is_there(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file, scripts=False) as watched:
+        assert watched.page.locator("#one img:visible").count() == 1
+        assert watched.page.locator("#two .mmt-cap").inner_text() == "c"
+        assert not watched.page.locator("#one input").is_visible()  # a control that does nothing is not shown
+        assert watched.page.locator("audio").count() == 3
+        assert watched.page.locator("#words .mmt-say").is_visible()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_accessible_everywhere(page_file: Path, open_page: Open, dark: bool, width: int) -> None:
+    with open_page(page_file, dark=dark, width=width) as watched:
+        assert axe_violations(watched.page) == []
+        assert watched.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_same_output_twice_on_a_page_works_twice(open_page: Open, tmp_path: Path) -> None:
+    html = all_widgets()[0]._repr_html_()
+    path = tmp_path / "twice.html"
+    path.write_text(
+        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>t</title>{html}{html}', encoding="utf-8"
+    )
+    with open_page(path) as watched:
+        for number in range(2):
+            widget = watched.page.locator(".mmt-frames").nth(number)
+            widget.get_by_role("button", name="Next").click()
+            assert widget.locator("img:visible").get_attribute("alt") == "mid"
