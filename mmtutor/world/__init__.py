@@ -18,6 +18,7 @@ _EXPORTS: dict[str, str] = {
     "corpus": "corpora",
     "corpus_info": "corpora",
     "corpus_names": "corpora",
+    "draw_face": "faces",
     "info": "_store",
     "load": "_store",
     "names": "_store",

@@ -73,10 +73,12 @@ if TYPE_CHECKING:
 MODULES: dict[str, str] = {
     "scenes": "mmtutor.world.scenes",
     "questions": "mmtutor.world.questions",
+    "faces": "mmtutor.world.faces",
     "sounding_scenes": "mmtutor.world.sounds",
     "sounds": "mmtutor.world.sounds",
     "speech": "mmtutor.world.voices",
     "spoken_words": "mmtutor.world.voices",
+    "talking_faces": "mmtutor.world.faces",
 }
 
 _FORMAT = 1  # of the shards; raise it when the way of storing changes
@@ -220,18 +222,21 @@ def load(
     tables = {start: find_shard(folder, start, rows) for start, rows in chunks}
     if any(table is None for table in tables.values()):
         task = _Task(builder, split, seed, options, folder)
-        try:
-            with _cache.locked(folder):
-                tables = {start: find_shard(folder, start, rows) for start, rows in chunks}  # made while we waited?
+        with contextlib.ExitStack() as held:
+            storing = True
+            try:
+                held.enter_context(_cache.locked(folder))
+            except OSError as error:
+                _cache.warn_unusable(folder, error)
+                storing = False
+            tables = {start: find_shard(folder, start, rows) for start, rows in chunks}  # made while we waited?
+            missing = [(start, rows) for start, rows in chunks if tables[start] is None]
+            if storing:
                 _cache.sweep(folder)
-                missing = [(start, rows) for start, rows in chunks if tables[start] is None]
-                # where a smaller shard lies already, a whole one will be needed sooner or later: make it now
+                # where a shorter shard lies already, a whole one will be needed sooner or later: make it now
                 missing = [(s, builder.chunk if _rows_on_disk(folder, s) else rows) for s, rows in missing]
                 missing = [(s, min(rows, builder.max_size[split] - s)) for s, rows in missing]
-                tables |= _build_missing(task, missing, processes)
-        except OSError as error:  # the lock itself could not be taken: the directory cannot be written
-            _cache.warn_unusable(folder, error)
-            tables |= {start: task.make(start, rows) for start, rows in chunks if tables[start] is None}
+            tables |= _build_missing(task, missing, processes, storing)
     parts = [tables[start].slice(0, rows) for start, rows in chunks]
     identity = f"{folder.parent.name}/{folder.name}/{size}"
     return as_dataset(parts, builder.features(**options), builder.heading, split, identity)
@@ -245,15 +250,15 @@ def _check(
     if split not in builder.default_size:
         raise ValueError(f"{title} has no split {split!r}; it has {_listed(builder.default_size)}")
     most = builder.max_size[split]
-    size = _integer("size", builder.default_size[split] if size is None else size)
+    size = integer("size", builder.default_size[split] if size is None else size)
     if size <= 0:
         raise ValueError(f"size must be 1 or more, not {size}")
     if size > most:
         raise ValueError(f"{title} has at most {most:,} samples in split {split!r}; {size:,} were asked for")
-    seed = _integer("seed", seed)
+    seed = integer("seed", seed)
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, not {seed}")
-    processes = min(2, os.cpu_count() or 1) if processes is None else _integer("processes", processes)
+    processes = min(2, os.cpu_count() or 1) if processes is None else integer("processes", processes)
     if processes < 1:
         raise ValueError(f"processes must be 1 or more, not {processes}")
     for option, value in options.items():
@@ -265,7 +270,8 @@ def _check(
     return size, seed, processes, _defaults(builder) | options
 
 
-def _integer(what: str, value: Any) -> int:
+def integer(what: str, value: Any) -> int:
+    """Return ``value`` as an int; anything but a whole number (a bool, too) is a TypeError that names ``what``."""
     if isinstance(value, bool):
         raise TypeError(f"{what} must be an integer, not bool")
     try:
@@ -351,10 +357,6 @@ class _Task:
     def path(self, start: int, rows: int) -> Path:
         return self.folder / f"{start:07d}-{rows}.arrow"
 
-    def make_and_store(self, start: int, rows: int) -> None:
-        """Build the samples and put them into the folder. Raises OSError where that is not possible."""
-        write_shard(self.make(start, rows).table, self.path(start, rows))
-
 
 def to_table(columns: Mapping[str, Any], features: datasets.Features, rows: int, name: str) -> Any:
     """Make an in-memory table of the columns, and check that they are as declared (``name`` is for the message)."""
@@ -389,26 +391,27 @@ def _to_arrow(values: Any, kind: pa.DataType) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, storage)
 
 
-def _build_missing(task: _Task, missing: list[tuple[int, int]], processes: int) -> dict[int, Any]:
+def _build_missing(task: _Task, missing: list[tuple[int, int]], processes: int, storing: bool = True) -> dict[int, Any]:
     """Build the missing shards, with one helper process where it is worth its start, and return their tables."""
     waiting = deque(missing)
     in_memory: dict[int, Any] = {}
     helper: _Helper | None = None
-    began, done, storing = time.monotonic(), 0, True
+    began, done = time.monotonic(), 0
     try:
         while waiting or (helper and helper.finish()):  # finish() may hand back work that the helper could not do
             try:
                 start, rows = waiting.popleft()
             except IndexError:  # the helper was quicker
                 continue
+            table = task.make(start, rows)
             if storing:
                 try:
-                    task.make_and_store(start, rows)
+                    write_shard(table.table, task.path(start, rows))
                 except OSError as error:
                     _cache.warn_unusable(task.folder, error)
                     storing = False
             if not storing:
-                in_memory[start] = task.make(start, rows)
+                in_memory[start] = table
             done += rows
             ahead = sum(rows for _, rows in waiting)
             expected = ahead * (time.monotonic() - began) / done
@@ -508,7 +511,8 @@ def _serve() -> None:
         return  # the source was edited since the other process read it: this one would build something else
     print("ready", file=answers, flush=True)
     for line in iter(sys.stdin.readline, ""):
-        task.make_and_store(*json.loads(line))
+        start, rows = json.loads(line)
+        write_shard(task.make(start, rows).table, task.path(start, rows))
         print("done", file=answers, flush=True)
 
 

@@ -179,6 +179,7 @@ def _population() -> tuple[Speaker, ...]:
     return tuple(people)
 
 
+@lru_cache(maxsize=3)
 def speakers(split: str | None = None) -> tuple[Speaker, ...]:
     """The speakers of a split, or all of them.
 
@@ -359,7 +360,7 @@ def _build_speech(split: str, indices: range, seed: int, language: str, sample_r
                 "ends": [phoneme.end for phoneme in phonemes],
             }
         )
-    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 def _speech_features(language: str, sample_rate: int) -> datasets.Features:
@@ -419,7 +420,7 @@ def _build_words(split: str, indices: range, seed: int, sample_rate: int) -> dic
                 "snr": snr,
             }
         )
-    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+    return {key: [row[key] for row in rows] for key in rows[0]}
 
 
 def _word_features(sample_rate: int) -> datasets.Features:
