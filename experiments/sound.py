@@ -85,49 +85,40 @@ REPRESENTATIONS = ("waveform", "spectrum", "spectrogram", "log-mel", "MFCC")
 SEGMENTS = 8  # moments of a word that the representations with a time axis are averaged over
 
 
-def represent(wave: Tensor, name: str, size: int) -> Tensor:
-    """One word as ``size`` numbers: float32 ``(size,)``. All logarithms are decibels.
+def represent(waves: Tensor, name: str, size: int) -> Tensor:
+    """Waves ``(B, T)`` as ``size`` numbers each, ``(B, size)``. All logarithms are decibels.
 
-    waveform: the mean of each of ``size`` equal pieces. spectrum: the power of the whole word in ``size`` equal bands.
+    waveform: the mean of each of ``size`` equal pieces. spectrum: the power of the whole wave in ``size`` equal bands.
     The others have 8 moments of ``size / 8`` numbers each: equal bands (spectrogram), mel bands (log-mel), the first
     cosine coefficients of 40 mel bands (MFCC).
     """
     if name == "waveform":
-        return F.adaptive_avg_pool1d(wave[None], size)[0]
+        return F.adaptive_avg_pool1d(waves, size)
     if name == "spectrum":
-        X = torch.fft.rfft(wave)
-        return sound.power_to_db(F.adaptive_avg_pool1d((X.real**2 + X.imag**2)[None], size))[0]
+        X = torch.fft.rfft(waves)
+        return sound.power_to_db(F.adaptive_avg_pool1d(X.real**2 + X.imag**2, size))
     rows = size // SEGMENTS
-    power = sound.spectrogram(wave, n_fft=400, hop_length=80)  # (201, M)
+    power = sound.spectrogram(waves, n_fft=400, hop_length=160)  # (B, 201, M)
     if name == "spectrogram":
-        return sound.power_to_db(F.adaptive_avg_pool2d(power[None], (rows, SEGMENTS))).flatten()
-    mel = _filterbank(rows if name == "log-mel" else 40) @ power  # (n_mels, M)
-    mel = sound.power_to_db(F.adaptive_avg_pool1d(mel, SEGMENTS))  # (n_mels, 8)
-    return mel.flatten() if name == "log-mel" else (sound.dct_matrix(rows, 40) @ mel).flatten()
-
-
-@lru_cache
-def _filterbank(n_mels: int) -> Tensor:
-    return sound.mel_filterbank(n_mels, 400, RATE)
+        return sound.power_to_db(F.adaptive_avg_pool2d(power, (rows, SEGMENTS))).flatten(1)
+    bank = sound.mel_filterbank(rows if name == "log-mel" else 40, 400, RATE)
+    mel = sound.power_to_db(F.adaptive_avg_pool1d(bank @ power, SEGMENTS))  # (B, n_mels, 8)
+    return mel.flatten(1) if name == "log-mel" else (sound.dct_matrix(rows, 40) @ mel).flatten(1)
 
 
 @lru_cache(maxsize=4)
-def spoken_words(split: str, size: int, seed: int) -> tuple[list[Tensor], Tensor]:
-    """Words cut out between their first and last sound, float32 ``(T,)`` each, and their labels ``(size,)``."""
+def spoken_words(split: str, size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Words somewhere in a second of little noise, float32 ``(size, 16000)``, and their labels ``(size,)``."""
     from mmtutor import world
 
-    data = world.load("spoken_words", split=split, size=size, seed=seed).with_format("numpy")
-    words = []
-    for wave, start, end in zip(data["wave"][:], data["start"][:], data["end"][:]):
-        words.append(torch.as_tensor(wave[round(start * RATE) : round(end * RATE)] / 32768, dtype=torch.float32))
-    return words, torch.as_tensor(data["label"][:])
+    data = world.load("spoken_words", split=split, size=size, seed=seed).with_format("torch")
+    return sound.pcm_to_float(torch.as_tensor(data["wave"][:]).to(torch.int16)), torch.as_tensor(data["label"][:])
 
 
 def tell_words_apart(name: str, size: int, seed: int, train: int, test: int) -> float:
     """Train a small network to name words from one representation; its accuracy on speakers never heard before."""
     (heard, labels), (unheard, answers) = spoken_words("train", train, seed), spoken_words("test", test, seed)
-    x = torch.stack([represent(wave, name, size) for wave in heard])
-    y = torch.stack([represent(wave, name, size) for wave in unheard])
+    x, y = (torch.cat([represent(part, name, size) for part in waves.split(256)]) for waves in (heard, unheard))
     mean, deviation = x.mean(dim=0), x.std(dim=0) + 1e-6
     x, y = (x - mean) / deviation, (y - mean) / deviation
     with torch.random.fork_rng(devices=[]):
@@ -164,7 +155,7 @@ def measure_representations(
     test: int = 500,
 ) -> dict[str, float]:
     """Accuracy of naming words by unheard speakers, ``"<representation> <size>"``, and the error against torchaudio."""
-    speech = torch.cat(spoken_words("test", test, seed)[0][:20])
+    speech = spoken_words("test", test, seed)[0][:20].flatten()
     values = {"error": difference_from_torchaudio(speech)}
     for name in names:
         for size in sizes:
