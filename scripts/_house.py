@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".house"
 HTML = ROOT / "_build" / "html"
 NEED_BYTES = 9 * 10**9  # the locked packages, and pip's own room while it unpacks them
+MAKE_VENV = ("-m", "venv", "--clear")
 THREADS = "2"  # the budget's two cores; the same for stored and for fresh outputs, so that both add in the same order
 
 
@@ -114,6 +115,8 @@ def explain_pip(output: str, code: int, log: Path) -> str:
             f"no network: pip cannot reach its package index; connect, or set pip's index or proxy (pip's log: {log})"
         )
     missing = re.search(r"No matching distribution found for (\S+)", output)
+    if missing and "(from versions: none)" in output:
+        return f"no network, or a package index without {missing[1]} (pip's log: {log})"
     if missing:
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         return f"pip's index has no {missing[1]} for Python {version} on {sys.platform} (pip's log: {log})"
@@ -182,7 +185,7 @@ def install(pip_command: Sequence[str] | None = None) -> None:
         if fresh:
             check_room(folder)
             say(f"Making {short(folder)} …")
-            if run_logged([sys.executable, "-m", "venv", "--clear", str(folder)], log) != 0:
+            if run_logged([sys.executable, *MAKE_VENV, str(folder)], log) != 0:
                 raise Trouble(explain_venv(log.read_text(errors="replace"), log))
         mark.write_text("")
         (folder / "mmtutor-stamp.json").unlink(missing_ok=True)
