@@ -212,6 +212,7 @@ class _Head:
         self.c = 0.5 * (self.a + self.b)
         self.unit = pixels * _FINE / 2
         self.centre = np.array([1.0, 1.17])
+        self.corner = np.zeros(2)  # of the part of the picture that is drawn on, in fine pixels
         yaw, tilt, roll = (math.radians(angle) for angle in (look.yaw, look.tilt, look.roll))
         turn_y = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
         turn_x = np.array([[1, 0, 0], [0, math.cos(tilt), -math.sin(tilt)], [0, math.sin(tilt), math.cos(tilt)]])
@@ -231,8 +232,8 @@ class _Head:
         return self._pixels(stacked, self.roll)
 
     def _pixels(self, points: np.ndarray, turn: np.ndarray) -> list[tuple[float, float]]:
-        moved = (turn @ points)[:2].T + self.centre
-        return [tuple(point) for point in (moved * self.unit).tolist()]
+        moved = ((turn @ points)[:2].T + self.centre) * self.unit - self.corner
+        return [tuple(point) for point in moved.tolist()]
 
 
 def _ellipse(x: float, y: float, wide: float, high: float, power: float = 2.0) -> np.ndarray:
@@ -357,17 +358,24 @@ def _draw_mouth(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look)
         pen.line(line, fill=(40, 16, 26), width=max(1, round(head.unit / 45)))
 
 
-def _finish(fine: Image.Image, head: _Head, look: Look, pixels: int) -> np.ndarray:
-    """Average the fine picture down and let the light fall on it: uint8 (pixels, pixels, 3)."""
-    small = np.asarray(fine.reduce(_FINE), dtype=np.float32)
-    if look.contrast > 0 or look.brightness != 1.0:
-        grid = (np.arange(pixels) + 0.5) * 2 / pixels
-        x = (grid[None, :] - head.centre[0]) / head.a
-        y = (grid[:, None] - head.centre[1]) / head.b
-        angle = math.radians(look.light)
-        facing = np.clip(math.cos(angle) * x - math.sin(angle) * y, -1.2, 1.2)
-        small = small * (look.brightness * (1 + 0.32 * look.contrast * facing))[..., None]
-    return np.clip(np.round(small), 0, 255).astype(np.uint8)
+def _light(head: _Head, look: Look, pixels: int) -> np.ndarray | None:
+    """The factor on every pixel, ``(pixels, pixels, 1)``; None in even light."""
+    if look.contrast <= 0 and look.brightness == 1.0:
+        return None
+    grid = (np.arange(pixels) + 0.5) * 2 / pixels
+    x = (grid[None, :] - head.centre[0]) / head.a
+    y = (grid[:, None] - head.centre[1]) / head.b
+    angle = math.radians(look.light)
+    facing = np.clip(math.cos(angle) * x - math.sin(angle) * y, -1.2, 1.2)
+    return (look.brightness * (1 + 0.32 * look.contrast * facing)).astype(np.float32)[..., None]
+
+
+def _finish(fine: Image.Image, light: np.ndarray | None) -> np.ndarray:
+    """Average the fine picture down and let the light fall on it: uint8 (H, W, 3)."""
+    small = np.asarray(fine.reduce(_FINE))
+    if light is None:
+        return small
+    return np.minimum(np.round(small * light), 255).astype(np.uint8)
 
 
 def _check_pixels(pixels: int) -> int:
@@ -405,7 +413,7 @@ def draw_face(who: Face | voices.Speaker | str, look: Look = CANONICAL, pixels: 
     pen = ImageDraw.Draw(fine)
     _draw_still(pen, head, traits, look)
     _draw_mouth(pen, head, traits, look)
-    return _finish(fine, head, look, pixels)
+    return _finish(fine, _light(head, look, pixels))
 
 
 def random_look(random: np.random.Generator) -> Look:
@@ -545,18 +553,27 @@ def draw_talking(
     track = np.asarray(track, dtype=np.float32)
     if track.ndim != 2 or track.shape[1] != 2 or len(track) == 0 or not np.isfinite(track).all():
         raise ValueError(f"track must have the shape (N, 2) with N > 0 and be finite, not {track.shape}")
-    head = _Head(traits, look, pixels)
-    bases = []
+    head, light = _Head(traits, look, pixels), _light(_Head(traits, look, pixels), look, pixels)
+    # Only the part around the mouth has to be drawn for every frame.
+    around = np.array(head.on(_ellipse(0, 0.56, 0.75, 0.75)))
+    left, top = (np.maximum(around.min(0), 0) // _FINE).astype(int)
+    right, bottom = (np.minimum(around.max(0) // _FINE + 1, pixels)).astype(int)
+    part = (slice(top, bottom), slice(left, right))
+    faces, mouths = [], []
     for eyes in (look.eyes, 0.05):
-        base = Image.new("RGB", (pixels * _FINE, pixels * _FINE), look.backdrop)
-        _draw_still(ImageDraw.Draw(base), head, traits, replace(look, eyes=eyes))
-        bases.append(base)
-    blink = rng("faces", "blink", traits.speaker).integers(20, 75)
+        fine = Image.new("RGB", (pixels * _FINE, pixels * _FINE), look.backdrop)
+        _draw_still(ImageDraw.Draw(fine), head, traits, replace(look, eyes=eyes))
+        faces.append(_finish(fine, light))
+        mouths.append(fine.crop((left * _FINE, top * _FINE, right * _FINE, bottom * _FINE)))
+    head.corner = np.array([left, top]) * _FINE
+    blink = int(rng("faces", "blink", traits.speaker).integers(20, 75))
     out = np.empty((len(track), pixels, pixels, 3), dtype=np.uint8)
     for i, (opening, roundness) in enumerate(track.tolist()):
-        fine = bases[1 if i % 75 in (blink, (blink + 1) % 75) else 0].copy()
+        shut = i % 75 in (blink, (blink + 1) % 75)
+        fine = mouths[shut].copy()
         _draw_mouth(ImageDraw.Draw(fine), head, traits, replace(look, mouth=opening, roundness=roundness))
-        out[i] = _finish(fine, head, look, pixels)
+        out[i] = faces[shut]
+        out[i][part] = _finish(fine, None if light is None else light[part])
     return out
 
 
