@@ -1,0 +1,801 @@
+"""Real data in the world's columns: known sets from the Hugging Face Hub, and a reader's own pictures and sounds.
+
+A chapter that was read with ``world.load("scenes")`` runs on photographs after one change of name::
+
+    from mmtutor import hub
+
+    photos = hub.load("flickr8k", "train", size=1000, pixels=128)   # columns image, captions
+    mine = hub.folder("my/holidays", pixels=128)                    # the same columns, from a folder
+
+The Hub is read as a stream, so that ``size=1000`` fetches little more than a thousand samples. What comes is cut to the
+size that was asked for and kept in the package's cache, checked by the same checksums as the world's own data: the
+second time needs no network. A copy that lies on disk already is read with ``path=``.
+
+Pictures become uint8 arrays of one size, sounds int16 waves of one sample rate; no ``datasets.Audio`` is involved
+(it needs torchcodec and FFmpeg, even to write).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import difflib
+import io
+import json
+import wave
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmtutor.world import _cache, _store
+
+if TYPE_CHECKING:
+    import datasets
+
+Row = dict[str, Any]
+
+_VERSION = 1  # of the conversion; raise it when the same source would give other samples
+_CHUNK = 100  # samples in a stored shard
+PIXELS = (16, 1024)
+SAMPLE_RATES = (4000, 48000)
+
+
+# --- From a source's rows to the world's columns --------------------------------------------------------------------
+# A kind of data is three things: how the rows of a source are gathered into samples, how a sample becomes a row of
+# ours, and which columns that row has. Gathering is cheap and converting is not, so the two are kept apart: what is
+# in the cache already is passed over without being decoded.
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to read rows. ``option`` names the one number that shapes the result: pixels or sample_rate.
+
+    ``classes`` names the labels, where they are known before the rows are read.
+    """
+
+    columns: tuple[str, ...]
+    gather: Callable[[Iterable[Row]], Iterator[Any]]
+    convert: Callable[[Any, int], Row]
+    option: str | None
+    classes: tuple[str, ...] = ()
+
+
+def picture(source: Mapping[str, Any] | str | Path, pixels: int) -> np.ndarray:
+    """Decode a picture, cut its largest central square, and scale that to ``pixels``.
+
+    Args:
+        source: a file name, or a row's ``{"bytes": ..., "path": ...}``.
+        pixels: side of the result.
+
+    Returns:
+        uint8 array (pixels, pixels, 3).
+
+    Raises:
+        ValueError: the file is no picture; the message names it.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    name, file = _open(source)
+    try:
+        with Image.open(file) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            square = ImageOps.fit(upright, (pixels, pixels), method=Image.Resampling.BICUBIC)
+            return np.asarray(square, dtype=np.uint8)
+    except FileNotFoundError:
+        raise
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} cannot be read as a picture: {error}") from error
+
+
+def sound(source: Mapping[str, Any] | str | Path, sample_rate: int) -> np.ndarray:
+    """Decode a sound, mix it to one channel, and resample it.
+
+    WAV files with whole numbers need nothing but Python; every other format needs the package ``soundfile``.
+
+    Args:
+        source: a file name, or a row's ``{"bytes": ..., "path": ...}``.
+        sample_rate: of the result, in hertz.
+
+    Returns:
+        int16 array (T,).
+
+    Raises:
+        ValueError: the file is no sound; the message names it.
+        ModuleNotFoundError: ``soundfile`` is needed and missing.
+    """
+    name, file = _open(source)
+    samples, rate = _decode_sound(name, file)  # (T, channels) float32
+    mono = samples.mean(axis=1)
+    if rate != sample_rate and len(mono):
+        import torch
+        import torchaudio.functional
+
+        mono = torchaudio.functional.resample(torch.from_numpy(mono), rate, sample_rate).numpy()
+    if not np.isfinite(mono).all():
+        raise ValueError(f"{name} holds samples that are not finite numbers")
+    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _decode_sound(name: str, file: Any) -> tuple[np.ndarray, int]:
+    try:
+        import soundfile
+    except (ImportError, OSError):  # OSError: the package is there, its library is not
+        return _decode_wav(name, file)
+    try:
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{name} cannot be read as a sound: {error}") from error
+    return samples, rate
+
+
+def _decode_wav(name: str, file: Any) -> tuple[np.ndarray, int]:
+    try:
+        with wave.open(file, "rb") as wav:
+            channels, width, rate = wav.getnchannels(), wav.getsampwidth(), wav.getframerate()
+            content = wav.readframes(wav.getnframes())
+    except (wave.Error, EOFError) as error:
+        message = f"{name} is no WAV file of whole numbers ({error}); to read it, run: pip install soundfile"
+        raise ModuleNotFoundError(message, name="soundfile") from error
+    raw = np.frombuffer(content, dtype=np.uint8).reshape(-1, width)  # (T·channels, bytes of a sample)
+    if width == 1:  # the one unsigned format
+        values = (raw[:, 0].astype(np.int32) - 128) << 24
+    else:  # put the bytes at the top of an int32, whatever their number
+        wide = np.zeros((len(raw), 4), dtype=np.uint8)
+        wide[:, 4 - min(width, 4) :] = raw[:, -4:]
+        values = wide.view("<i4")[:, 0]
+    return (values.reshape(-1, channels) / 2**31).astype(np.float32), rate
+
+
+def _open(source: Mapping[str, Any] | str | Path) -> tuple[str, Any]:
+    """A name for messages, and what a decoder can open."""
+    if isinstance(source, (str, Path)):
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"there is no file {str(source)!r}")
+        return repr(str(source)), str(source)
+    if not isinstance(source, Mapping) or (source.get("bytes") is None and source.get("path") is None):
+        raise ValueError(f"expected a file's name or its bytes, not {source!r:.80}")
+    if source.get("bytes") is None:
+        return _open(source["path"])
+    return repr(source.get("path") or "a file without a name"), io.BytesIO(source["bytes"])
+
+
+def _one_by_one(rows: Iterable[Row]) -> Iterator[Row]:
+    yield from rows
+
+
+def _runs(key: str) -> Callable[[Iterable[Row]], Iterator[list[Row]]]:
+    """Gather neighbouring rows that agree in ``key``: sources that have one row for each caption or question."""
+
+    def gather(rows: Iterable[Row]) -> Iterator[list[Row]]:
+        for _, run in groupby(rows, key=lambda row: row[key]):
+            yield list(run)
+
+    return gather
+
+
+def _flickr(row: Row, pixels: int) -> Row:
+    captions = [row[f"caption_{number}"] for number in range(5)]
+    return {"image": picture(row["image"], pixels), "captions": captions}
+
+
+def _coco(rows: list[Row], pixels: int) -> Row:
+    return {"image": picture(rows[0]["image"], pixels), "captions": [row["caption"] for row in rows]}
+
+
+def _vqa(rows: list[Row], pixels: int) -> Row:
+    return {
+        "image": picture(rows[0]["image"], pixels),
+        "questions": [row["question"] for row in rows],
+        "answers": [row["multiple_choice_answer"] for row in rows],
+        "question_types": [row["question_type"] for row in rows],
+    }
+
+
+def _sound_of(audio: str, thing: str, label: str) -> Callable[[Row, int], Row]:
+    def convert(row: Row, sample_rate: int) -> Row:
+        return {
+            "wave": sound(row[audio], sample_rate),
+            "sample_rate": sample_rate,
+            "thing": row[thing].replace("_", " "),
+            "label": row[label],
+        }
+
+    return convert
+
+
+def _text_pieces(rows: Iterable[Row]) -> Iterator[list[str]]:
+    """Lines as they are; a text without lines (text8 is one line of 90 million letters) in pieces of 1,000 words."""
+    from mmtutor.world.corpora import words
+
+    for row in rows:
+        tokens = words(row["text"])
+        for start in range(0, len(tokens), 1000):
+            yield tokens[start : start + 1000]
+
+
+_CAPTIONED = ("image", "captions")
+_ASKED = ("image", "questions", "answers", "question_types")
+_SOUNDING = ("wave", "sample_rate", "thing", "label")
+
+
+def _features(kind: Kind, option: int | None) -> datasets.Features:
+    """The types of our columns; the same names have the same types in the world."""
+    import datasets
+
+    text = datasets.Value("string")
+    types = {
+        "image": datasets.Array3D((option, option, 3), "uint8"),
+        "wave": datasets.Sequence(datasets.Value("int16")),
+        "sample_rate": datasets.Value("int32"),
+        "thing": text,
+        "label": datasets.ClassLabel(names=list(kind.classes)) if kind.classes else datasets.Value("int32"),
+        "file": text,
+        **dict.fromkeys(("captions", "questions", "answers", "question_types", "words"), datasets.Sequence(text)),
+    }
+    return datasets.Features({column: types[column] for column in kind.columns})
+
+
+# --- The sets on the Hub --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set on the Hub: where it lies, how it is read, whose it is."""
+
+    heading: str
+    repository: str
+    kind: Kind
+    #: our split -> (the source's split, which of its rows; None means all)
+    splits: Mapping[str, tuple[str, Callable[[Row], bool] | None]]
+    licence: str
+    citation: str
+    configuration: str | None = None
+
+
+def _all(**splits: str) -> dict[str, tuple[str, None]]:
+    return {ours: (theirs, None) for ours, theirs in splits.items()}
+
+
+_THREE = _all(train="train", validation="validation", test="test")
+
+SOURCES: dict[str, Source] = {
+    "flickr8k": Source(
+        "8,000 photographs of people and animals in action, five captions each",
+        "jxie/flickr8k",
+        Kind(_CAPTIONED, _one_by_one, _flickr, "pixels"),
+        _THREE,
+        "captions for research; every photograph belongs to its photographer on Flickr",
+        "Hodosh, Young and Hockenmaier (2013), Framing image description as a ranking task",
+    ),
+    "coco_captions": Source(
+        "123,000 photographs of everyday scenes, five captions each (Karpathy's splits)",
+        "jxie/coco_captions",
+        Kind(_CAPTIONED, _runs("cocoid"), _coco, "pixels"),
+        _THREE,
+        "captions CC BY 4.0; photographs under their own Flickr licences",
+        "Chen et al. (2015), Microsoft COCO captions",
+    ),
+    "vqa_v2": Source(
+        "questions about COCO photographs, in balanced pairs (the public validation part, split by photograph)",
+        "lmms-lab/VQAv2",
+        Kind(_ASKED, _runs("image_id"), _vqa, "pixels"),
+        {
+            "train": ("validation", lambda row: int(row["image_id"]) % 5 != 0),
+            "test": ("validation", lambda row: int(row["image_id"]) % 5 == 0),
+        },
+        "CC BY 4.0; photographs under their own Flickr licences",
+        "Goyal et al. (2017), Making the V in VQA matter",
+    ),
+    "esc50": Source(
+        "2,000 recordings of five seconds, 50 kinds of sound; test is the fifth of the official folds",
+        "ashraq/esc50",
+        Kind(_SOUNDING, _one_by_one, _sound_of("audio", "category", "target"), "sample_rate"),
+        {"train": ("train", lambda row: row["fold"] != 5), "test": ("train", lambda row: row["fold"] == 5)},
+        "CC BY-NC 3.0",
+        "Piczak (2015), ESC: dataset for environmental sound classification",
+    ),
+    "urbansound8k": Source(
+        "8,732 recordings of up to four seconds, 10 kinds of city sound; test is the tenth of the official folds",
+        "danavery/urbansound8K",
+        Kind(_SOUNDING, _one_by_one, _sound_of("audio", "class", "classID"), "sample_rate"),
+        {"train": ("train", lambda row: row["fold"] != 10), "test": ("train", lambda row: row["fold"] == 10)},
+        "CC BY-NC 3.0",
+        "Salamon, Jacoby and Bello (2014), A dataset and taxonomy for urban sound research",
+    ),
+    "text8": Source(
+        "17 million words of English Wikipedia (2006), a to z only, digits spelt out",
+        "afmck/text8",
+        Kind(("words",), _text_pieces, lambda tokens, _: {"words": tokens}, None),
+        _THREE,
+        "CC BY-SA, the Wikipedia contributors",
+        "Mahoney (2006), Large text compression benchmark",
+    ),
+    "wikitext2": Source(
+        "2 million words of good English Wikipedia articles",
+        "Salesforce/wikitext",
+        Kind(("words",), _text_pieces, lambda tokens, _: {"words": tokens}, None),
+        _THREE,
+        "CC BY-SA 3.0, the Wikipedia contributors",
+        "Merity et al. (2016), Pointer sentinel mixture models",
+        configuration="wikitext-2-raw-v1",
+    ),
+}
+
+
+def names() -> list[str]:
+    """Return the names that :func:`load` knows."""
+    return list(SOURCES)
+
+
+def info(name: str) -> dict[str, Any]:
+    """Return what is known of a set before it is fetched: heading, repository, splits, columns, licence, citation."""
+    source = _source(name)
+    return {
+        "name": name,
+        "heading": source.heading,
+        "repository": source.repository,
+        "configuration": source.configuration,
+        "splits": list(source.splits),
+        "columns": list(source.kind.columns),
+        "licence": source.licence,
+        "citation": source.citation,
+    }
+
+
+def load(
+    name: str,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    path: str | Path | None = None,
+    pixels: int = 64,
+    sample_rate: int = 16000,
+) -> datasets.Dataset:
+    """Return a real data set in the world's columns.
+
+    Args:
+        name: one of :func:`names`.
+        split: one of the set's splits, see :func:`info`.
+        size: the first so many samples; None means all (which may be many gigabytes to fetch).
+        path: a copy on disk, instead of the Hub: a Parquet file of this split, or a folder of the repository's
+            Parquet files, which are told apart by the split in their names (``train-00000-of-00002.parquet``).
+        pixels: side of the pictures, which are cut to their central square.
+        sample_rate: of the sounds, in hertz.
+
+    Returns:
+        A ``datasets.Dataset`` with ``image`` (uint8, pixels × pixels × 3) and ``captions``, or ``questions``,
+        ``answers``, ``question_types``; with ``wave`` (int16), ``sample_rate``, ``thing`` and ``label``; or with ``words``.
+
+    Raises:
+        ValueError: an unknown name or split, a size ≤ 0 or beyond what there is, a number out of range.
+        ConnectionError: the Hub cannot be reached; the message says what to do.
+        FileNotFoundError: ``path`` holds no Parquet file of the split.
+    """
+    source = _source(name)
+    if split not in source.splits:
+        raise ValueError(f"{name!r} has no split {split!r}; it has {_listed(source.splits)}")
+    theirs, wanted = source.splits[split]
+    option = _option(source.kind.option, pixels=pixels, sample_rate=sample_rate)
+
+    if path is None:
+        origin = source.repository + (f"/{source.configuration}" if source.configuration else "")
+
+        def open_rows() -> Iterator[Row]:
+            return _stream(name, source, theirs)
+    else:
+        files = _parquet_files(Path(path), theirs)
+        origin = _listing(files)
+
+        def open_rows() -> Iterator[Row]:
+            return _read_parquet(files)
+
+    def gather() -> Iterator[Any]:
+        rows = open_rows()
+        return source.kind.gather(rows if wanted is None else filter(wanted, rows))
+
+    identity = f"{name}-{_VERSION}-{_cache.digest(origin)[:12]}/{split}" + (f"-{option}" if option else "")
+    recipe = _Recipe(f"{name!r}, split {split!r},", source.heading, source.kind, option, gather, identity, split)
+    return recipe.load(size)
+
+
+def corpus(name: str, split: str = "train", size: int | None = None, *, path: str | Path | None = None) -> list[str]:
+    """Return a text set as one list of lower-case words, like ``world.corpus``. ``size`` counts pieces, not words."""
+    if _source(name).kind.columns != ("words",):
+        texts = [name for name, source in SOURCES.items() if source.kind.columns == ("words",)]
+        raise ValueError(f"{name!r} is no text; the texts are {_listed(texts)}")
+    return [word for piece in load(name, split, size, path=path) for word in piece["words"]]
+
+
+def _source(name: str) -> Source:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a data set must be a string, not {type(name).__name__}")
+    if name not in SOURCES:
+        close = difflib.get_close_matches(name, SOURCES, n=1)
+        hint = f" did you mean {close[0]!r}?" if close else ""
+        raise ValueError(
+            f"hub does not know {name!r};{hint} it knows {_listed(SOURCES)}. For your own files use hub.folder(path)"
+        )
+    return SOURCES[name]
+
+
+def _stream(name: str, source: Source, split: str) -> Iterator[Row]:
+    """Yield the rows of a set on the Hub; pictures and sounds stay the encoded bytes that they are stored as."""
+    import datasets
+
+    try:
+        stream = datasets.load_dataset(source.repository, source.configuration, split=split, streaming=True)
+        for table in stream.with_format("arrow").iter(batch_size=16):
+            yield from _plain_rows(table)
+    except Exception as error:
+        if not _is_network_trouble(error):
+            raise
+        raise ConnectionError(
+            f"hub.load({name!r}) reads {source.repository!r} from the Hugging Face Hub, which cannot be reached "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
+            f"With a network, try again; if HF_HUB_OFFLINE is set, unset it. Without one, copy the repository's "
+            f"Parquet files to this machine and pass path='that/folder'. What was loaded once stays in "
+            f"{_cache.cache_dir()} and needs no network. The world needs none at all: see world.names()."
+        ) from error
+
+
+def _is_network_trouble(error: BaseException) -> bool:
+    """Whether an exception (or what caused it) tells of a Hub that cannot be reached, in any of its libraries."""
+    while error is not None:
+        family = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+        if isinstance(error, (ConnectionError, TimeoutError)) or family & {
+            "aiohttp",
+            "httpcore",
+            "httpcore2",
+            "httpx",
+            "httpx2",
+            "huggingface_hub",
+            "requests",
+            "urllib3",
+        }:
+            return True
+        if type(error).__name__ in ("DatasetNotFoundError", "DataFilesNotFoundError", "OfflineModeIsEnabled"):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _parquet_files(path: Path, split: str) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
+    files = sorted(path.rglob("*.parquet"))
+    of_split = [file for file in files if file.stem == split or file.stem.startswith((f"{split}-", f"{split}_"))]
+    if not of_split:
+        found = _listed(file.name for file in files[:5])
+        raise FileNotFoundError(
+            f"{str(path)!r} holds no Parquet file of split {split!r} (such as {split}-00000-of-00001.parquet); "
+            f"Parquet files there: {found}"
+        )
+    return of_split
+
+
+def _read_parquet(files: Iterable[Path]) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    for file in files:
+        try:
+            with pyarrow.parquet.ParquetFile(file) as parquet:
+                for batch in parquet.iter_batches(batch_size=16):
+                    yield from _plain_rows(batch)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{str(file)!r} cannot be read as a Parquet file: {error}") from error
+
+
+def _plain_rows(table: Any) -> Iterator[Row]:
+    """Rows of an Arrow table as Python objects, extension types (datasets' Image and Audio) as what they store."""
+    columns = {}
+    for column, values in zip(table.schema.names, table.columns, strict=True):
+        chunks = values.chunks if hasattr(values, "chunks") else [values]
+        columns[column] = [item for chunk in chunks for item in getattr(chunk, "storage", chunk).to_pylist()]
+    for position in range(table.num_rows):
+        yield {column: values[position] for column, values in columns.items()}
+
+
+# --- A reader's own folder ------------------------------------------------------------------------------------------
+
+_PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_SOUNDS = {".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav"}
+_SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+_TABLES = ("metadata.jsonl", "metadata.csv")
+_CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "description")
+
+
+def folder(
+    path: str | Path, split: str = "train", size: int | None = None, *, pixels: int = 64, sample_rate: int = 16000
+) -> datasets.Dataset:
+    """Return your own pictures or sounds in the world's columns.
+
+    The folder is laid out as Hugging Face's image and audio folders are. Splits are subfolders (``train``, ``test``,
+    ``validation``; without them everything is ``train``). Classes are subfolders too: ``train/dog/rex.png`` is a
+    dog. Captions lie beside the files in ``metadata.jsonl`` (or ``metadata.csv``), one line for each file::
+
+        {"file_name": "rex.png", "captions": ["a dog on the beach", "Rex is happy"]}
+        {"file_name": "tom.png", "text": "a cat under the table"}
+
+    Args:
+        path: the folder.
+        split: which of its splits.
+        size: the first so many files, in the order of their names; None means all.
+        pixels: side of the pictures, which are cut to their central square.
+        sample_rate: of the sounds, in hertz.
+
+    Returns:
+        A ``datasets.Dataset`` with ``file`` and ``image`` or ``wave`` and ``sample_rate``; with ``captions`` where
+        there is metadata; with ``thing`` and ``label`` (the class, as text and as number) where there are class folders.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or metadata names a file that is not there.
+        ValueError: no pictures or sounds, both mixed, a wrong split or size, metadata that cannot be read.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path)!r}")
+    root, listing = root.resolve(), _own_files(root.resolve())
+    splits = sorted({entry[0] for entry in listing}, key=["train", "validation", "test"].index)
+    if split not in splits:
+        raise ValueError(f"{str(path)!r} has no split {split!r}; it has {_listed(splits)}")
+    files = [file for of_split, file in listing if of_split == split]
+    kinds = {file.suffix.lower() in _PICTURES for file in files}
+    if len(kinds) > 1:
+        raise ValueError(f"{str(path)!r} holds pictures and sounds; put them into folders of their own")
+    is_picture = kinds.pop()
+    captions, tables = _own_captions(root, split, set(files))
+    if captions:
+        missing = [file for file in files if file not in captions]
+        if missing:
+            raise ValueError(f"the metadata has no line for {str(missing[0])!r} ({len(missing)} of {len(files)} files)")
+    classes = None if captions else _own_classes(root, [file for _, file in listing])
+    labels = sorted(set(classes.values())) if classes else []
+
+    which = "pixels" if is_picture else "sample_rate"
+    option = _option(which, pixels=pixels, sample_rate=sample_rate)
+    columns = ["file", *(("image",) if is_picture else ("wave", "sample_rate"))]
+    columns += ["captions"] if captions else []
+    columns += ["thing", "label"] if classes else []
+
+    def convert(file: Path, option: int) -> Row:
+        row: Row = {"file": file.relative_to(root).as_posix()}
+        if is_picture:
+            row["image"] = picture(file, option)
+        else:
+            row |= {"wave": sound(file, option), "sample_rate": option}
+        if captions:
+            row["captions"] = captions[file]
+        if classes:
+            row |= {"thing": classes[file], "label": labels.index(classes[file])}
+        return row
+
+    kind = Kind(tuple(columns), _one_by_one, convert, which, tuple(labels))
+    origin = _listing([*files, *tables]) + repr(labels)
+    identity = f"folder-{_VERSION}-{_cache.digest(str(root), origin)[:12]}/{split}-{option}"
+    heading = f"the {'pictures' if is_picture else 'sounds'} of {root.name}"
+    return _Recipe(
+        f"{str(path)!r}, split {split!r},", heading, kind, option, lambda: iter(files), identity, split
+    ).load(len(files) if size is None else size)
+
+
+def _own_files(root: Path) -> list[tuple[str, Path]]:
+    """All (split, file) of a folder, in the order of their names."""
+    known = _PICTURES | _SOUNDS
+    files = [file for file in sorted(root.rglob("*")) if file.suffix.lower() in known and file.is_file()]
+    files = [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
+    if not files:
+        raise ValueError(f"{str(root)!r} holds no pictures ({_endings(_PICTURES)}) and no sounds ({_endings(_SOUNDS)})")
+    tops = {file.relative_to(root).parts[0].lower() for file in files if len(file.relative_to(root).parts) > 1}
+    if not tops & set(_SPLIT_NAMES):
+        return [("train", file) for file in files]
+    placed = [(_SPLIT_NAMES.get(file.relative_to(root).parts[0].lower()), file) for file in files]
+    return [(split, file) for split, file in placed if split]
+
+
+def _own_classes(root: Path, files: list[Path]) -> dict[Path, str] | None:
+    """The class of each file: the name of its folder. None where the files lie in no class folders."""
+    names = {}
+    for file in files:
+        parts = file.relative_to(root).parts[:-1]
+        if parts and parts[0].lower() in _SPLIT_NAMES:
+            parts = parts[1:]
+        names[file] = parts[-1] if parts else ""
+    return names if all(names.values()) else None
+
+
+def _own_captions(root: Path, split: str, files: set[Path]) -> tuple[dict[Path, list[str]], list[Path]]:
+    """The captions of each file from the metadata tables beside them, and the tables that were read."""
+    captions: dict[Path, list[str]] = {}
+    tables = [file for name in _TABLES for file in sorted(root.rglob(name))]
+    used = []
+    for table in tables:
+        top = table.relative_to(root).parts[0].lower()
+        if _SPLIT_NAMES.get(top, split) != split:
+            continue
+        used.append(table)
+        for number, row in _metadata_rows(table):
+            where = f"{str(table)!r}, line {number}"
+            if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
+                raise ValueError(f"{where}: every line needs a file_name")
+            file = (table.parent / row["file_name"]).resolve()
+            if not file.is_relative_to(root):
+                raise ValueError(f"{where}: file_name leads out of the folder")
+            if not file.is_file():
+                raise FileNotFoundError(f"{where}: there is no file {row['file_name']!r}")
+            if file in files:
+                captions[file] = _captions_of(row, where)
+    return captions, used
+
+
+def _captions_of(row: Row, where: str) -> list[str]:
+    for column in _CAPTION_COLUMNS:
+        value = row.get(column)
+        if isinstance(value, str):
+            return [value]
+        if isinstance(value, list) and value and all(isinstance(caption, str) for caption in value):
+            return value
+    numbered = [row[column] for column in sorted(row) if column.startswith("caption_") and isinstance(row[column], str)]
+    if not numbered:
+        raise ValueError(f"{where}: no caption; give one (or a list) as {_listed(_CAPTION_COLUMNS)}")
+    return numbered
+
+
+def _metadata_rows(table: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(table)!r} is not UTF-8 text") from error
+    if table.suffix == ".csv":
+        for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+            yield number, row
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{str(table)!r}, line {number}: no JSON ({error})") from error
+
+
+# --- Keeping what was converted -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """Samples that can be gathered again and again, and the place where their converted rows are kept."""
+
+    title: str
+    heading: str
+    kind: Kind
+    option: int | None
+    gather: Callable[[], Iterator[Any]]
+    identity: str
+    split: str
+
+    def load(self, size: int | None) -> datasets.Dataset:
+        if size is not None:
+            size = _store.integer("size", size)
+            if size <= 0:
+                raise ValueError(f"size must be 1 or more, not {size}")
+        folder = _cache.cache_dir() / "hub" / self.identity
+        tables = self._stored(folder, size)
+        if tables is None:
+            with contextlib.ExitStack() as held:
+                try:
+                    held.enter_context(_cache.locked(folder))
+                    _cache.sweep(folder)
+                    tables = self._stored(folder, size)  # another process may have fetched it meanwhile
+                    target = folder
+                except OSError as error:
+                    _cache.warn_unusable(folder, error)
+                    target = None
+                if tables is None:
+                    tables = self._fetch(target, size)
+        features = _features(self.kind, self.option)
+        return _store.as_dataset(tables, features, self.heading, self.split, f"{self.identity}/{size}")
+
+    def _stored(self, folder: Path, size: int | None) -> list | None:
+        """The tables of the first ``size`` samples, where all of them are stored."""
+        total = _read_end(folder)
+        if size is None:
+            size = total
+        elif total is not None and size > total:
+            raise self._too_many(size, total)
+        if size is None:
+            return None
+        tables = []
+        for start in range(0, size, _CHUNK):
+            rows = min(_CHUNK, size - start)
+            table = _store.find_shard(folder, start, rows)
+            if table is None:
+                return None
+            tables.append(table.slice(0, rows))
+        return tables
+
+    def _fetch(self, folder: Path | None, size: int | None) -> list:
+        """Gather and convert, shard by shard; what is stored and undamaged already is not decoded again."""
+        features = _features(self.kind, self.option)
+        samples, tables, start = self.gather(), [], 0
+        while size is None or start < size:
+            rows = _CHUNK if size is None else min(_CHUNK, size - start)
+            chunk = list(islice(samples, rows))
+            if not chunk:
+                break
+            table = _store.find_shard(folder, start, len(chunk)) if folder else None
+            if table is None:
+                converted = [self.kind.convert(sample, self.option) for sample in chunk]
+                columns = {column: [row[column] for row in converted] for column in self.kind.columns}
+                table = _store.to_table(columns, features, len(chunk), self.title)
+                if folder:
+                    try:
+                        path = folder / f"{start:07d}-{len(chunk)}.arrow"
+                        _store.write_shard(table.table, path)
+                        table = _store.read_shard(path) or table
+                    except OSError as error:
+                        _cache.warn_unusable(folder, error)
+                        folder = None
+            tables.append(table.slice(0, len(chunk)))
+            start += len(chunk)
+            if len(chunk) < rows:
+                break
+        if size is None or start < size:  # the source has come to its end
+            if folder:
+                _write_end(folder, start)
+            if size is not None:
+                raise self._too_many(size, start)
+            if start == 0:
+                raise ValueError(f"{self.title} is empty")
+        return tables
+
+    def _too_many(self, size: int, total: int) -> ValueError:
+        return ValueError(f"{self.title} has {total:,} samples; {size:,} were asked for")
+
+
+def _write_end(folder: Path, samples: int) -> None:
+    """Note how many samples the source has. A note that cannot be written is no harm: the end is met again."""
+    with contextlib.suppress(OSError), _cache.replacing(folder / "end") as partial:
+        partial.write_text(f"{samples} {_cache.digest(str(samples))}")
+
+
+def _read_end(folder: Path) -> int | None:
+    """How many samples the source has, where that is known and the note undamaged."""
+    with contextlib.suppress(OSError, ValueError):
+        samples, check = (folder / "end").read_text().split()
+        if check == _cache.digest(samples):
+            return int(samples)
+    return None
+
+
+def _option(which: str | None, **values: Any) -> int | None:
+    """Check the one number that shapes a kind of data."""
+    if which is None:
+        return None
+    low, high = {"pixels": PIXELS, "sample_rate": SAMPLE_RATES}[which]
+    value = _store.integer(which, values[which])
+    if not low <= value <= high:
+        raise ValueError(f"{which} must lie from {low} to {high}, not {value}")
+    return value
+
+
+def _listing(files: Iterable[Path]) -> str:
+    """Names, sizes and times of files: changes whenever one of them does."""
+    return json.dumps([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+
+def _listed(words: Iterable[Any]) -> str:
+    return ", ".join(map(repr, words)) or "none"
+
+
+def _endings(suffixes: set[str]) -> str:
+    return " ".join(sorted(suffixes))
