@@ -94,15 +94,13 @@ class Group:
 
     def members(self, scene: Scene) -> list[int]:
         """The things of a scene that the noun and its adjectives fit."""
-        found = []
-        for index, one in enumerate(scene.things):
-            if self.size not in (None, one.size):
-                continue
-            member = cast.thing(one.name)
-            if self.noun not in ("thing", one.name, member.kind) or self.colour not in (None, member.colour):
-                continue
-            found.append(index)
-        return found
+        return [
+            index
+            for index, member in enumerate(scene.members)
+            if (self.noun == member.name or self.noun == "thing" or self.noun == member.kind)
+            and (self.size is None or self.size == scene.things[index].size)
+            and (self.colour is None or self.colour == member.colour)
+        ]
 
     def count(self, scene: Scene, claim: Callable[[int], bool]) -> bool:
         """Whether as many members as the determiner says meet a claim."""

@@ -218,7 +218,7 @@ def answer(question: str, scene: Scene | str) -> str | None:
 # Asking
 
 
-def ask(scene: Scene, names: tuple[str, ...] = ()) -> Iterator[Asked]:
+def ask(scene: Scene, names: tuple[str, ...] = (), about: frozenset[str] | None = None) -> Iterator[Asked]:
     """Every question (in its first wording) that one can sensibly ask of a scene, with its answer.
 
     The answers come straight from how the scene was made, not through :func:`answer`, which is tested against them.
@@ -226,10 +226,13 @@ def ask(scene: Scene, names: tuple[str, ...] = ()) -> Iterator[Asked]:
     Args:
         scene: the scene.
         names: further things to ask about that need not be there ("is there a dog").
+        about: if given, "the dog" is said of these names only.
     """
     things = scene.things
     present = [one.name for one in things]
-    single = {name: present.index(name) for name in present if present.count(name) == 1}
+    single = {
+        name: present.index(name) for name in present if present.count(name) == 1 and (about is None or name in about)
+    }
     at: dict[str, list[int]] = {place: [] for place in PLACES}
     for index, one in enumerate(things):
         for place in place_of(one):
@@ -299,9 +302,10 @@ def contested(first: Scene, second: Scene) -> dict[str, list[tuple[str, str, str
         By type, a list of (question, answer in the first, answer in the second).
     """
     names = tuple(one.name for scene in (first, second) for one in scene.things)
-    there = {asked.question: asked for asked in ask(second, names)}
+    shared = frozenset(one.name for one in first.things) & {one.name for one in second.things}
+    there = {asked.question: asked for asked in ask(second, names, shared)}
     found: dict[str, list[tuple[str, str, str]]] = {}
-    for asked in ask(first, names):
+    for asked in ask(first, names, shared):
         other = there.get(asked.question)
         if other and other.answer != asked.answer:
             found.setdefault(asked.type, []).append((asked.question, asked.answer, other.answer))

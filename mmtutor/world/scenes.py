@@ -172,6 +172,11 @@ class Scene:
             if _holds(relation, first, second, i > j)
         )
 
+    @cached_property
+    def members(self) -> tuple[cast.Thing, ...]:
+        """The members of the cast that the things are."""
+        return tuple(cast.thing(one.name) for one in self.things)
+
     def to_json(self) -> str:
         """The scene as one line of JSON."""
         rows = [[t.name, t.size, t.x, t.y, t.side, int(t.mirrored)] for t in self.things]
@@ -317,29 +322,10 @@ def _clear(first: Placed, second: Placed) -> bool:
     return True
 
 
-def _fits(one: Placed, others: list[Placed], strict: bool) -> bool:
-    """Whether a thing can stand there: inside, apart from the others, clear, and (if strict) no held-out relation."""
-    left, top, right, bottom = one.box
-    if left < _EDGE or top < _EDGE or right > UNITS - _EDGE or bottom > UNITS - _EDGE:
-        return False
-    for other in others:
-        box = other.box
-        if left - box[2] < 8 and box[0] - right < 8 and top - box[3] < 8 and box[1] - bottom < 8:
-            return False
-    return all(_clear(one, other) and not (strict and _shows_reserved(one, other)) for other in others)
-
-
 def _shows_reserved(first: Placed, second: Placed) -> bool:
     return any(_holds(relation, first, second, False) for relation in _RESERVED.get(first.name, ())) or any(
         _holds(relation, second, first, False) for relation in _RESERVED.get(second.name, ())
     )
-
-
-def _before(back: Placed, name: str, dice: Dice) -> Placed:
-    """A small thing that stands partly before a large one."""
-    side = dice.choice(_SIDES["small"])
-    x = back.x + (1 if dice.chance(50) else -1) * dice.between(96, 148)
-    return Placed(name, "small", x, back.y + dice.between(40, 148), side, dice.chance(50))
 
 
 def _overlaps_well(front: Placed, back: Placed) -> bool:
@@ -373,23 +359,13 @@ def arrange(names: list[str], dice: Dice, *, strict: bool = True, layered: bool 
                 sizes[k] = "small"
         placed: list[Placed] = []
         for k, name in enumerate(names):
-            for _ in range(14):
-                if layered and k == len(names) - 1:
-                    one = _before(placed[0], name, dice)
-                    fits = (
-                        _fits(one, placed[1:], strict)
-                        and _clear(one, placed[0])
-                        and _overlaps_well(one, placed[0])
-                        and not (strict and _shows_reserved(one, placed[0]))
-                    )
-                else:
-                    one = _somewhere(name, sizes[k], dice)
-                    fits = _fits(one, placed, strict)
-                if fits:
-                    placed.append(one)
-                    break
+            if layered and k == len(names) - 1:
+                one = _before(placed, name, dice, strict)
             else:
+                one = _beside(placed, name, sizes[k], dice, strict)
+            if one is None:
                 break
+            placed.append(one)
         if len(placed) == len(names):
             if not layered:
                 dice.shuffle(placed)
@@ -398,14 +374,43 @@ def arrange(names: list[str], dice: Dice, *, strict: bool = True, layered: bool 
     return None
 
 
-def _somewhere(name: str, size: str, dice: Dice) -> Placed:
-    """A thing of that size anywhere within the picture."""
-    side = dice.choice(_SIDES[size])
+_TRIES = 14  # places tried for one thing before all are laid out anew
+
+
+def _beside(placed: list[Placed], name: str, size: str, dice: Dice, strict: bool) -> Placed | None:
+    """A thing somewhere within the picture, apart from the others and clear of doubt; ``None`` if none was found."""
+    side, mirrored = dice.choice(_SIDES[size]), dice.chance(50)
     wide, high = _extent(name, side)
-    room = UNITS - 2 * _EDGE
-    x = _EDGE + wide // 2 + dice.below(room - wide)
-    y = _EDGE + high // 2 + dice.below(room - high)
-    return Placed(name, size, x, y, side, dice.chance(50))
+    half_wide, half_high = wide // 2, high // 2
+    others = [(other, other.x, other.y, other.extent) for other in placed]
+    for _ in range(_TRIES):
+        x = _EDGE + half_wide + dice.below(UNITS - 2 * _EDGE - wide)
+        y = _EDGE + half_high + dice.below(UNITS - 2 * _EDGE - high)
+        for _, at_x, at_y, (w, h) in others:
+            if abs(x - at_x) < half_wide + w // 2 + 10 and abs(y - at_y) < half_high + h // 2 + 10:
+                break  # they would touch
+        else:
+            one = Placed(name, size, x, y, side, mirrored)
+            if all(_clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
+                return one
+    return None
+
+
+def _before(placed: list[Placed], name: str, dice: Dice, strict: bool) -> Placed | None:
+    """A small thing that stands partly before the first and apart from the others; ``None`` if none was found."""
+    back = placed[0]
+    side, mirrored = dice.choice(_SIDES["small"]), dice.chance(50)
+    for _ in range(_TRIES):
+        x = back.x + (1 if dice.chance(50) else -1) * dice.between(96, 148)
+        one = Placed(name, "small", min(max(x, 0), UNITS), min(back.y + dice.between(40, 148), UNITS), side, mirrored)
+        left, top, right, bottom = one.box
+        if left < _EDGE or top < _EDGE or right > UNITS - _EDGE or bottom > UNITS - _EDGE:
+            continue
+        if not _overlaps_well(one, back) or any(_gap(one, other) < 8 for other in placed[1:]):
+            continue
+        if all(_clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
+            return one
+    return None
 
 
 def _pick_names(count: int, background: str, dice: Dice, first: str | None) -> list[str]:
