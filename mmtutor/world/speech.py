@@ -11,15 +11,18 @@ loaded afresh for every utterance, which takes half a millisecond and makes ``sp
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
+import tempfile
 import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,7 +36,7 @@ NATIVE_RATE = 22050
 MAX_CHARACTERS = 2000
 """The longest text that one call speaks: about two minutes of speech."""
 
-LANGUAGES = {"en": "en-us", "ko": "ko"}
+LANGUAGES = {"en": "gmw/en-us", "ko": "ko"}
 """Languages that the world speaks, with the eSpeak NG voice of the neutral speaker."""
 
 PAUSE = "_"
@@ -144,11 +147,71 @@ if hasattr(os, "register_at_fork"):
 
 @lru_cache(maxsize=1)
 def _paths() -> tuple[str, str]:
+    """The library and its data directory, as installed."""
     try:
         import espeakng_loader
     except ImportError as error:  # pragma: no cover - a declared dependency
         raise ImportError("speech needs the eSpeak NG library: pip install espeakng-loader") from error
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
+
+
+# eSpeak NG puts the name of a voice into lower case before it opens the voice's file, and where that fails (en-US is
+# spelt so) it reads all of its 300 voice files, which takes longer than to speak. The cure is a data directory in the
+# cache in which the few voices of the world have lower-case names and the large files are links to the installed ones.
+_VOICES = {
+    "gmw/en": "gmw/en",
+    "gmw/en-029": "gmw/en-029",
+    "gmw/en-us": "gmw/en-US",
+    "gmw/en-gb-scotland": "gmw/en-GB-scotland",
+    "ko": "ko",
+}
+"""Voices of the world and the names under which they are installed."""
+
+_VARIANTS = ("m2", "m6", "m7", "f1", "f2", "f4", "f5")
+_LARGE = ("phondata", "phonindex", "phontab", "intonations", "en_dict", "ko_dict")
+_MARK = "complete"
+
+
+@lru_cache(maxsize=8)
+def _short_data(cache: str, installed: str) -> str | None:
+    """A data directory in the cache with the world's voices only; None where it cannot be had."""
+    from mmtutor.world import _cache
+
+    source = Path(installed)
+    try:
+        small = {f"lang/{name}": (source / "lang" / file).read_bytes() for name, file in _VOICES.items()}
+        small |= {f"voices/!v/{name}": (source / "voices" / "!v" / name).read_bytes() for name in _VARIANTS}
+        identity = [f"{name} {(source / name).stat().st_size}" for name in _LARGE]
+        folder = Path(cache) / f"espeak-{_cache.digest(installed, *identity, *small.values())[:12]}"
+        if len(os.fsencode(folder)) > 120:  # eSpeak NG keeps its path in a short buffer
+            return None
+        if not (folder / _MARK).exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix="espeak-") as work:
+                new = Path(work) / "data"
+                for name, content in small.items():
+                    (new / name).parent.mkdir(parents=True, exist_ok=True)
+                    (new / name).write_bytes(content)
+                for name in _LARGE:
+                    (new / name).symlink_to(source / name)
+                (new / _MARK).touch()
+                with contextlib.suppress(OSError):  # another process was quicker
+                    new.rename(folder)
+        sound = all((folder / name).read_bytes() == content for name, content in small.items())
+        return str(folder) if sound and all((folder / name).exists() for name in _LARGE) else None
+    except (OSError, NotImplementedError):
+        return None
+
+
+def _data() -> tuple[str, bool]:
+    """The data directory to use, and whether it is the short one."""
+    from mmtutor.world import _cache
+
+    installed = _paths()[1]
+    short = _short_data(str(_cache.cache_dir()), installed)
+    if short is not None and os.path.exists(os.path.join(short, _MARK)):
+        return short, True
+    return installed, False
 
 
 def _close(library: ctypes.CDLL) -> None:
@@ -161,10 +224,9 @@ def _close(library: ctypes.CDLL) -> None:
 
 
 @contextmanager
-def _espeak() -> Iterator[ctypes.CDLL]:
+def _espeak(data_path: str) -> Iterator[ctypes.CDLL]:
     """A freshly loaded eSpeak NG, ready to speak, unloaded afterwards."""
-    library_path, data_path = _paths()
-    library = ctypes.CDLL(library_path)
+    library = ctypes.CDLL(_paths()[0])
     try:
         options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
         rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), options)
@@ -195,11 +257,14 @@ def _synthesize(text: str, settings: _Settings) -> tuple[np.ndarray, list[tuple[
 
     callback = _Callback(collect)  # keep a reference for as long as C may call it
     data = text.encode("utf-8")
-    with _lock, _espeak() as library:
+    data_path, short = _data()
+    name, plus, variant = settings.voice.partition("+")
+    voice = (name if short else _VOICES[name]) + plus + variant
+    with _lock, _espeak(data_path) as library:
         library.espeak_SetSynthCallback(callback)
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        if library.espeak_SetVoiceByName(settings.voice.encode()) != 0:
-            raise RuntimeError(f"eSpeak NG has no voice {settings.voice!r}")
+        if library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise RuntimeError(f"eSpeak NG has no voice {voice!r}")
         for parameter, value in (
             (_RATE, settings.rate),
             (_VOLUME, 60),  # at 100 some voices pass the range of int16

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 TRAIN_SPEAKERS, TEST_SPEAKERS = 480, 120
 
 ACCENTS: dict[str, str] = {
-    "American": "en-us",
+    "American": "gmw/en-us",
     "British": "gmw/en",
     "Caribbean": "gmw/en-029",
-    "Scottish": "en-gb-scotland",
+    "Scottish": "gmw/en-gb-scotland",
 }
 """Accents of English and their eSpeak NG voices. Korean is spoken with one accent."""
 
