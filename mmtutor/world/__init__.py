@@ -19,6 +19,9 @@ _EXPORTS: dict[str, str] = {
     "corpus_info": "corpora",
     "corpus_names": "corpora",
     "draw_face": "faces",
+    "is_true": "captions",
+    "draw_thing": "cast",
+    "draw_scene": "scenes",
     "info": "_store",
     "load": "_store",
     "names": "_store",
@@ -26,7 +29,19 @@ _EXPORTS: dict[str, str] = {
     "play_thing": "sounds",
     "speak": "speech",
 }
-_MODULES = {"corpora", "faces", "sounds", "speech", "voices"}
+_MODULES = {
+    "captions",
+    "cast",
+    "clips",
+    "corpora",
+    "dishes",
+    "faces",
+    "questions",
+    "scenes",
+    "sounds",
+    "speech",
+    "voices",
+}
 
 __all__ = sorted(_EXPORTS)
 
