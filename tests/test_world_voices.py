@@ -1,0 +1,235 @@
+"""Speakers have the pitch, resonances and pace that they claim; train and test share nobody; data sets are pure."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import unicodedata
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmtutor import world
+from mmtutor.world import cast, speech, voices
+
+VOICED = "Many men in the room may know a lemon or a yellow melon, and we all roam along the lane."
+
+
+def median_f0(wave: np.ndarray, rate: int) -> float:
+    """Median fundamental frequency over voiced frames, by the normalised autocorrelation (Boersma 1993)."""
+    size, hop = int(0.09 * rate), int(0.02 * rate)
+    window = np.hanning(size)
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, 4 * size)) ** 2)
+    low, high = int(rate / 420), int(rate / 50)
+    floor = 0.3 * np.mean(wave.astype(np.float64) ** 2)
+    found = []
+    for start in range(0, len(wave) - size, hop):
+        frame = wave[start : start + size].astype(np.float64)
+        if np.mean(frame**2) < floor:
+            continue
+        r = np.fft.irfft(np.abs(np.fft.rfft(frame * window, 4 * size)) ** 2)
+        r = r[: high + 2] / r[0] / (own[: high + 2] / own[0])
+        best = low + int(r[low:high].argmax())
+        # the shortest lag that is nearly as good: not an octave below
+        for lag in range(low + 1, best):
+            if r[lag] > 0.92 * r[best] and r[lag - 1] < r[lag] >= r[lag + 1]:
+                best = lag
+                break
+        if r[best] > 0.6:
+            found.append(rate / best)
+    return float(np.median(found))
+
+
+def test_the_population():
+    people = voices.speakers()
+    train, test = voices.speakers("train"), voices.speakers("test")
+    assert len(people) >= 60 and len(train) == 480 and len(test) == 120
+    assert {p.name for p in train} & {p.name for p in test} == set()
+    assert len({p.name for p in people}) == len(people) == len(train) + len(test)
+    assert {p.accent for p in test} == {p.accent for p in train} == set(voices.ACCENTS)
+    assert {p.timbre for p in test} == {p.timbre for p in train} == set(voices.TIMBRES)
+    assert [voices.speaker(p.name) for p in people] == list(people)
+    with pytest.raises(ValueError, match="'train' and 'test'"):
+        voices.speakers("validation")
+    with pytest.raises(ValueError, match="among them"):
+        voices.speaker(people[0].name + "x")
+
+
+def test_no_two_speakers_are_alike():
+    keys = {(p.pitch, p.formants, p.rate, p.liveliness, p.accent, p.timbre) for p in voices.speakers()}
+    assert len(keys) == len(voices.speakers())
+
+
+def test_standard_traits_are_standard_and_correlate_as_stated():
+    traits = ("pitch", "formants", "rate", "liveliness")
+    z = np.array([[p.standard(trait) for p in voices.speakers()] for trait in traits])  # (4, 600)
+    assert np.abs(z.mean(axis=1)).max() < 0.1
+    assert np.abs(z.std(axis=1) - 1).max() < 0.08
+    r = np.corrcoef(z)
+    assert r[0, 1] == pytest.approx(voices.PITCH_FORMANT_CORRELATION, abs=0.08)
+    r[0, 1] = r[1, 0] = 0
+    assert np.abs(r - np.eye(4)).max() < 0.1
+
+
+def test_the_table_of_speakers_never_changes():
+    table = "\n".join(
+        f"{p.name} {p.split} {p.pitch:.1f} {p.formants:.2f} {p.rate:.0f} {p.accent} {p.timbre}"
+        for p in voices.speakers()
+    )
+    assert hashlib.sha256(table.encode()).hexdigest()[:16] == "4ad3316cd9488c27"
+
+
+def test_measured_pitch_is_the_stated_one():
+    people = voices.speakers()[3::40]
+    measured = [median_f0(speech.speak(VOICED, speaker=p).wave, 16000) for p in people]
+    stated = [p.pitch for p in people]
+    assert np.abs(np.log(np.array(measured) / stated)).max() < 0.06
+    order = np.argsort(np.argsort(stated)), np.argsort(np.argsort(measured))
+    assert np.corrcoef(order)[0, 1] > 0.97
+
+
+def test_measured_pace_follows_the_stated_one():
+    people = [p for p in voices.speakers() if p.accent == "British"][:24]
+    seconds = [speech.speak(VOICED, speaker=p).seconds for p in people]
+    assert np.corrcoef(np.log(seconds), np.log([p.rate for p in people]))[0, 1] < -0.9
+
+
+def envelope(wave: np.ndarray, rate: int) -> np.ndarray:
+    """Long-term spectrum in dB over 200 log-spaced bands from 250 to 4,000 Hz, smoothed over harmonics."""
+    power = np.abs(np.fft.rfft(wave)) ** 2
+    hertz = np.fft.rfftfreq(len(wave), 1 / rate)
+    grid = np.geomspace(250, 4000, 200)
+    return np.array([10 * np.log10(power[(hertz > f / 1.12) & (hertz < f * 1.12)].mean()) for f in grid])
+
+
+def test_resonances_are_scaled_as_stated():
+    base = next(p for p in voices.speakers() if p.timbre == "plain" and p.accent == "British")
+    people = {}
+    for wanted in (0.9, 1.15):
+        playback, setting, _, made = voices._tune(voices.TIMBRES["plain"], 120, wanted, 1.0)
+        assert made == pytest.approx(wanted, rel=0.02)
+        people[made] = replace(base, _playback=playback, _pitch_setting=setting, liveliness=1.0, formants=made)
+    (low, a), (high, b) = ((m, envelope(speech.speak(VOICED, speaker=p).wave, 16000)) for m, p in people.items())
+    step = np.log(4000 / 250) / 199
+    shifts = range(0, 40)
+    fit = [np.corrcoef(a[: 200 - s], b[s:])[0, 1] for s in shifts]
+    assert int(np.argmax(fit)) * step == pytest.approx(np.log(high / low), abs=0.06)
+
+
+def test_korean_is_spoken_by_everybody():
+    for person in voices.speakers("test")[:5]:
+        said = speech.speak("고양이 두 마리가 있어요.", "ko", speaker=person)
+        assert said.speaker == person.name and np.abs(said.wave).max() > 0.05
+
+
+def test_sentences():
+    english = {voices.sentence(np.random.default_rng(i)) for i in range(300)}
+    assert len(english) > 280
+    names = [name for thing in cast.SCENIC for name in (thing.name, thing.plural)]
+    for sentence in english:
+        assert sentence[0].isupper() and sentence[-1] in ".?"
+        assert any(name in sentence.lower() for name in names)
+        words = sentence.rstrip(".?").lower().split()
+        for article, noun in zip(words, words[1:], strict=False):
+            if article in ("a", "an"):
+                assert (article == "an") == (noun[0] in "aeiou"), sentence
+    with pytest.raises(ValueError, match="'en', 'ko'"):
+        voices.sentence(np.random.default_rng(0), "fr")
+
+
+def test_korean_subject_particles():
+    subjects = 0
+    for i in range(300):
+        sentence = voices.sentence(np.random.default_rng(i), "ko")
+        assert sentence.split()[-1].rstrip(".?") == "있어요"
+        for thing in cast.SCENIC:
+            for particle in "이가":
+                if f"{thing.korean}{particle} " in " " + sentence:
+                    # a final consonant is the third letter of the decomposed syllable
+                    closed = len(unicodedata.normalize("NFD", thing.korean[-1])) == 3
+                    other = "가" if particle == "이" else "이"
+                    if f"{thing.korean}{other}" not in "".join(one.korean for one in cast.SCENIC):
+                        assert closed == (particle == "이"), sentence
+                        subjects += 1
+    assert subjects > 200
+
+
+def same(a: dict[str, list], b: dict[str, list]) -> bool:
+    return a.keys() == b.keys() and all(
+        len(a[key]) == len(b[key]) and all(np.array_equal(x, y) for x, y in zip(a[key], b[key], strict=True))
+        for key in a
+    )
+
+
+@pytest.mark.parametrize("name", ["speech", "spoken_words"])
+def test_samples_are_pure(name):
+    builder = voices.DATASETS[name]
+    options = {key: values[0] for key, values in builder.options.items()}
+    whole = builder.build("train", range(6), 3, **options)
+    second = builder.build("train", range(3, 6), 3, **options)
+    first = builder.build("train", range(3), 3, **options)
+    assert same(whole, {key: [*first[key], *second[key]] for key in first})
+    assert not same(first, builder.build("train", range(3), 4, **options))
+    assert not same(first, builder.build("test", range(3), 3, **options))
+    code = (
+        "import hashlib; from mmtutor.world import voices; "
+        f"b = voices.DATASETS[{name!r}].build('train', range(3, 6), 3, **{options!r}); "
+        "print(hashlib.sha256(b''.join(w.tobytes() for w in b['wave'])).hexdigest())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == hashlib.sha256(b"".join(w.tobytes() for w in second["wave"])).hexdigest()
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path))
+
+
+def test_speech_data_set(cache):
+    train, test = (world.load("speech", split, 30, processes=1) for split in ("train", "test"))
+    assert set(train["speaker"]) <= {p.name for p in voices.speakers("train")}
+    assert set(test["speaker"]) <= {p.name for p in voices.speakers("test")}
+    assert len(set(train["speaker"])) > 20
+    for row in train:
+        person = voices.speaker(row["speaker"])
+        assert row["pitch"] == pytest.approx(person.pitch) and row["accent"] == person.accent
+        said = speech.speak(row["text"], speaker=person)
+        assert np.array_equal(row["wave"], speech.to_int16(said.wave))
+        assert row["phonemes"] == [p.symbol for p in said.phonemes]
+        assert np.allclose(row["starts"], [p.start for p in said.phonemes])
+        assert np.allclose(row["ends"][-1], len(row["wave"]) / row["sample_rate"])
+    korean = world.load("speech", "test", 4, language="ko", sample_rate=8000)
+    assert set(korean["accent"]) == {"Korean"} and set(korean["sample_rate"]) == {8000}
+    assert all("가" <= row["text"][0] <= "힣" for row in korean)
+
+
+def test_spoken_words_data_set(cache):
+    words = world.load("spoken_words", "test", 40, processes=1)
+    assert words.features["label"].names == list(voices.WORDS)
+    for start in (0, 20):
+        block = words[start : start + 20]
+        assert Counter(block["word"]) == Counter(voices.WORDS)
+        assert [voices.WORDS[label] for label in block["label"]] == list(block["word"])
+    assert len(set(words["speaker"])) > 20
+    for row in words:
+        wave = speech.to_float(row["wave"])
+        assert wave.shape == (16000,)
+        a, b = int(row["start"] * 16000), int(row["end"] * 16000)
+        outside = np.concatenate([wave[:a], wave[b:]])
+        assert 0 <= a < b <= 16000
+        assert np.std(wave[a:b]) > 2 * np.std(outside)
+        # what is outside is the noise that was promised
+        promised = speech.LOUDNESS * 10 ** (-row["snr"] / 20)
+        assert len(outside) < 1000 or np.std(outside) == pytest.approx(promised, rel=0.15)
+
+
+def test_no_word_is_cut():
+    # The slowest speaker of the longest words still fits into the clip.
+    slowest = min(voices.speakers(), key=lambda p: p.rate)
+    for word in voices.WORDS:
+        said = speech.speak(word, speaker=slowest)
+        spoken = [p for p in said.phonemes if p.symbol != speech.PAUSE]
+        assert (spoken[-1].end - spoken[0].start) / 0.9 <= voices.WORD_SECONDS, word
