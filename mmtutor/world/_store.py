@@ -73,6 +73,7 @@ if TYPE_CHECKING:
 MODULES: dict[str, str] = {
     "scenes": "mmtutor.world.scenes",
     "questions": "mmtutor.world.questions",
+    "clips": "mmtutor.world.clips",
     "faces": "mmtutor.world.faces",
     "sounding_scenes": "mmtutor.world.sounds",
     "sounds": "mmtutor.world.sounds",
