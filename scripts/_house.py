@@ -365,7 +365,9 @@ def stored_outputs() -> int:
 
 
 def page_tests(chromium: str) -> int:
-    return pytest("tests/book", "--ignore", "tests/book/test_notebooks.py", MMTUTOR_CHROMIUM=chromium)
+    workers = ["-n", "2"] if (os.cpu_count() or 1) > 1 else []
+    files = ["tests/book", "--ignore", "tests/book/test_notebooks.py"]
+    return pytest(*files, *workers, threads="1", MMTUTOR_CHROMIUM=chromium)
 
 
 # --- The commands ------------------------------------------------------------------------------------------------------
