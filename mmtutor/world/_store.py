@@ -74,6 +74,7 @@ MODULES: dict[str, str] = {
     "scenes": "mmtutor.world.scenes",
     "questions": "mmtutor.world.questions",
     "clips": "mmtutor.world.clips",
+    "dishes": "mmtutor.world.dishes",
     "faces": "mmtutor.world.faces",
     "sounding_scenes": "mmtutor.world.sounds",
     "sounds": "mmtutor.world.sounds",
