@@ -79,7 +79,7 @@ def test_unseen_splits_show_what_was_held_out(what):
 
 
 def test_held_out_tables_are_sane():
-    assert {name for name, _ in scenes.HELD_OUT_PLACES} == {one.name for one in cast.SCENIC}
+    assert sorted(name for name, _ in scenes.HELD_OUT_PLACES) == sorted(one.name for one in cast.CAST)
     assert len(scenes.HELD_OUT_RELATIONS) >= 10
     assert len(scenes.HELD_OUT_PAIRS) >= 50
 
@@ -263,6 +263,46 @@ def test_columns_fit_the_declared_features():
         rows = scenes._build("test", range(3), 0, pixels=pixels)
         assert set(features) == set(rows)
         assert features["image"].shape == rows["image"][0].shape
+
+
+def test_portraits_show_the_whole_cast():
+    seen = [scenes.portrait("train", index) for index in range(1500)]
+    assert {scene.things[0].name for scene in seen} == {one.name for one in cast.CAST}
+    assert all(len(scene.things) == 1 for scene in seen)
+    assert all(scene.variant % 4 for scene in seen)
+    for index in range(100):
+        test, unseen = scenes.portrait("test", index), scenes.portrait("test_unseen_places", index)
+        assert test.variant % 4 == unseen.variant % 4 == 0
+        assert (test.things[0].name, test.background) not in scenes.HELD_OUT_PLACES
+        assert (unseen.things[0].name, unseen.background) in scenes.HELD_OUT_PLACES
+    rows, part = scenes._build_portraits("test", range(6), 0), scenes._build_portraits("test", range(4, 5), 0)
+    assert set(scenes._portrait_features()) == set(rows)
+    assert rows["scene"][4:5] == part["scene"]
+    assert (rows["image"][4] == part["image"][0]).all()
+    for name, korean, kind in zip(rows["name"], rows["korean"], rows["kind"], strict=True):
+        assert (cast.thing(name).korean, cast.thing(name).kind) == (korean, kind)
+    with pytest.raises(ValueError, match="train, test"):
+        scenes.portrait("valid", 0)
+    with pytest.raises(ValueError, match="counts from 0"):
+        scenes.portrait("train", -1)
+
+
+def test_swapping_changes_the_thing_and_nothing_else():
+    for scene in SOME[:40]:
+        other = scenes.swap(scene, 0, "queen")
+        assert other.things[0].name == "queen"
+        assert other.things[1:] == scene.things[1:]
+        assert (other.background, other.variant) == (scene.background, scene.variant)
+        a, b = scenes.render(scene, 96), scenes.render(other, 96)
+        changed = (a.image != b.image).any(-1)
+        box = np.array([np.minimum(a.boxes[0][:2], b.boxes[0][:2]), np.maximum(a.boxes[0][2:], b.boxes[0][2:])])
+        outside = np.ones_like(changed)
+        outside[max(0, box[0, 1] - 24) : box[1, 1] + 24, max(0, box[0, 0] - 24) : box[1, 0] + 24] = False
+        assert not changed[outside].any()
+    with pytest.raises(ValueError, match="no number 9"):
+        scenes.swap(SOME[0], 9, "dog")
+    with pytest.raises(ValueError, match="The cast is"):
+        scenes.swap(SOME[0], 0, "dragon")
 
 
 def test_bad_input_is_named():

@@ -8,7 +8,7 @@ about a thing (its names, its kind, the shape of its box) is in the table below 
 >>> cast.thing("dog").korean
 '개'
 >>> cast.sprite("dog", 64).size
-(63, 64)
+(64, 56)
 """
 
 from __future__ import annotations

@@ -575,8 +575,9 @@ def _side(brush: _Brush, recipe: Recipe, dice: Dice) -> None:
             r = max(3, high // 2)
             gap = (r * 5 // 4 if layer.chopped else 2 * r) + 1
             for x in range(x0 + r + 2, x1 - r, gap):
-                rise = dice.between(0, 3 + (high // 3 if layer.chopped else 0))
-                _piece(brush, x, y - r - rise, r, item, colour, layer.chopped)
+                half = r * 5 // 8 if layer.chopped else r
+                rise = dice.between(0, max(2, high - 2 * half))
+                _piece(brush, x, y - half - rise, r, item, colour, layer.chopped)
         y -= high
     if kind.vessel in ("glass", "cup"):
         rim = min(y, 90) - 8

