@@ -1,0 +1,971 @@
+"""Training: against a closed form, a loop written by hand and torch's schedulers; runs that are broken off; two processes."""
+
+import json
+import math
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from mmtutor import training
+from mmtutor.training import History, ShuffledBatches, TensorData, fit, schedule_factor
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    monkeypatch.setenv("MMTUTOR_PROGRESS", "0")
+    monkeypatch.delenv("MMTUTOR_DEVICE", raising=False)
+
+
+class Stop(Exception):
+    """Breaks a run off, as a kill would."""
+
+
+class Net(nn.Module):
+    """Two layers with dropout between them; it counts its steps, and can break off after some."""
+
+    def __init__(self, dropout: float = 0.3, stop: int | None = None) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first, self.second = nn.Linear(3, 5), nn.Linear(5, 1)
+        self.dropout, self.stop, self.calls = nn.Dropout(dropout), stop, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.dropout(torch.tanh(self.first(x))))
+
+    def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        if self.stop is not None and self.calls == self.stop:
+            raise Stop
+        self.calls += 1
+        return (self(batch["x"]) - batch["y"]).square().mean()
+
+
+class Line(nn.Module):
+    """Least squares."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(n, 1, dtype=torch.float64))
+
+    def loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return (batch["x"] @ self.w - batch["y"]).square().mean()
+
+
+def points(n: int = 22, seed: int = 1) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 3, generator=generator)
+    return {"x": x, "y": x.sum(1, keepdim=True) + 0.1 * torch.randn(n, 1, generator=generator)}
+
+
+def weights(model: nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+# --- what is learnt -------------------------------------------------------------------------------------------------------
+
+
+def test_least_squares_reaches_the_closed_form():
+    data = {k: v.double() for k, v in points(40).items()}
+    model = Line(3)
+    fit(model, data, epochs=150, batch_size=40, lr=0.1, clip=None, optimizer=torch.optim.Adam)
+    best = torch.linalg.lstsq(data["x"], data["y"]).solution
+    assert torch.allclose(model.w, best, atol=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_equals_a_plain_loop_step_by_step(schedule):
+    data, model, plain = points(22), Net(dropout=0), Net(dropout=0)
+    seen = []
+    options = dict(epochs=3, batch_size=5, lr=0.05, weight_decay=0.1, clip=0.2, warmup=4, seed=7, log_every=1)
+    history = fit(model, data, schedule=schedule, **options)
+
+    opt = torch.optim.AdamW(plain.parameters(), lr=0.05, weight_decay=0.1)
+    batches, total, step = ShuffledBatches(22, 5, seed=7), 15, 0
+    for epoch in range(3):
+        batches.epoch = epoch
+        for rows in batches:
+            if step < 4:
+                factor = (step + 1) / 4
+            else:
+                done = (step - 4) / (total - 4)
+                factor = {"constant": 1, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[schedule]
+            opt.param_groups[0]["lr"] = 0.05 * factor
+            loss = (plain(data["x"][rows]) - data["y"][rows]).square().mean()
+            opt.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(plain.parameters(), 0.2)
+            opt.step()
+            seen.append(loss.item())
+            step += 1
+    assert step == total
+    assert history.losses["loss"] == seen
+    assert same(model, plain)
+
+
+def test_named_terms_are_summed_and_recorded():
+    class Two(Net):
+        def loss(self, batch):
+            return {"fit": super().loss(batch), "size": 0.1 * sum(p.square().sum() for p in self.parameters())}
+
+    class Summed(Two):
+        def loss(self, batch):
+            return sum(super().loss(batch).values())
+
+    two, summed = Two(), Summed()
+    history = fit(two, points(), epochs=2, log_every=1)
+    total = fit(summed, points(), epochs=2, log_every=1)
+    assert same(two, summed)
+    assert list(history.losses) == ["loss", "fit", "size"]
+    assert history.losses["loss"] == total.losses["loss"]
+    assert history.losses["loss"] == pytest.approx(np.add(history.losses["fit"], history.losses["size"]).tolist())
+
+
+def test_a_term_called_loss_is_the_total_and_the_others_are_only_recorded():
+    class Watched(Net):
+        def loss(self, batch):
+            return {"norm": 1e6 * self.first.weight.norm(), "loss": super().loss(batch)}
+
+    watched, plain = Watched(), Net()
+    history = fit(watched, points(), epochs=2)
+    fit(plain, points(), epochs=2)
+    assert same(watched, plain)
+    assert history.losses["norm"][0] > 1e5 > history.losses["loss"][0]
+
+
+@pytest.mark.parametrize(("clip", "bound"), [(0.01, 0.01), (None, math.inf)])
+def test_clipping_bounds_the_norm_of_the_gradient(clip, bound):
+    norms = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, closure=None):
+            gradients = [p.grad for group in self.param_groups for p in group["params"]]
+            norms.append(torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])).item())
+            return super().step(closure)
+
+    fit(Net(), points(), epochs=3, batch_size=4, clip=clip, optimizer=Watching)
+    assert len(norms) == 18
+    assert max(norms) <= bound * (1 + 1e-5)
+    assert max(norms) > 0.1 if clip is None else min(norms) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_frozen_parameters_do_not_move():
+    model = Net()
+    model.first.requires_grad_(False)
+    before = weights(model)
+    fit(model, points(), epochs=3, weight_decay=0.5)
+    assert torch.equal(model.first.weight, before[0])
+    assert torch.equal(model.first.bias, before[1])
+    assert not torch.equal(model.second.weight, before[2])
+
+
+def test_parameter_groups_keep_the_ratio_of_their_rates():
+    rates = []
+
+    class Watching(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append([group["lr"] for group in self.param_groups])
+            return super().step(closure)
+
+    def groups(parameters, lr, weight_decay):
+        return Watching([{"params": parameters[:2], "lr": lr / 10}, {"params": parameters[2:]}], lr=lr)
+
+    fit(Net(), points(), batch_size=4, lr=0.5, schedule="linear", optimizer=groups)
+    assert np.allclose(rates, [[0.05 * f, 0.5 * f] for f in (1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6)])
+
+
+def test_same_seed_same_weights_and_another_seed_others():
+    a, b, c = Net(), Net(), Net()
+    ours = fit(a, points(), epochs=2, batch_size=4, seed=3)
+    torch.manual_seed(99)  # what happened before does not matter
+    assert fit(b, points(), epochs=2, batch_size=4, seed=3) == ours
+    fit(c, points(), epochs=2, batch_size=4, seed=4)
+    assert same(a, b)
+    assert not same(a, c)
+
+
+def test_dropout_draws_another_mask_in_every_step():
+    masks = []
+
+    class Masks(Net):
+        def loss(self, batch):
+            masks.append(self.dropout(torch.ones(64)).tolist())
+            return super().loss(batch)
+
+    fit(Masks(0.5), points(), epochs=2, batch_size=11)
+    assert len({tuple(m) for m in masks}) == len(masks) == 4
+
+
+# --- schedules ------------------------------------------------------------------------------------------------------------
+
+
+def by_torch(make, total: int) -> list[float]:
+    opt = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler, rates = make(opt), []
+    for _ in range(total):
+        rates.append(opt.param_groups[0]["lr"])
+        opt.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("cosine", lambda opt: torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=17)),
+        ("linear", lambda opt: torch.optim.lr_scheduler.LinearLR(opt, 1.0, 0.0, total_iters=17)),
+        ("constant", lambda opt: torch.optim.lr_scheduler.ConstantLR(opt, 1.0)),
+    ],
+)
+def test_schedules_equal_those_of_torch(kind, make):
+    assert np.allclose([schedule_factor(kind, step, 17) for step in range(17)], by_torch(make, 17), atol=1e-12)
+
+
+def test_warmup_equals_torchs_sequence():
+    def make(opt):
+        warm = torch.optim.lr_scheduler.LinearLR(opt, start_factor=1 / 5, end_factor=1.0, total_iters=4)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=12)
+        return torch.optim.lr_scheduler.SequentialLR(opt, [warm, cosine], milestones=[5])
+
+    ours = [schedule_factor("cosine", step, 17, warmup=5) for step in range(17)]
+    assert np.allclose(ours, by_torch(make, 17), atol=1e-12)
+
+
+@given(st.sampled_from(["constant", "linear", "cosine"]), st.integers(1, 60), st.integers(0, 70), st.integers(0, 200))
+def test_factors_stay_between_zero_and_one(kind, total, warmup, step):
+    assert 0 <= schedule_factor(kind, step, total, warmup) <= 1
+
+
+def test_a_schedule_may_be_a_function_and_a_checkpoint_of_it_can_be_read(tmp_path):
+    file = tmp_path / "c.pt"
+    options = dict(schedule=lambda step, total: np.float64(0.5**step), lr=np.float32(0.5), batch_size=np.int64(11))
+    history = fit(Net(), points(), log_every=1, checkpoint=file, **options)
+    assert history.learning_rate == [0.5, 0.25]
+    assert fit(Net(), points(), log_every=1, checkpoint=file, **options) == history
+
+
+def test_an_unknown_schedule_is_named_at_once():
+    with pytest.raises(ValueError, match=r"'constant', 'cosine', 'linear'.*'kosinus'"):
+        schedule_factor("kosinus", 0, 10, warmup=5)
+    with pytest.raises(ValueError, match="kosinus"):
+        fit(Net(), points(), schedule="kosinus", warmup=5)
+
+
+# --- runs that are broken off ---------------------------------------------------------------------------------------------
+
+RUN = dict(
+    epochs=3, batch_size=5, lr=0.05, warmup=2, log_every=2, checkpoint_every=1
+)  # 5 batches an epoch, the last of 2
+
+
+def score(model: nn.Module) -> dict[str, float]:
+    torch.rand(3)  # a validation that draws must not change the training
+    return {"size": float(model.first.weight.norm())}
+
+
+@pytest.fixture(scope="module")
+def unbroken():
+    os.environ["MMTUTOR_PROGRESS"] = "0"
+    model = Net()
+    return model, fit(model, points(), validate=score, **RUN)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, 7, 10, 14])
+def test_a_resumed_run_equals_an_unbroken_one_bit_by_bit(tmp_path, unbroken, stop):
+    model, history = unbroken
+    file = tmp_path / "deep" / "c.pt"
+    with pytest.raises(Stop):
+        fit(Net(stop=stop), points(), validate=score, checkpoint=file, **RUN)
+    torch.manual_seed(123)
+    resumed = Net()
+    assert fit(resumed, points(), validate=score, checkpoint=file, **RUN) == history
+    assert resumed.calls == 15 - stop
+    assert same(resumed, model)
+    assert sorted(p.name for p in file.parent.iterdir()) == ["c.pt"]
+
+
+def test_a_run_broken_twice_and_between_checkpoints(tmp_path, unbroken):
+    model, history = unbroken
+    file, options = tmp_path / "c.pt", RUN | {"checkpoint_every": 3}
+    for stop in (4, 6):  # steps 0 to 3, kept are 3 of them; then 3 to 8, kept are all
+        with pytest.raises(Stop):
+            fit(Net(stop=stop), points(), validate=score, checkpoint=file, **options)
+    resumed = Net()
+    assert fit(resumed, points(), validate=score, checkpoint=file, **options) == history
+    assert resumed.calls == 6
+    assert same(resumed, model)
+
+
+def test_a_validation_that_fails_is_made_up_for(tmp_path, unbroken):
+    model, history = unbroken
+
+    def fails(_):
+        raise Stop
+
+    with pytest.raises(Stop):
+        fit(Net(), points(), validate=fails, checkpoint=tmp_path / "c.pt", **RUN)
+    resumed = Net()
+    assert fit(resumed, points(), validate=score, checkpoint=tmp_path / "c.pt", **RUN) == history
+    assert same(resumed, model)
+
+
+def test_a_finished_run_is_only_read_back(tmp_path, unbroken):
+    model, history = unbroken
+    fit(Net(), points(), validate=score, checkpoint=tmp_path / "c.pt", **RUN)
+    again = Net(stop=0)
+    assert fit(again, points(), validate=score, checkpoint=str(tmp_path / "c.pt"), **RUN) == history
+    assert same(again, model)
+    assert not again.training
+
+
+def test_max_steps_ends_within_an_epoch_and_the_schedule_with_it(tmp_path):
+    model = Net()
+    history = fit(model, points(), epochs=3, batch_size=5, max_steps=7, log_every=1, schedule="linear", lr=0.7)
+    assert model.calls == 7
+    assert history.steps == list(range(7))
+    assert history.learning_rate == pytest.approx([0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
+
+
+class Noisy(Dataset):
+    """Draws at random, from all three libraries, whenever a sample is read."""
+
+    def __len__(self) -> int:
+        return 13
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        import random
+
+        x = torch.randn(3) + random.random() + float(np.random.rand())  # noqa: NPY002
+        return {"x": x, "y": torch.tensor([float(index)])}
+
+
+def test_a_dataset_that_draws_at_random_resumes_exactly_too(tmp_path):
+    options = dict(epochs=2, batch_size=4, checkpoint_every=1, log_every=1)
+    whole, resumed = Net(), Net()
+    history = fit(whole, Noisy(), **options)
+    with pytest.raises(Stop):
+        fit(Net(stop=6), Noisy(), checkpoint=tmp_path / "c.pt", **options)
+    assert fit(resumed, Noisy(), checkpoint=tmp_path / "c.pt", **options) == history
+    assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("own_generator", [False, True])
+def test_a_shuffling_dataloader_resumes_exactly(tmp_path, own_generator):
+    def loader():
+        generator = torch.Generator().manual_seed(5) if own_generator else None
+        return DataLoader(TensorData(points()), batch_size=5, shuffle=True, generator=generator)
+
+    orders = []
+
+    class Seen(Net):
+        def loss(self, batch):
+            value = super().loss(batch)
+            orders.append(batch["y"].flatten().tolist())
+            return value
+
+    whole, resumed = Seen(), Seen()
+    history = fit(whole, loader(), **RUN)
+    seen = orders.copy()
+    orders.clear()
+    with pytest.raises(Stop):
+        fit(Seen(stop=7), loader(), checkpoint=tmp_path / "c.pt", **RUN)
+    assert fit(resumed, loader(), checkpoint=tmp_path / "c.pt", **RUN) == history
+    assert same(whole, resumed)
+    assert orders == seen
+    assert sorted(sum(seen[:5], [])) == sorted(sum(seen[5:10], []))  # every epoch sees all
+    assert seen[:5] != seen[5:10]  # in another order
+
+
+def test_a_loader_in_order_gives_its_batches_in_order():
+    got = []
+
+    class Seen(Net):
+        def loss(self, batch):
+            got.extend(batch["y"].flatten().tolist())
+            return super().loss(batch)
+
+    fit(Seen(), DataLoader(TensorData(points()), batch_size=5))
+    assert got == points()["y"].flatten().tolist()
+
+
+SCRIPT = """
+import os, signal, sys, torch
+sys.path.insert(0, {tests!r})
+import test_training as t
+file, die_at, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+class Dies(t.Net):
+    def loss(self, batch):
+        if how == "step" and self.calls == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().loss(batch)
+real, saves = torch.save, 0
+def save(content, target):
+    global saves
+    saves += 1
+    if how == "save" and saves == die_at:
+        target.write(b"half a checkpoint"); target.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(content, target)
+torch.save = save
+t.fit(Dies(), t.points(), validate=t.score, checkpoint=file, **t.RUN)
+"""
+
+
+@pytest.mark.parametrize(("die_at", "how"), [(8, "step"), (4, "save")])
+def test_a_killed_process_resumes_to_the_same_weights(tmp_path, unbroken, die_at, how):
+    model, history = unbroken
+    file = tmp_path / "c.pt"
+    code = SCRIPT.format(tests=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", code, str(file), str(die_at), how], timeout=240)
+    assert done.returncode == -signal.SIGKILL
+    resumed = Net()
+    assert fit(resumed, points(), validate=score, checkpoint=file, **RUN) == history
+    assert resumed.calls == 15 - (die_at if how == "step" else die_at - 1)
+    assert same(resumed, model)
+
+
+# --- checkpoints that cannot be used --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(tmp_path):
+    file = tmp_path / "c.pt"
+    fit(Net(), points(), checkpoint=file, **RUN)
+    return file
+
+
+def test_a_pickle_that_runs_code_does_not_run(tmp_path):
+    file, trace = tmp_path / "c.pt", tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (trace,))
+
+    for write in (lambda: torch.save({"run": Evil()}, file), lambda: file.write_bytes(pickle.dumps(Evil()))):
+        write()
+        with pytest.raises(ValueError, match=r"c\.pt is not a readable checkpoint .*; delete it"):
+            fit(Net(), points(), checkpoint=file, **RUN)
+        assert not trace.exists()
+    torch.save({"run": Evil()}, file)
+    torch.load(file, weights_only=False)  # the trap is real
+    assert trace.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 5000, b"no checkpoint"])
+def test_a_file_of_something_else(tmp_path, content):
+    (tmp_path / "c.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        fit(Net(), points(), checkpoint=tmp_path / "c.pt", **RUN)
+    assert (tmp_path / "c.pt").read_bytes() == content
+
+
+def test_a_checkpoint_with_other_contents(tmp_path):
+    for content in ({}, [1], {"run": 3, "history": {}, "step": 1}, {"run": {}, "history": {"steps": []}, "step": 2}):
+        torch.save(content, tmp_path / "c.pt")
+        with pytest.raises(ValueError, match="not a readable checkpoint|another run"):
+            fit(Net(), points(), checkpoint=tmp_path / "c.pt", **RUN)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_truncated_checkpoint(stored, share):
+    whole = stored.read_bytes()
+    stored.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match="not a readable checkpoint"):
+        fit(Net(), points(), checkpoint=stored, **RUN)
+
+
+def test_a_flipped_bit_is_noticed_or_harmless(stored):
+    whole, good = bytearray(stored.read_bytes()), Net()
+    history = fit(good, points(), checkpoint=stored, **RUN)
+    rng, noticed = np.random.default_rng(0), 0
+    for _ in range(40):
+        noisy = whole.copy()
+        noisy[rng.integers(len(noisy))] ^= 1 << rng.integers(8)
+        stored.write_bytes(noisy)
+        model = Net()
+        try:
+            assert fit(model, points(), checkpoint=stored, **RUN) == history
+            assert same(model, good)
+        except ValueError as error:
+            assert "not a readable checkpoint" in str(error)  # noqa: PT017  either outcome is right
+            noticed += 1
+    assert noticed > 0
+
+
+def test_every_flipped_bit_in_the_weights_is_noticed(stored):
+    whole = stored.read_bytes()
+    weight = torch.load(stored, weights_only=True)["model"]["first.weight"].numpy().tobytes()
+    at = whole.index(weight)
+    for offset in range(0, len(weight), 7):
+        noisy = bytearray(whole)
+        noisy[at + offset] ^= 1
+        stored.write_bytes(noisy)
+        with pytest.raises(ValueError, match="not a readable checkpoint"):
+            fit(Net(), points(), checkpoint=stored, **RUN)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 5}, "seed was 0, is 5"),
+        ({"epochs": 4}, "steps was 15, is 20"),
+        ({"lr": 0.1}, r"lr was \[0.05\], is \[0.1\]"),
+        ({"clip": None}, "clip was 1.0, is None"),
+        ({"schedule": "linear"}, "schedule was cosine, is linear"),
+        ({"optimizer": torch.optim.SGD}, "optimizer was AdamW, is SGD"),
+        ({"weight_decay": 0.1}, "weight_decay was 0.0, is 0.1"),
+        ({"precision": "bf16"}, "precision was no, is bf16"),
+    ],
+)
+def test_a_checkpoint_of_another_run_names_the_difference(stored, change, said):
+    before = stored.read_bytes()
+    with pytest.raises(ValueError, match=f"belongs to another run .*{said}.*give another checkpoint"):
+        fit(Net(), points(), checkpoint=stored, **(RUN | change))
+    assert stored.read_bytes() == before
+
+
+def test_a_checkpoint_of_other_data_or_of_another_model(stored):
+    with pytest.raises(ValueError, match="samples was 22, is 21"):
+        fit(Net(), points(21), checkpoint=stored, **RUN)
+    model = Net()
+    model.first = nn.Linear(3, 5, bias=False)
+    with pytest.raises(ValueError, match=r"belongs to another model .*first\.bias"):
+        fit(model, points(), checkpoint=stored, **RUN)
+
+
+def test_a_disk_that_is_full_leaves_the_old_checkpoint(tmp_path, monkeypatch, unbroken):
+    file, real, saves = tmp_path / "c.pt", torch.save, []
+
+    def save(content, target):
+        saves.append(1)
+        if len(saves) == 4:
+            target.write(b"half")
+            raise OSError(28, "No space left on device")
+        real(content, target)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match="No space left"):
+        fit(Net(), points(), validate=score, checkpoint=file, **RUN)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+    resumed = Net()
+    assert fit(resumed, points(), validate=score, checkpoint=file, **RUN) == unbroken[1]
+    assert resumed.calls == 12
+
+
+# --- precision and device -------------------------------------------------------------------------------------------------
+
+
+def test_bf16_computes_in_bf16_and_two_precisions_live_in_one_process():
+    kinds = []
+
+    class Kinds(Net):
+        def loss(self, batch):
+            kinds.append(self.first(batch["x"]).dtype)
+            return super().loss(batch)
+
+    exact = {}
+    for precision in ("no", "bf16", "no"):
+        kinds.clear()
+        model = Kinds()
+        history = fit(model, points(), epochs=8, batch_size=5, lr=0.05, precision=precision)
+        assert set(kinds) == {torch.bfloat16 if precision == "bf16" else torch.float32}
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        assert history.losses["loss"][-1] < 0.5 * history.losses["loss"][0]
+        if precision == "no":
+            assert exact.setdefault("no", history) == history
+
+
+def test_fp16_needs_a_gpu_and_does_no_harm():
+    if torch.cuda.is_available():
+        pytest.skip("fp16 works here")
+    with pytest.raises(ValueError, match="fp16"):
+        fit(Net(), points(), precision="fp16")
+    fit(Net(), points())
+
+
+def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    monkeypatch.setenv("MMTUTOR_DEVICE", "cuda")
+    with pytest.raises(ValueError, match="no CUDA device"):
+        fit(Net(), points())
+
+
+def test_batches_and_loss_stay_on_a_pretended_gpu():
+    with FakeTensorMode():
+        model = Net().to("cuda")
+        data = TensorData({k: torch.empty(v.shape, device="cuda") for k, v in points().items()})
+
+        def loss(batch):  # a constant term that was forgotten on the CPU does no harm
+            return {"fit": Net.loss(model, batch), "constant": torch.tensor(0.5)}
+
+        model.loss = loss
+        batch = data.__getitems__([3, 1, 4])
+        assert batch["x"].shape == (3, 3)
+        assert training._Loss(model)(batch)["loss"].device.type == "cuda"
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number, at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"batch_size": 0}, "batch_size must be a whole number, at least 1, got 0"),
+        ({"log_every": 0}, "log_every"),
+        ({"max_steps": 0}, "max_steps"),
+        ({"checkpoint_every": -1}, "checkpoint_every"),
+        ({"lr": 0}, "lr must be positive"),
+        ({"lr": math.nan}, "lr must be positive"),
+        ({"lr": math.inf}, "lr must be positive"),
+        ({"clip": 0.0}, "clip must be positive"),
+        ({"warmup": -1}, "must not be negative"),
+        ({"seed": -1}, "must not be negative"),
+        ({"precision": "fp8"}, "'no', 'bf16' or 'fp16', got 'fp8'"),
+        ({"batch_size": 23, "drop_last": True}, "smaller than one batch with drop_last"),
+    ],
+)
+def test_settings_out_of_range(change, said):
+    model = Net()
+    before = weights(model)
+    with pytest.raises(ValueError, match=said):
+        fit(model, points(), **change)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from ()
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "said"),
+    [
+        ({}, ValueError, "no tensor"),
+        ({"x": torch.zeros(0, 3), "y": torch.zeros(0, 1)}, ValueError, "the data is empty"),
+        ([], ValueError, "the data is empty"),
+        (DataLoader(TensorData({"x": torch.zeros(0, 3)})), ValueError, "the data is empty"),
+        ({"x": torch.zeros(3, 3), "y": torch.zeros(2, 1)}, ValueError, "'x': 3, 'y': 2"),
+        ({"x": torch.zeros(3, 3), "y": [1, 2, 3]}, TypeError, r"data\['y'\] must be a tensor.*got a list"),
+        ({"x": torch.tensor(1.0)}, TypeError, r"a tensor of shape \(\)"),
+        (Stream(), TypeError, "a dataset with a length and an index.*got a Stream"),
+        (DataLoader(Stream()), TypeError, "got a Stream"),
+        (None, TypeError, "got a NoneType"),
+        (3, TypeError, "got a int"),
+    ],
+)
+def test_data_that_is_none(data, error, said):
+    with pytest.raises(error, match=said):
+        fit(Net(), data)
+
+
+def test_models_that_cannot_be_trained():
+    with pytest.raises(TypeError, match=r"Linear has no method loss\(batch\)"):
+        fit(nn.Linear(3, 1), points())
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        fit(Net().requires_grad_(False), points())
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (lambda out: {}, "returned no term"),
+        (lambda out: out.square(), r"'loss' is a tensor of shape \(22, 1\); take its mean"),
+        (lambda out: {"a": out.sum(), "b": out.flatten()}, r"'b' is a tensor of shape \(22,\)"),
+        (lambda out: 0.5, "'loss' is a float"),
+        (lambda out: None, "'loss' is a NoneType"),
+    ],
+)
+def test_a_loss_that_is_not_a_scalar(value, said):
+    model = Net()
+    model.loss = lambda batch: value(model(batch["x"]))
+    with pytest.raises(ValueError, match=said):
+        fit(model, points())
+
+
+def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_weights():
+    class Breaks(Net):
+        kept: list
+
+        def loss(self, batch):
+            value = super().loss(batch)
+            self.kept = weights(self)
+            return {"fit": value, "log": value * (math.nan if self.calls == 4 else 0.0)}
+
+    model = Breaks()
+    with pytest.raises(FloatingPointError, match=r"not finite at step 3: loss = nan, fit = [\d.e-]+, log = nan"):
+        fit(model, points(), batch_size=5)
+    assert all(torch.equal(a, b) for a, b in zip(model.kept, model.parameters()))
+
+
+@pytest.mark.parametrize("clip", [1.0, None])
+def test_a_gradient_that_is_not_finite_is_named_though_the_loss_is(clip):
+    class Root(Net):
+        def loss(self, batch):
+            return super().loss(batch) + (0 * self.first.weight).square().sum().sqrt()  # derivative of sqrt at 0
+
+    model = Root()
+    before = weights(model)
+    with pytest.raises(FloatingPointError, match=r"at step 0: loss = [\d.e-]+, gradient norm = (nan|inf)"):
+        fit(model, points(), clip=clip)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+
+
+def test_nan_in_the_data_is_found():
+    data = points()
+    data["x"][7, 1] = math.nan
+    with pytest.raises(FloatingPointError, match="NaN in the data"):
+        fit(Net(), data, batch_size=5)
+
+
+# --- kinds of data --------------------------------------------------------------------------------------------------------
+
+
+class Plain(Dataset):
+    def __len__(self) -> int:
+        return 22
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {name: t[index] for name, t in points().items()}
+
+
+def hugging_face():
+    import datasets
+
+    rows = {name: t.numpy() for name, t in points().items()}
+    return datasets.Dataset.from_dict(rows).with_format("torch")
+
+
+def as_lists():
+    return [{name: t[i] for name, t in points().items()} for i in range(22)]
+
+
+def own_batches():
+    batches = ShuffledBatches(22, 5, seed=0)
+    return DataLoader(Plain(), batch_sampler=batches)
+
+
+@pytest.mark.parametrize("make", [Plain, hugging_face, as_lists, own_batches])
+def test_every_kind_of_data_gives_the_same_run(make):
+    ours, other = Net(), Net()
+    history = fit(ours, points(), batch_size=5, log_every=1)
+    assert fit(other, make(), batch_size=5, log_every=1) == history
+    assert same(ours, other)
+
+
+def test_collate_makes_the_batches():
+    words = [[1.0], [1.0, 2.0], [1.0, 2.0, 3.0]]
+
+    def collate(samples):
+        x = torch.zeros(len(samples), 3)
+        for row, sample in zip(x, samples):
+            row[: len(sample)] = torch.tensor(sample)
+        return {"x": x, "y": x.sum(1, keepdim=True)}
+
+    history = fit(Net(), words, batch_size=2, epochs=2, log_every=1, collate=collate)
+    assert len(history.steps) == 4
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.booleans(), st.integers(0, 2**40), st.integers(0, 3))
+def test_shuffled_batches_cut_every_sample_once(n, size, drop_last, seed, epoch):
+    batches = ShuffledBatches(n, size, seed, drop_last)
+    batches.epoch = epoch
+    got = list(batches)
+    assert got == list(batches)
+    assert len(got) == len(batches) == (n // size if drop_last else -(-n // size))
+    flat = sum(got, [])
+    assert len(set(flat)) == len(flat) == (n - n % size if drop_last else n)
+    assert set(flat) <= set(range(n))
+    assert all(len(b) == size for b in got[:-1])
+
+
+def test_order_differs_between_epochs_and_seeds():
+    a, b, c = ShuffledBatches(50, 50, 0), ShuffledBatches(50, 50, 0), ShuffledBatches(50, 50, 1)
+    b.epoch = 1
+    assert len({str(list(x)) for x in (a, b, c)}) == 3
+
+
+def test_tensor_data_one_sample_and_many():
+    data = TensorData(points())
+    many = data.__getitems__([4, 0])
+    assert torch.equal(many["x"][1], data[0]["x"])
+    assert torch.equal(many["y"][0], data[4]["y"])
+
+
+# --- validation, history, progress ----------------------------------------------------------------------------------------
+
+
+def test_validation_sees_eval_mode_without_gradients_and_training_goes_on():
+    modes, scores = [], []
+
+    class Modes(Net):
+        def loss(self, batch):
+            modes.append((self.training, torch.is_grad_enabled()))
+            return super().loss(batch)
+
+    def validate(model):
+        modes.append((model.training, model.dropout.training, torch.is_grad_enabled()))
+        scores.append(len(scores))
+        return {"score": torch.tensor(float(len(scores)))}
+
+    model = Modes()
+    history = fit(model, points(), epochs=3, batch_size=11, max_steps=5, validate=validate)
+    train, seen = (True, True), (False, False, False)
+    assert modes == [train, train, seen, train, train, seen, train, seen]
+    assert history.validation == {"score": [1.0, 2.0, 3.0]}
+    assert not model.training
+    json.dumps(history.validation)
+
+
+def test_history_logs_every_few_steps_and_the_last():
+    history = fit(Net(), points(), epochs=3, batch_size=5, log_every=4)
+    assert history.steps == [0, 4, 8, 12, 14]
+    assert len(history.losses["loss"]) == len(history.learning_rate) == 5
+
+
+def test_a_term_that_comes_and_goes_keeps_its_place():
+    class Sometimes(Net):
+        def loss(self, batch):
+            value = super().loss(batch)
+            return {"fit": value, **({"odd": value} if self.calls % 2 == 0 else {})}
+
+    history = fit(Sometimes(), points(), batch_size=6, log_every=1)
+    assert [math.isnan(v) for v in history.losses["odd"]] == [True, False, True, False]
+    assert len(history.losses["fit"]) == 4
+
+
+def test_history_draws_every_term():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    history = History([0, 5], {"loss": [2.0, 1.0], "part": [1.5, 0.5]}, [0.1, 0.1])
+    ax = history.plot()
+    assert [line.get_label() for line in ax.lines] == ["loss", "part"]
+    assert ax.lines[1].get_xydata().tolist() == [[0, 1.5], [5, 0.5]]
+    assert history.plot(ax) is ax
+    plt.close("all")
+
+
+def test_progress_is_silent_when_told_and_never_on_stderr(capfd, monkeypatch):
+    fit(Net(), points())
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.delenv("MMTUTOR_PROGRESS")
+    fit(Net(), points(), progress=False)
+    assert capfd.readouterr() == ("", "")
+    fit(Net(), points(), epochs=2)
+    out, err = capfd.readouterr()
+    assert "2/2" in out
+    assert err == ""
+
+
+def test_parameter_count_and_batches():
+    model = Net()
+    model.first.requires_grad_(False)
+    assert training.parameter_count(model) == 3 * 5 + 5 + 5 + 1
+    assert training.parameter_count(model, trainable=True) == 6
+    assert training.batches_of(7, 3) == [slice(0, 3), slice(3, 6), slice(6, 7)]
+    assert training.batches_of(0, 3) == []
+    with pytest.raises(ValueError, match="batch_size"):
+        training.batches_of(7, 0)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 2**32), min_size=1, max_size=4), st.lists(st.integers(0, 2**32), min_size=1, max_size=4))
+def test_seeding_is_a_function_of_its_key(a, b):
+    def draws(key):
+        import random
+
+        training._seed_all(*key)
+        return random.random(), float(np.random.rand()), torch.rand(2).tolist()  # noqa: NPY002
+
+    assert draws(a) == draws(a)
+    trimmed = [
+        tuple(np.trim_zeros(k, "b")) for k in (a, b)
+    ]  # NumPy pads keys with zeros; ours never end in one by purpose
+    if trimmed[0] != trimmed[1] and max(a + b) < 2**32:
+        assert draws(a) != draws(b)
+
+
+# --- two processes --------------------------------------------------------------------------------------------------------
+
+TWO = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+import test_training as t
+from accelerate.state import PartialState
+out, file, stop = sys.argv[1], sys.argv[2], int(sys.argv[3])
+model = t.Net(dropout=0, stop=stop if stop else None)
+history = t.fit(model, t.points(40), epochs=3, batch_size=5, lr=0.05, log_every=1, checkpoint=file, checkpoint_every=1)
+state = PartialState()
+assert state.num_processes == 2
+torch.save({{"weights": t.weights(model), "losses": history.losses["loss"]}}, f"{{out}}/{{state.process_index}}.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+def launch(folder: Path, checkpoint: Path, stop: int = 0) -> subprocess.CompletedProcess:
+    script = folder / "two.py"
+    script.write_text(TWO.format(tests=str(Path(__file__).parent)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"}
+    return subprocess.run(
+        [*command, str(script), str(folder), str(checkpoint), str(stop)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):
+    one = Net(dropout=0)
+    history = fit(one, points(40), epochs=3, batch_size=10, lr=0.05, log_every=1)
+
+    broken = launch(tmp_path, tmp_path / "c.pt", stop=6)  # in the second of the three epochs of four steps
+    assert broken.returncode != 0
+    assert "Stop" in broken.stderr
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 6
+    done = launch(tmp_path, tmp_path / "c.pt")
+    assert done.returncode == 0, done.stderr
+    results = [torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in (0, 1)]
+    for mine, other, single in zip(results[0]["weights"], results[1]["weights"], weights(one), strict=True):
+        assert torch.equal(mine, other)
+        assert torch.allclose(mine, single, atol=1e-6)
+    for result in results:
+        assert result["losses"] == pytest.approx(history.losses["loss"], rel=1e-5)
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 12
+    assert not list(tmp_path.glob(".*tmp"))
