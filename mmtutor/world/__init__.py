@@ -18,6 +18,8 @@ _EXPORTS: dict[str, str] = {
     "corpus": "corpora",
     "corpus_info": "corpora",
     "corpus_names": "corpora",
+    "draw_clip": "clips",
+    "draw_dish": "dishes",
     "draw_face": "faces",
     "is_true": "captions",
     "draw_thing": "cast",

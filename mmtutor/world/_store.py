@@ -75,6 +75,7 @@ MODULES: dict[str, str] = {
     "questions": "mmtutor.world.questions",
     "clips": "mmtutor.world.clips",
     "dishes": "mmtutor.world.dishes",
+    "portraits": "mmtutor.world.scenes",
     "faces": "mmtutor.world.faces",
     "sounding_scenes": "mmtutor.world.sounds",
     "sounds": "mmtutor.world.sounds",
