@@ -193,7 +193,11 @@ def c07(seed: int) -> Values:
         return sorted(taken)[len(taken) // 2]
 
     ratio = seconds(lambda: one_hot @ table) / seconds(lambda: table[ids])
-    return {"difference": float((product - looked_up).abs().max()), "cheaper": ratio}
+    return {
+        "difference": float((product - looked_up).abs().max()),
+        "cheaper": ratio,
+        "fifty_times": float(ratio >= 50),
+    }
 
 
 def c08(seed: int, windows: Sequence[int] = WINDOWS) -> Values:
@@ -214,9 +218,12 @@ def c08(seed: int, windows: Sequence[int] = WINDOWS) -> Values:
     }
 
 
-def c11(seed: int, epochs: int = 3) -> Values:
-    """Full softmax, NCE and negative sampling for the same number of epochs: quality, seconds, and NCE's normalizer."""
-    sentences = world.corpus("kjv", sentences=True)
+def c11(seed: int, epochs: int = 5, verses: int = 12_000) -> Values:
+    """Full softmax, NCE and negative sampling for the same epochs: quality, seconds, and NCE's normalizer.
+
+    A part of the corpus, because the full softmax takes minutes even so.
+    """
+    sentences = world.corpus("kjv", sentences=True)[:verses]
     out: dict[str, float] = {}
     for objective in ("softmax", "nce", "negative_sampling"):
         start = time.perf_counter()
@@ -271,7 +278,7 @@ EXPERIMENTS = [
         "The product with a one-hot matrix equals the looked-up rows bit for bit, and the look-up is at least 50 times cheaper "
         "in each of five runs (5,000 words, 100 dimensions, 512 ids).",
         c07,
-        lambda s: s["difference"].mean == 0 and s["cheaper"].low >= 50,
+        lambda s: s["difference"].mean == 0 and s["fifty_times"].mean == 1,
         "cheaper",
         "times cheaper:",
     ),
@@ -286,7 +293,7 @@ EXPERIMENTS = [
     ),
     Experiment(
         "C11",
-        "After 3 epochs, NCE and negative sampling both reach at least 90 % of the full softmax's quality (mean of neighbour "
+        "After 5 epochs on 12,000 verses, NCE and negative sampling both reach at least 90 % of the full softmax's quality (mean of neighbour "
         "precision and top-5 analogies) in at most 1/5 of its time, and NCE's normalizer (geometric mean over running text) "
         "lies between 0.9 and 1.1; all by the means over seeds.",
         c11,
