@@ -193,6 +193,9 @@ def test_any_recipe_can_be_read_cooked_and_drawn(dish, body, data):
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="sandwich, burger"):
         Recipe("stew", "stew", (), ("start with the bread",))
+    for said in ((), ("serve at once",), ("wash the ham", "bake everything until golden")):
+        with pytest.raises(ValueError, match="nothing goes into this pizza"):
+            Recipe("pizza", "air pizza", (), said)
     with pytest.raises(ValueError, match="cannot read the step"):
         read(["boil the cat"])
     with pytest.raises(TypeError, match="list of sentences"):

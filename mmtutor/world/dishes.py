@@ -273,7 +273,7 @@ class Recipe:
         variant: what the picture's table, plate and chance details are drawn from.
 
     Raises:
-        ValueError: for an unknown class or a sentence that cannot be read.
+        ValueError: for an unknown class, a sentence that cannot be read, or if nothing goes into the dish.
     """
 
     dish: str
@@ -285,7 +285,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.dish not in CLASSES:
             raise ValueError(f"no dish is called {self.dish!r}; there are: {', '.join(CLASSES)}")
-        read(self.instructions)
+        if not layers(read(self.instructions)):
+            raise ValueError(f"nothing goes into this {self.dish}: a recipe needs a step such as 'add the cheese'")
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
