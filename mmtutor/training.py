@@ -57,7 +57,7 @@ class History:
         return ax
 
 
-class TensorData(Dataset):
+class _TensorData(Dataset):
     """A dictionary of tensors with the same first dimension; a whole batch is cut out in one indexing step a tensor."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
@@ -327,6 +327,8 @@ def _accelerator(precision: str) -> Any:
     from mmtutor.runtime import device
 
     wanted, alone = device(), not torch.distributed.is_initialized()
+    if precision == "fp16" and wanted.type == "cpu":  # Accelerate would compute in float32 without a word
+        raise ValueError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on a CPU")
     known = {**PartialState._shared_state, **AcceleratorState._shared_state}
     if known and (known.get("_mixed_precision"), known["device"].type) != (precision, wanted.type):
         AcceleratorState._reset_state(reset_partial_state=alone)
@@ -340,7 +342,7 @@ def _loader(
 ) -> tuple[DataLoader, Any]:
     """A loader, and the sampler that decides its order."""
     whole = isinstance(data, Mapping)
-    dataset = data.dataset if isinstance(data, DataLoader) else TensorData(data) if whole else data
+    dataset = data.dataset if isinstance(data, DataLoader) else _TensorData(data) if whole else data
     if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise TypeError(
             "data must be a dictionary of tensors, a dataset with a length and an index, or a DataLoader of one, "
@@ -438,7 +440,8 @@ def _load_checkpoint(
         model.load_state_dict(saved["model"])
         opt.load_state_dict(saved["optimizer"])
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{path} belongs to another model ({error}); delete it or give another checkpoint") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} belongs to another model ({reason}); delete it or give another checkpoint") from error
     if scaler is not None:
         scaler.load_state_dict(saved["scaler"])
     return history, step

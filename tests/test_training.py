@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from mmtutor import training
-from mmtutor.training import History, ShuffledBatches, TensorData, fit, schedule_factor
+from mmtutor.training import History, ShuffledBatches, _TensorData, fit, schedule_factor
 
 
 @pytest.fixture(autouse=True)
@@ -370,7 +370,7 @@ def test_a_dataset_that_draws_at_random_resumes_exactly_too(tmp_path):
 def test_a_shuffling_dataloader_resumes_exactly(tmp_path, own_generator):
     def loader():
         generator = torch.Generator().manual_seed(5) if own_generator else None
-        return DataLoader(TensorData(points()), batch_size=5, shuffle=True, generator=generator)
+        return DataLoader(Plain(), batch_size=5, shuffle=True, generator=generator)
 
     orders = []
 
@@ -389,7 +389,7 @@ def test_a_shuffling_dataloader_resumes_exactly(tmp_path, own_generator):
     assert fit(resumed, loader(), checkpoint=tmp_path / "c.pt", **RUN) == history
     assert same(whole, resumed)
     assert orders == seen
-    assert sorted(sum(seen[:5], [])) == sorted(sum(seen[5:10], []))  # every epoch sees all
+    assert sorted(chain(*seen[:5])) == sorted(chain(*seen[5:10]))  # every epoch sees all
     assert seen[:5] != seen[5:10]  # in another order
 
 
@@ -401,7 +401,7 @@ def test_a_loader_in_order_gives_its_batches_in_order():
             got.extend(batch["y"].flatten().tolist())
             return super().loss(batch)
 
-    fit(Seen(), DataLoader(TensorData(points()), batch_size=5))
+    fit(Seen(), DataLoader(Plain(), batch_size=5))
     assert got == points()["y"].flatten().tolist()
 
 
@@ -479,7 +479,7 @@ def test_a_file_of_something_else(tmp_path, content):
 def test_a_checkpoint_with_other_contents(tmp_path):
     for content in ({}, [1], {"run": 3, "history": {}, "step": 1}, {"run": {}, "history": {"steps": []}, "step": 2}):
         torch.save(content, tmp_path / "c.pt")
-        with pytest.raises(ValueError, match="not a readable checkpoint|another run"):
+        with pytest.raises(ValueError, match=r"not a readable checkpoint|another run"):
             fit(Net(), points(), checkpoint=tmp_path / "c.pt", **RUN)
 
 
@@ -595,7 +595,7 @@ def test_bf16_computes_in_bf16_and_two_precisions_live_in_one_process():
 def test_fp16_needs_a_gpu_and_does_no_harm():
     if torch.cuda.is_available():
         pytest.skip("fp16 works here")
-    with pytest.raises(ValueError, match="fp16"):
+    with pytest.raises(ValueError, match="'fp16' needs a GPU"):
         fit(Net(), points(), precision="fp16")
     fit(Net(), points())
 
@@ -609,16 +609,17 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
 
 
 def test_batches_and_loss_stay_on_a_pretended_gpu():
-    with FakeTensorMode():
-        model = Net().to("cuda")
-        data = TensorData({k: torch.empty(v.shape, device="cuda") for k, v in points().items()})
+    with FakeTensorMode(), torch.device("cuda"):
+        model = nn.Linear(3, 1)
+        data = _TensorData({name: torch.empty(tuple(t.shape)) for name, t in points().items()})
 
-        def loss(batch):  # a constant term that was forgotten on the CPU does no harm
-            return {"fit": Net.loss(model, batch), "constant": torch.tensor(0.5)}
+        def loss(batch):  # a constant that was forgotten on the CPU does no harm
+            return {"fit": (model(batch["x"]) - batch["y"]).square().mean(), "bias": torch.tensor(0.5, device="cpu")}
 
         model.loss = loss
         batch = data.__getitems__([3, 1, 4])
         assert batch["x"].shape == (3, 3)
+        assert batch["x"].device.type == "cuda"
         assert training._Loss(model)(batch)["loss"].device.type == "cuda"
 
 
@@ -663,7 +664,7 @@ class Stream(IterableDataset):
         ({}, ValueError, "no tensor"),
         ({"x": torch.zeros(0, 3), "y": torch.zeros(0, 1)}, ValueError, "the data is empty"),
         ([], ValueError, "the data is empty"),
-        (DataLoader(TensorData({"x": torch.zeros(0, 3)})), ValueError, "the data is empty"),
+        (DataLoader(_TensorData({"x": torch.zeros(0, 3)})), ValueError, "the data is empty"),
         ({"x": torch.zeros(3, 3), "y": torch.zeros(2, 1)}, ValueError, "'x': 3, 'y': 2"),
         ({"x": torch.zeros(3, 3), "y": [1, 2, 3]}, TypeError, r"data\['y'\] must be a tensor.*got a list"),
         ({"x": torch.tensor(1.0)}, TypeError, r"a tensor of shape \(\)"),
@@ -792,7 +793,7 @@ def test_shuffled_batches_cut_every_sample_once(n, size, drop_last, seed, epoch)
     got = list(batches)
     assert got == list(batches)
     assert len(got) == len(batches) == (n // size if drop_last else -(-n // size))
-    flat = sum(got, [])
+    flat = list(chain(*got))
     assert len(set(flat)) == len(flat) == (n - n % size if drop_last else n)
     assert set(flat) <= set(range(n))
     assert all(len(b) == size for b in got[:-1])
@@ -805,7 +806,7 @@ def test_order_differs_between_epochs_and_seeds():
 
 
 def test_tensor_data_one_sample_and_many():
-    data = TensorData(points())
+    data = _TensorData(points())
     many = data.__getitems__([4, 0])
     assert torch.equal(many["x"][1], data[0]["x"])
     assert torch.equal(many["y"][0], data[4]["y"])
@@ -934,7 +935,7 @@ def launch(folder: Path, checkpoint: Path, stop: int = 0) -> subprocess.Complete
         sys.executable,
         "-m",
         "accelerate.commands.launch",
-        "--cpu",
+        "--multi_gpu",
         "--num_processes",
         "2",
         "--num_machines",
