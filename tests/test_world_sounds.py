@@ -59,7 +59,8 @@ def test_frequency_of_keys():
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 22050, 44100])
 def test_shape_range_and_rate_of_a_note(sample_rate):
     wave = play_note("violin", 69, 0.7, 127, sample_rate)
-    assert wave.dtype == np.float32 and wave.shape == (round(0.7 * sample_rate),)
+    assert wave.dtype == np.float32
+    assert wave.shape == (round(0.7 * sample_rate),)
     assert 0.1 < np.abs(wave).max() <= 1.0
     steady = wave[len(wave) // 4 : -len(wave) // 4]
     assert fundamental(steady, sample_rate, 440.0) == pytest.approx(440.0, rel=0.01)
@@ -67,7 +68,8 @@ def test_shape_range_and_rate_of_a_note(sample_rate):
 
 def test_velocity_is_loudness():
     levels = [float(np.std(play_note("piano", 60, 0.5, v))) for v in (20, 50, 80, 127)]
-    assert levels == sorted(levels) and levels[3] > 3 * levels[0]
+    assert levels == sorted(levels)
+    assert levels[3] > 3 * levels[0]
 
 
 def test_every_program_sounds():
@@ -132,7 +134,8 @@ def test_at_least_24_things_sound_and_every_effect_exists():
 @pytest.mark.parametrize("thing", [t.name for t in cast.things(sounding=True)])
 def test_every_thing_sounds(thing):
     wave = play_thing(thing, 1.2)
-    assert wave.shape == (round(1.2 * 22050),) and wave.dtype == np.float32
+    assert wave.shape == (round(1.2 * 22050),)
+    assert wave.dtype == np.float32
     assert np.isfinite(wave).all()
     assert 0.9 < np.abs(wave).max() <= 1.0
     assert np.array_equal(wave, play_thing(thing, 1.2))
@@ -188,7 +191,9 @@ def test_reverberation_decays_as_stated():
 def test_train_and_test_share_no_note_setting():
     for thing in cast.things(sounding=True):
         train, test = (set(sounds.semitones_of(split, thing)) for split in ("train", "test"))
-        assert train and test and not train & test
+        assert train
+        assert test
+        assert not train & test
         assert len(train) > 2 * len(test)
 
 
@@ -234,7 +239,8 @@ def test_sounds_data_set(cache, sample_rate):
         assert row["semitones"] in sounds.semitones_of("train", thing)
         wave = to_float(row["wave"])
         assert wave.shape == (2 * sample_rate,)
-        assert 0 <= row["onset"] and row["onset"] + row["seconds"] <= 2.0
+        assert row["onset"] >= 0
+        assert row["onset"] + row["seconds"] <= 2.0
         # before the onset there is only the promised noise
         quiet = wave[: int(row["onset"] * sample_rate)]
         if len(quiet) > 0.1 * sample_rate:
@@ -260,7 +266,8 @@ def test_sounding_scenes_data_set(cache):
             assert cast.thing(name).sounds
             assert [cast.thing(other).sound for other in row["things"]].count(sound) == 1
         expected = np.isin(row["owner"], [i + 1 for i in row["playing"]])
-        assert np.array_equal(row["mask"].astype(bool), expected) and expected.any()
+        assert np.array_equal(row["mask"].astype(bool), expected)
+        assert expected.any()
         assert len(row["semitones"]) == len(row["onsets"]) == len(row["seconds"]) == len(row["playing"])
         assert np.abs(to_float(row["wave"])).max() > 0.01
     assert 0 < doubles < 40
@@ -277,8 +284,10 @@ def test_sounding_scenes_of_train_and_test_differ(cache):
 def test_effects_are_finite_and_of_the_right_length(name, seconds, ratio, seed):
     wave = _effects.make(name, seconds, ratio, np.random.default_rng(seed))
     assert wave.shape == (round(seconds * _effects.RATE),)
-    assert np.isfinite(wave).all() and np.abs(wave).max() == pytest.approx(1.0, abs=1e-3)
+    assert np.isfinite(wave).all()
+    assert np.abs(wave).max() == pytest.approx(1.0, abs=1e-3)
 
 
 def test_world_exports():
-    assert world.play_note is play_note and world.play_thing is play_thing
+    assert world.play_note is play_note
+    assert world.play_thing is play_thing

@@ -33,7 +33,8 @@ def level(said: Speech, phoneme: speech.Phoneme) -> float:
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 22050])
 def test_phonemes_tile_the_wave(text, language, sample_rate):
     said = speak(text, language, sample_rate=sample_rate)
-    assert said.wave.dtype == np.float32 and said.wave.ndim == 1
+    assert said.wave.dtype == np.float32
+    assert said.wave.ndim == 1
     assert np.abs(said.wave).max() <= 1.0
     assert said.phonemes[0].start == 0.0
     assert said.phonemes[-1].end == pytest.approx(said.seconds)
@@ -46,7 +47,8 @@ def test_known_phonemes():
     heard = [phoneme.symbol for phoneme in speak("Ship, meat, moon.").phonemes if phoneme.symbol != PAUSE]
     assert heard == ["ʃ", "ɪ", "p", "m", "iː", "t", "m", "uː", "n"]
     stressed = [phoneme.stress for phoneme in speak("banana").phonemes if phoneme.symbol != PAUSE]
-    assert stressed.count(2) == 1 and stressed[3] == 2  # ba-NA-na
+    assert stressed.count(2) == 1
+    assert stressed[3] == 2
 
 
 def test_vowels_are_louder_than_stops_and_pauses_are_silent():
@@ -54,7 +56,9 @@ def test_vowels_are_louder_than_stops_and_pauses_are_silent():
     vowels = [level(said, p) for p in said.phonemes if p.symbol[0] in "aæɑɐɔɜəʌ"]
     stops = [level(said, p) for p in said.phonemes if p.symbol in ("k", "t")]
     pauses = [level(said, p) for p in said.phonemes if p.symbol == PAUSE]
-    assert len(vowels) >= 6 and len(stops) >= 2 and len(pauses) >= 3
+    assert len(vowels) >= 6
+    assert len(stops) >= 2
+    assert len(pauses) >= 3
     assert np.median(vowels) > 2 * max(pauses)
     assert np.median(vowels) > 2 * np.median(stops)
 
@@ -247,7 +251,8 @@ def test_any_speakable_text_gives_sound(text):
             speak(text)
         return
     said = speak(text)
-    assert np.isfinite(said.wave).all() and 0 < np.abs(said.wave).max() <= 1
+    assert np.isfinite(said.wave).all()
+    assert 0 < np.abs(said.wave).max() <= 1
     assert said.phonemes[-1].end == pytest.approx(said.seconds)
 
 

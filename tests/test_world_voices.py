@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import unicodedata
@@ -46,7 +47,9 @@ def median_f0(wave: np.ndarray, rate: int) -> float:
 def test_the_population():
     people = voices.speakers()
     train, test = voices.speakers("train"), voices.speakers("test")
-    assert len(people) >= 60 and len(train) == 480 and len(test) == 120
+    assert len(people) >= 60
+    assert len(train) == 480
+    assert len(test) == 120
     assert {p.name for p in train} & {p.name for p in test} == set()
     assert len({p.name for p in people}) == len(people) == len(train) + len(test)
     assert {p.accent for p in test} == {p.accent for p in train} == set(voices.ACCENTS)
@@ -122,7 +125,8 @@ def test_resonances_are_scaled_as_stated():
 def test_korean_is_spoken_by_everybody():
     for person in voices.speakers("test")[:5]:
         said = speech.speak("고양이 두 마리가 있어요.", "ko", speaker=person)
-        assert said.speaker == person.name and np.abs(said.wave).max() > 0.05
+        assert said.speaker == person.name
+        assert np.abs(said.wave).max() > 0.05
 
 
 def test_sentences():
@@ -130,10 +134,11 @@ def test_sentences():
     assert len(english) > 280
     names = [name for thing in cast.SCENIC for name in (thing.name, thing.plural)]
     for sentence in english:
-        assert sentence[0].isupper() and sentence[-1] in ".?"
+        assert sentence[0].isupper()
+        assert sentence[-1] in ".?"
         assert any(name in sentence.lower() for name in names)
         words = sentence.rstrip(".?").lower().split()
-        for article, noun in zip(words, words[1:], strict=False):
+        for article, noun in itertools.pairwise(words):
             if article in ("a", "an"):
                 assert (article == "an") == (noun[0] in "aeiou"), sentence
     with pytest.raises(ValueError, match="'en', 'ko'"):
@@ -195,14 +200,16 @@ def test_speech_data_set(cache):
     assert len(set(train["speaker"])) > 20
     for row in train:
         person = voices.speaker(row["speaker"])
-        assert row["pitch"] == pytest.approx(person.pitch) and row["accent"] == person.accent
+        assert row["pitch"] == pytest.approx(person.pitch)
+        assert row["accent"] == person.accent
         said = speech.speak(row["text"], speaker=person)
         assert np.array_equal(row["wave"], speech.to_int16(said.wave))
         assert row["phonemes"] == [p.symbol for p in said.phonemes]
         assert np.allclose(row["starts"], [p.start for p in said.phonemes])
         assert np.allclose(row["ends"][-1], len(row["wave"]) / row["sample_rate"])
     korean = world.load("speech", "test", 4, language="ko", sample_rate=8000)
-    assert set(korean["accent"]) == {"Korean"} and set(korean["sample_rate"]) == {8000}
+    assert set(korean["accent"]) == {"Korean"}
+    assert set(korean["sample_rate"]) == {8000}
     assert all("가" <= row["text"][0] <= "힣" for row in korean)
 
 

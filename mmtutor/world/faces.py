@@ -268,7 +268,7 @@ def _draw_still(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look)
     long = 0.2 + 0.06 * traits.nose
     tip = 0.1 + long
     nose = np.array([[-0.07, 0.02], [0.07, 0.02], [0.13, tip - 0.05], [0.05, tip], [-0.05, tip], [-0.13, tip - 0.05]])
-    pen.polygon(head.on(nose, lift=0.12), fill=_shade(skin, 0.82))
+    pen.polygon(head.on(nose, lift=0.12), fill=_shade(skin, 0.66))
     _draw_hat(pen, head, traits)
 
 
