@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib
+import json
 import os
 import pkgutil
 import signal
@@ -571,3 +572,75 @@ def test_registry_lists_exactly_what_the_modules_define() -> None:
                 found[name] = path
     assert found == _store.MODULES
     assert world.names() == list(_store.MODULES)
+
+
+# What is drawn or synthesised may differ in a last bit between processors and library versions; what is true may not.
+RENDERED = {"image", "canonical", "frames", "owner", "mask", "boxes", "wave", "opening", "roundness"}
+RENDERED |= {"phonemes", "starts", "ends", "start", "end"}  # told by the synthesiser
+TRUTH = Path(__file__).parent / "data" / "world_truth.json"
+
+
+def truth_hashes(name: str) -> dict[str, str]:
+    """A fingerprint of the truth of the first samples of each split: texts, whole numbers, numbers to 3 decimals."""
+
+    def plain(value):
+        if isinstance(value, float):
+            return f"{value:.3f}"
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return value
+
+    found = {"version": str(world.info(name)["version"])}
+    for split in world.info(name)["default_size"]:
+        data = world.load(name, split, size=8, seed=3).with_format(None)
+        data = data.select_columns([column for column in data.column_names if column not in RENDERED])
+        rows = [{column: plain(value) for column, value in row.items()} for row in data]
+        text = json.dumps(rows, sort_keys=True, ensure_ascii=False)
+        found[split] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return found
+
+
+@pytest.fixture
+def real_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path_factory.getbasetemp() / "real-cache"))
+
+
+@pytest.mark.parametrize("name", world.names())
+def test_truth_is_the_same_on_every_machine(name: str, real_cache: None) -> None:
+    """If a change is meant: raise the builder's version, then ``python tests/test_world_store.py`` writes the hashes."""
+    assert truth_hashes(name) == json.loads(TRUTH.read_text())[name]
+
+
+def test_truth_is_kept_for_every_data_set() -> None:
+    assert set(json.loads(TRUTH.read_text())) == set(world.names())
+
+
+@pytest.mark.parametrize("name", world.names())
+def test_a_sample_does_not_depend_on_its_neighbours(name: str) -> None:
+    """So that shards, sizes and process counts cannot change it: whole, in pieces, and alone it is the same."""
+    builder = _store._builder(name)
+    whole = builder.build("train", range(2, 7), 1, **_store._defaults(builder))
+    for piece in (range(2, 4), range(4, 7), range(5, 6)):
+        part = builder.build("train", piece, 1, **_store._defaults(builder))
+        assert set(part) == set(whole)
+        for column, values in part.items():
+            for index, value in zip(piece, values, strict=True):
+                np.testing.assert_equal(np.asarray(value), np.asarray(whole[column][index - 2]), err_msg=column)
+
+
+@pytest.mark.parametrize("name", world.names())
+def test_splits_and_seeds_are_other_samples(name: str, real_cache: None) -> None:
+    """The splits share no sample, and another seed is another draw."""
+    rows = {}
+    for split, seed in [("train", 3), ("test", 3), ("train", 4)]:
+        data = world.load(name, split, size=8, seed=seed)
+        drawn = [column for column in ("image", "frames", "wave") if column in data.column_names]
+        rows[split, seed] = {b"".join(row[column].tobytes() for column in drawn) for row in data.select_columns(drawn)}
+        assert len(rows[split, seed]) == 8
+    assert not rows["train", 3] & rows["test", 3]
+    assert not rows["train", 3] & rows["train", 4]
+
+
+if __name__ == "__main__":
+    TRUTH.parent.mkdir(exist_ok=True)
+    TRUTH.write_text(json.dumps({name: truth_hashes(name) for name in world.names()}, indent=1) + "\n")
