@@ -47,7 +47,12 @@ def _measured_html(result: ledger.Result) -> str:
     shown = "; ".join(str(summary) for summary in values)
     seeds = len(result.runs)
     unit = f"{escape(result.unit)} " if result.unit else ""
-    spread = f"mean and 95% interval over {seeds} seeds" if seeds > 1 else "one run: nothing in it is drawn at random"
+    if seeds == 1:
+        spread = "one run"
+    elif all(summary.low == summary.high for summary in values):
+        spread = f"the same in all {seeds} seeds"
+    else:
+        spread = f"mean and 95% interval over {seeds} seeds"
     return f'{unit}<strong>{escape(shown)}</strong> <span class="claim-note">({spread})</span>'
 
 
