@@ -220,6 +220,17 @@ def test_mirroring_turns_left_into_right():
             assert answer(question, mirrored) == expected, (pair.question, scene)
 
 
+def test_a_smaller_world_asks_about_its_own_things():
+    names = set(scenes.pool(12))
+    for number in range(40):
+        pair = questions.pair("train", number, things=12)
+        for scene, expected in zip(pair.scenes, pair.answers, strict=True):
+            assert {one.name for one in scene.things} <= names
+            assert answer(pair.question, scene) == expected
+        for one in questions.for_scene("train", number, things=12):
+            assert answer(one.question, scenes.sample("train", number, things=12)) == one.answer
+
+
 def test_bad_input_is_named():
     with pytest.raises(TypeError, match="must be a string"):
         answer(None, by_hand())

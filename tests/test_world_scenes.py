@@ -265,6 +265,26 @@ def test_columns_fit_the_declared_features():
         assert features["image"].shape == rows["image"][0].shape
 
 
+def test_a_smaller_world_is_made_of_fewer_things_of_every_kind():
+    assert scenes.pool() == tuple(one.name for one in cast.SCENIC)
+    kinds = {one.kind for one in cast.SCENIC}
+    for things in (12, 24, 36):
+        names = scenes.pool(things)
+        assert len(names) == things
+        assert set(names) <= set(scenes.pool(things + 1))
+        assert len({cast.thing(name).kind for name in names}) >= min(things, len(kinds)) - 1
+        for split in scenes.SPLITS:
+            some = list(scenes.each(split, 60, things=things))
+            assert {one.name for scene in some for one in scene.things} <= set(names)
+            what = split.rpartition("_")[2]
+            assert all((what in scenes.held_out(scene)) == ("unseen" in split) for scene in some)
+    rows = scenes._build("train", range(4), 0, things=12)
+    assert rows["scene"] == [scene.to_json() for scene in scenes.each("train", 4, things=12)]
+    for things in (11, 0, 1000):
+        with pytest.raises(ValueError, match="12 to"):
+            scenes.sample("train", 0, things=things)
+
+
 def test_portraits_show_the_whole_cast():
     seen = [scenes.portrait("train", index) for index in range(1500)]
     assert {scene.things[0].name for scene in seen} == {one.name for one in cast.CAST}

