@@ -478,7 +478,7 @@ def _numbered(split: str, index: int, seed: int, things: int) -> Scene:
     return _sample(split, Dice("scenes", split, seed, index, things), pool(things))
 
 
-def _sample(split: str, dice: Dice, among: tuple[str, ...]) -> Scene:
+def _sample(split: str, dice: Dice, among: tuple[str, ...] = _NAMES) -> Scene:
     while True:
         background = dice.choice(BACKGROUNDS)
         number = dice.weighted((1, 2, 3, 4), (15, 35, 30, 20))
