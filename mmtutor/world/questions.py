@@ -315,7 +315,7 @@ def contested(first: Scene, second: Scene) -> dict[str, list[tuple[str, str, str
 @lru_cache(maxsize=64)
 def _strangers(split: str, pair: int, seed: int, things: int) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
     first, second = (scenes.sample(split, 2 * pair + k, seed, things) for k in (0, 1))
-    dice = Dice("questions", split, seed, pair, things)
+    dice = Dice("questions", split, seed, pair, *scenes._apart(things))
     pool = contested(first, second)
     order = [kind for kind in TYPES if kind in pool]
     dice.shuffle(order)
@@ -423,7 +423,7 @@ def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pa
     if number < 0:
         raise ValueError(f"a pair's number counts from 0, got {number}")
     among = scenes.pool(things)
-    dice = Dice("question pairs", split, seed, number, things)
+    dice = Dice("question pairs", split, seed, number, *scenes._apart(things))
     kind = dice.weighted(TYPES, _WEIGHTS)
     relational = dice.chance(60)  # rather about a relation than about a place in the picture
     while True:

@@ -438,6 +438,11 @@ def _before(placed: list[Placed], name: str, dice: Dice, strict: bool) -> Placed
     return None
 
 
+def _apart(things: int) -> tuple[int, ...]:
+    """What sets the address of a smaller world's samples apart."""
+    return () if things == ALL_THINGS else (things,)
+
+
 def _pick_names(count: int, background: str, dice: Dice, first: str | None, among: tuple[str, ...]) -> list[str]:
     """Names of the things: now and then several of one; no held-out place or pair unless ``first`` brings it."""
     names = [] if first is None else [first]
@@ -475,7 +480,7 @@ def sample(split: str, index: int, seed: int = 0, things: int = ALL_THINGS) -> S
 
 @lru_cache(maxsize=512)
 def _numbered(split: str, index: int, seed: int, things: int) -> Scene:
-    return _sample(split, Dice("scenes", split, seed, index, things), pool(things))
+    return _sample(split, Dice("scenes", split, seed, index, *_apart(things)), pool(things))
 
 
 def _sample(split: str, dice: Dice, among: tuple[str, ...] = _NAMES) -> Scene:
@@ -697,7 +702,7 @@ def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int 
         rows["things"].append([one.name for one in scene.things])
         rows["sizes"].append([one.size for one in scene.things])
         rows["background"].append(scene.background)
-        rows["captions"].append(captions.captions(scene, Dice("captions", split, seed, index, things)))
+        rows["captions"].append(captions.captions(scene, Dice("captions", split, seed, index, *_apart(things))))
         rows["questions"].append([one.question for one in asked])
         rows["answers"].append([one.answer for one in asked])
         rows["question_types"].append([one.type for one in asked])
