@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-# Okabe and Ito's palette, in an order in which neighbours differ in lightness too (so that grey print works).
+# Okabe and Ito's palette, in an order in which neighbours differ by 12 or more in lightness too (L* of 100), for grey print.
 COLORS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
     "green": "#009E73",
-    "vermilion": "#D55E00",
-    "purple": "#CC79A7",
     "sky": "#56B4E9",
+    "vermilion": "#D55E00",
     "black": "#222222",
+    "purple": "#CC79A7",
 }
 PALETTE = tuple(COLORS.values())
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # never colour alone: each series gets a marker and a line style as well
@@ -76,7 +76,14 @@ def intervals(
         label: for the legend.
         index: which colour, marker and line style of the book's series to use.
         kw: passed on to ``ax.errorbar``.
+
+    Raises:
+        ValueError: there are not as many positions as summaries.
     """
+    if len(x) != len(summaries):
+        raise ValueError(
+            f"intervals needs one position a summary, got {len(x)} positions and {len(summaries)} summaries"
+        )
     means = [s.mean for s in summaries]
     spread = [[s.mean - s.low for s in summaries], [s.high - s.mean for s in summaries]]
     options = dict(

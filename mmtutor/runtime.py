@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def device() -> torch.device:
         raise ValueError(f"MMTUTOR_DEVICE={wanted!r} is not a torch device; use 'cpu', 'cuda' or 'cuda:0'") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds no CUDA device here; use 'cpu' or unset it")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds {torch.cuda.device_count()} CUDA device(s) here")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds no MPS device here; use 'cpu' or unset it")
     return chosen
@@ -45,8 +48,9 @@ def seed_everything(seed: int) -> int:
     Raises:
         ValueError: the seed is not an integer in that range.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise ValueError(f"seed must be an integer in [0, 2**32), got {seed!r}")
+    seed = int(seed)
     import numpy
     import torch
 
@@ -63,8 +67,11 @@ def check_environment() -> None:
     """
     from importlib import metadata
 
-    from packaging.requirements import InvalidRequirement, Requirement
-
+    try:
+        from packaging.requirements import InvalidRequirement, Requirement
+    except ImportError:
+        print("missing: packaging (pip install packaging)")
+        return
     try:
         wanted = metadata.requires("mmtutor") or []
     except metadata.PackageNotFoundError:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
-import textwrap
 from typing import Any
 
 
@@ -13,7 +13,8 @@ def source_of(obj: Any, *, docstring: bool = True) -> str:
 
     Args:
         obj: what to show. A wrapped function is unwrapped; a property shows its getter.
-        docstring: ``False`` leaves out the docstring of a function or class (not those inside it).
+        docstring: ``False`` leaves out the docstring of a function, class or module (not those inside it), where lines of its
+            own hold it and something else is left.
 
     Returns:
         The text as it stands in the file, without trailing white space at its end.
@@ -21,22 +22,39 @@ def source_of(obj: Any, *, docstring: bool = True) -> str:
     Raises:
         TypeError: the object has no Python source (a built-in, a number, an instance).
     """
-    target = obj.fget if isinstance(obj, property) else inspect.unwrap(obj) if callable(obj) else obj
+    getter = obj.fget if isinstance(obj, property) else obj.func if isinstance(obj, functools.cached_property) else obj
+    target = inspect.unwrap(getter) if callable(getter) else getter
     try:
-        text = textwrap.dedent(inspect.getsource(target)).rstrip()
+        text = _dedent(inspect.getsource(target)).rstrip()
     except (TypeError, OSError) as error:
         raise TypeError(
             f"show_source needs a function, class, method or module with Python source, got {type(obj).__name__}"
         ) from error
-    if docstring or inspect.ismodule(target):
+    return text if docstring else _without_docstring(text, whole_module=inspect.ismodule(target))
+
+
+def _dedent(text: str) -> str:
+    """Take the first line's indentation from every line that has it; a string within may have lines further left."""
+    indent = text[: len(text) - len(text.lstrip(" \t"))]
+    return "\n".join(line.removeprefix(indent) for line in text.split("\n"))
+
+
+def _without_docstring(text: str, whole_module: bool) -> str:
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # a lambda's line can be a part of a statement
         return text
-    node = ast.parse(text).body[0]
-    body = getattr(node, "body", [])
-    if not (body and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0].value, "value", None), str)):
+    node = tree if whole_module else tree.body[0]
+    if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
         return text
-    lines = text.splitlines()
-    start, end = body[0].lineno - 1, body[0].end_lineno
-    while end < len(lines) and not lines[end].strip():  # the blank line that follows a docstring goes with it
+    if ast.get_docstring(node) is None or len(node.body) == 1:
+        return text
+    doc, after, lines = node.body[0], node.body[1], text.split("\n")
+    head = lines[doc.lineno - 1][: doc.col_offset]
+    if head.strip() or after.lineno == doc.end_lineno:  # it shares a line
+        return text
+    start, end = doc.lineno - 1, doc.end_lineno
+    while not lines[end].strip():  # the blank line that follows a docstring goes with it
         end += 1
     return "\n".join(lines[:start] + lines[end:])
 

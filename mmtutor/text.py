@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,15 +15,18 @@ if TYPE_CHECKING:
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 SPECIALS = (PAD, BOS, EOS, UNK)
 
-# A run of letters and digits of any script, with apostrophes and hyphens inside it; or one other visible character.
-_TOKEN = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*|[^\w\s]|_", re.UNICODE)
+# A run of letters and digits of any script (with combining accents), with apostrophes and hyphens inside it; or one other
+# visible character.
+_RUN = r"[^\W_](?:[^\W_]|[\u0300-\u036f])*"
+_TOKEN = re.compile(rf"{_RUN}(?:['’\-]{_RUN})*|[^\w\s]|_")
 
 
 def tokenize(text: str, *, lower: bool = True, punctuation: bool = False) -> list[str]:
     """Split a text into words.
 
     ``"Don't stop: the mother-in-law's here."`` gives ``don't stop the mother-in-law's here``. Hangul and other scripts are
-    split at spaces and punctuation.
+    split at spaces and punctuation. Two ways to write one word are one: an accent or a Hangul syllable in parts is composed
+    (Unicode NFC), and the curved apostrophe within a word becomes the straight one.
 
     Args:
         text: any string.
@@ -33,8 +38,8 @@ def tokenize(text: str, *, lower: bool = True, punctuation: bool = False) -> lis
     """
     if not isinstance(text, str):
         raise TypeError(f"tokenize needs a string, got {type(text).__name__}")
-    tokens = _TOKEN.findall(text.lower() if lower else text)
-    return tokens if punctuation else [t for t in tokens if t[0].isalnum()]
+    tokens = _TOKEN.findall(unicodedata.normalize("NFC", text.lower() if lower else text))
+    return [t.replace("’", "'") if t[0].isalnum() else t for t in tokens if punctuation or t[0].isalnum()]
 
 
 class Vocabulary:
@@ -48,12 +53,13 @@ class Vocabulary:
             With ``"<unk>"`` among them unknown words map to it, without it they are an error.
 
     Raises:
-        ValueError: nothing to count, or no word is left.
+        TypeError: one string, or words that are not strings.
+        ValueError: nothing to count, no word is left, ``max_size`` below 1, or a special word twice.
     """
 
     def __init__(
         self,
-        counts: Iterable[str] | dict[str, int],
+        counts: Iterable[str] | Mapping[str, int],
         *,
         min_count: int = 1,
         max_size: int | None = None,
@@ -61,6 +67,14 @@ class Vocabulary:
     ) -> None:
         if isinstance(counts, str):
             raise TypeError("Vocabulary needs words or counts, got one string; split it with tokenize first")
+        if max_size is not None and max_size < 1:
+            raise ValueError(f"max_size must be at least 1, got {max_size}")
+        if len(set(specials)) < len(specials):
+            raise ValueError(f"a special word occurs twice in {tuple(specials)}")
+        counts = counts if isinstance(counts, Mapping) else list(counts)
+        strange = {type(w).__name__ for w in counts if not isinstance(w, str)}
+        if strange:
+            raise TypeError(f"Vocabulary needs words, got {min(strange)}; chain sentences into one list of words")
         tally = Counter(counts)
         for special in specials:
             tally.pop(special, None)
@@ -91,7 +105,7 @@ class Vocabulary:
         """
         if word in self.ids:
             return self.ids[word]
-        if UNK in self.ids:
+        if UNK in self.specials:
             return self.ids[UNK]
         import difflib
 
@@ -100,7 +114,14 @@ class Vocabulary:
         raise KeyError(f"{word!r} is not among the {len(self)} words of the vocabulary{hint}")
 
     def encode(self, words: str | Iterable[str], *, bos: bool = False, eos: bool = False) -> list[int]:
-        """Ids of words; a string is tokenized first. ``bos`` and ``eos`` add the start and the end word."""
+        """Ids of words; a string is tokenized first. ``bos`` and ``eos`` add the start and the end word.
+
+        Raises:
+            KeyError: an unknown word (see :meth:`id`), or no such special word.
+        """
+        for special in [BOS] * bos + [EOS] * eos:
+            if special not in self.specials:
+                raise KeyError(f"this vocabulary has no {special}; its special words are {self.specials}")
         words = tokenize(words) if isinstance(words, str) else words
         out = [self.ids[BOS]] if bos else []
         out += [self.id(w) for w in words]
@@ -113,7 +134,7 @@ class Vocabulary:
             IndexError: an id outside the vocabulary.
         """
         out: list[str] = []
-        for i in (int(i) for i in ids):
+        for i in map(operator.index, ids):
             if not 0 <= i < len(self):
                 raise IndexError(f"id {i} is outside the vocabulary of {len(self)} words")
             if self.words[i] == EOS and EOS in self.specials:

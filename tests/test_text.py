@@ -1,0 +1,223 @@
+"""Words, vocabularies and padding: known answers and properties."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import pad_sequence
+
+from mmtutor.text import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, pad, tokenize
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't stop: the mother-in-law's here.", "don't stop the mother-in-law's here"),
+        ("Don’t — stop!", "don't stop"),
+        ("'tis 'quoted' -- well-known- -x", "tis quoted well-known x"),
+        ("남자가 개를 본다. 한국어!", "남자가 개를 본다 한국어"),
+        ("café naïve Ärger ΣΟΦΙΑ", "café naïve ärger σοφια"),
+        ("3 cats, 2.5 kg, x2", "3 cats 2 5 kg x2"),
+        ("snake_case\tand\nlines", "snake case and lines"),
+        ("", ""),
+        (" \n\t ", ""),
+        ("?!… — ‘’", ""),
+    ],
+)
+def test_tokenize_known_answers(text, words):
+    assert tokenize(text) == words.split()
+
+
+def test_tokenize_keeps_case_and_punctuation_when_told():
+    assert tokenize("Is it Tom's?", lower=False) == ["Is", "it", "Tom's"]
+    assert tokenize("Is it? Yes, 'it'.", punctuation=True) == ["is", "it", "?", "yes", ",", "'", "it", "'", "."]
+    assert tokenize("a_b ‘q’", punctuation=True) == ["a", "_", "b", "‘", "q", "’"]
+
+
+@pytest.mark.parametrize("text", ["한국어를 배운다", "Café déjà", "İstanbul"])
+def test_composed_and_decomposed_letters_are_one_word(text):
+    parts = unicodedata.normalize("NFD", text)
+    assert parts != text
+    assert tokenize(parts) == tokenize(text)
+    assert len(tokenize(text)) == len(text.split())
+
+
+@pytest.mark.parametrize("value", [None, 3, b"bytes", ["a", "list"]])
+def test_tokenize_refuses_what_is_no_text(value):
+    with pytest.raises(TypeError, match=f"needs a string, got {type(value).__name__}"):
+        tokenize(value)
+
+
+@given(st.text(max_size=60))
+def test_tokens_are_stable_visible_and_punctuation_only_adds(text):
+    words = tokenize(text)
+    assert all(w and not any(c.isspace() for c in w) and w[0].isalnum() for w in words)
+    assert [t for t in tokenize(text, punctuation=True) if t[0].isalnum()] == words
+    assert tokenize(" ".join(words), lower=False) == words
+
+
+@given(st.lists(st.text("abcxyzäλ한", min_size=1, max_size=6), max_size=20))
+def test_words_between_spaces_come_back(words):
+    assert tokenize("  ".join(words), lower=False) == [unicodedata.normalize("NFC", w) for w in words]
+
+
+# --- vocabulary -----------------------------------------------------------------------------------------------------------
+
+CORPUS = ["b", "a", "c", "a", "b", "a", "d"]  # a 3, b 2, c 1, d 1
+
+
+def test_order_is_specials_then_count_then_alphabet():
+    vocabulary = Vocabulary(CORPUS)
+    assert list(vocabulary) == [PAD, BOS, EOS, UNK, "a", "b", "c", "d"]
+    assert vocabulary.counts == [0, 0, 0, 0, 3, 2, 1, 1]
+    assert [vocabulary.id(w) for w in vocabulary] == list(range(8))
+    assert "a" in vocabulary
+    assert "z" not in vocabulary
+    assert len(vocabulary) == 8
+
+
+def test_counts_words_and_iterators_are_the_same():
+    by_words, by_counts = Vocabulary(CORPUS), Vocabulary({"d": 1, "c": 1, "b": 2, "a": 3})
+    assert by_words.words == by_counts.words == Vocabulary(w for w in CORPUS).words
+    assert by_words.counts == by_counts.counts
+
+
+def test_the_given_counts_are_left_alone():
+    counts = {"a": 3, PAD: 2}
+    Vocabulary(counts)
+    assert counts == {"a": 3, PAD: 2}
+
+
+def test_min_count_and_max_size():
+    assert Vocabulary(CORPUS, min_count=2, specials=()).words == ["a", "b"]
+    assert Vocabulary(CORPUS, max_size=3, specials=()).words == ["a", "b", "c"]
+    assert Vocabulary(CORPUS, max_size=1).words == [*SPECIALS, "a"]
+    assert Vocabulary(CORPUS, max_size=99, specials=()).words == ["a", "b", "c", "d"]
+
+
+def test_unknown_words():
+    assert Vocabulary(CORPUS).encode(["a", "zebra"]) == [4, 3]
+    bare = Vocabulary(["zebra", "lion"], specials=())
+    with pytest.raises(KeyError, match=r"'zebr' is not among the 2 words of the vocabulary; did you mean 'zebra'\?"):
+        bare.id("zebr")
+    with pytest.raises(KeyError, match="'qqq' is not among the 2 words of the vocabulary"):
+        bare.encode(["qqq"])
+
+
+def test_specials_in_the_corpus_are_the_specials():
+    vocabulary = Vocabulary([*CORPUS, EOS, EOS, UNK, PAD])
+    assert vocabulary.words == Vocabulary(CORPUS).words
+    assert vocabulary.counts == Vocabulary(CORPUS).counts
+
+
+def test_a_word_that_only_looks_like_a_special_is_a_word():
+    vocabulary = Vocabulary(["a", UNK, EOS, PAD, EOS], specials=())
+    assert vocabulary.decode(vocabulary.encode([EOS, PAD, "a"])) == [EOS, PAD, "a"]
+    with pytest.raises(KeyError, match="'b'"):
+        vocabulary.id("b")
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "error", "said"),
+    [
+        ([], {}, ValueError, "0 distinct words"),
+        ({}, {}, ValueError, "0 distinct words"),
+        ([PAD, EOS], {}, ValueError, "0 distinct words"),
+        (CORPUS, {"min_count": 9}, ValueError, "4 distinct words, none occurs 9 times"),
+        (CORPUS, {"max_size": 0}, ValueError, "max_size must be at least 1"),
+        (CORPUS, {"max_size": -2}, ValueError, "max_size must be at least 1"),
+        (CORPUS, {"specials": (PAD, PAD)}, ValueError, "twice"),
+        ("a string", {}, TypeError, "split it with tokenize"),
+        ([["a", "b"], ["c"]], {}, TypeError, "got list; chain sentences"),
+        ([("a", "b")], {}, TypeError, "got tuple"),
+        ([None, "a"], {}, TypeError, "got NoneType"),
+        ({1: 2}, {}, TypeError, "got int"),
+    ],
+)
+def test_vocabularies_that_cannot_be(words, options, error, said):
+    with pytest.raises(error, match=said):
+        Vocabulary(words, **options)
+
+
+def test_encode_text_with_start_and_end():
+    vocabulary = Vocabulary(tokenize("a man sees a dog"))
+    ids = vocabulary.encode("A dog, a man!", bos=True, eos=True)
+    assert [vocabulary.words[i] for i in ids] == [BOS, "a", "dog", "a", "man", EOS]
+    assert vocabulary.decode(ids) == ["a", "dog", "a", "man"]
+    assert vocabulary.encode("") == []
+
+
+@pytest.mark.parametrize("side", ["bos", "eos"])
+def test_start_and_end_need_their_special(side):
+    with pytest.raises(KeyError, match=f"this vocabulary has no <{side}>"):
+        Vocabulary(CORPUS, specials=(PAD, UNK)).encode(["a"], **{side: True})
+
+
+def test_decode_stops_at_the_end_and_leaves_padding_out():
+    vocabulary = Vocabulary(CORPUS)
+    ids = [1, 4, 0, 3, 5, 2, 6, 6]
+    assert vocabulary.decode(ids) == ["a", UNK, "b"]
+    assert vocabulary.decode(torch.tensor(ids)) == vocabulary.decode(np.array(ids)) == ["a", UNK, "b"]
+    assert vocabulary.decode([]) == []
+
+
+@pytest.mark.parametrize("bad", [-1, 8])
+def test_decode_refuses_ids_outside(bad):
+    with pytest.raises(IndexError, match=f"id {bad} is outside the vocabulary of 8 words"):
+        Vocabulary(CORPUS).decode([4, bad])
+    with pytest.raises(TypeError):
+        Vocabulary(CORPUS).decode([4.5])
+
+
+@given(st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=30), st.booleans())
+def test_encoding_and_back(words, specials):
+    words = [w for w in words if w not in SPECIALS] or ["a"]
+    vocabulary = Vocabulary(words, specials=SPECIALS if specials else ())
+    assert vocabulary.decode(vocabulary.encode(words, bos=specials, eos=specials)) == words
+    assert sum(vocabulary.counts) == len(words)
+    first = 4 if specials else 0
+    keys = [(-c, w) for w, c in zip(vocabulary.words, vocabulary.counts)][first:]
+    assert keys == sorted(keys)
+
+
+# --- padding --------------------------------------------------------------------------------------------------------------
+
+IDS = st.lists(st.lists(st.integers(-(2**60), 2**60), max_size=7), min_size=1, max_size=6)
+
+
+@given(IDS, st.integers(0, 4), st.integers(-5, 5))
+def test_pad_gives_the_sequences_back_and_fills_the_rest(sequences, extra, value):
+    length = max(map(len, sequences)) + extra
+    ids, mask = pad(sequences, value=value, length=length)
+    assert ids.dtype == torch.int64
+    assert mask.dtype == torch.bool
+    assert ids.shape == mask.shape == (len(sequences), length)
+    assert [row[keep].tolist() for row, keep in zip(ids, mask)] == sequences
+    assert mask.sum(1).tolist() == [len(s) for s in sequences]
+    assert bool((ids[~mask] == value).all())
+    assert bool((mask[:, 1:] <= mask[:, :-1]).all())  # the valid ones come first
+
+
+@given(IDS, st.integers(-5, 5))
+def test_pad_equals_torchs(sequences, value):
+    ids, _ = pad(sequences, value=value)
+    tensors = [torch.tensor(s, dtype=torch.int64) for s in sequences]
+    assert torch.equal(ids, pad_sequence(tensors, batch_first=True, padding_value=value))
+
+
+def test_pad_of_empty_sequences():
+    ids, mask = pad([[], []])
+    assert ids.shape == mask.shape == (2, 0)
+    ids, mask = pad([[], []], value=9, length=2)
+    assert ids.tolist() == [[9, 9], [9, 9]]
+    assert not mask.any()
+
+
+def test_pad_errors():
+    with pytest.raises(ValueError, match="at least one sequence"):
+        pad([])
+    with pytest.raises(ValueError, match="a sequence of 3 ids does not fit the length 2"):
+        pad([[1], [1, 2, 3]], length=2)
