@@ -392,8 +392,16 @@ def _check_size(size: int, low: int = MIN_SIZE, high: int = MAX_SIZE) -> int:
     return int(size)
 
 
-@lru_cache(maxsize=4096)
+_KEPT = 256  # sprites up to this size are kept; larger ones are drawn anew
+
+
 def _sprite(name: str, size: int) -> Image.Image:
+    """The sprite itself, which may be the kept one: not to be changed."""
+    return _kept_sprite(name, size) if size <= _KEPT else _kept_sprite.__wrapped__(name, size)
+
+
+@lru_cache(maxsize=2048)
+def _kept_sprite(name: str, size: int) -> Image.Image:
     from PIL import Image
 
     master = _master(name) if size <= _MASTER * 3 // 4 else _master.__wrapped__(name, 2 * size)

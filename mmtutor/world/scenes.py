@@ -582,7 +582,7 @@ class Rendered(NamedTuple):
     boxes: list[list[int]]
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _sticker(name: str, longer: int, mirrored: bool, rim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A sprite with a white rim, ready to be laid on.
 
@@ -612,7 +612,8 @@ def _lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, 
     """Lay one thing on a picture, in place."""
     longer = max(cast.MIN_SIZE, ((one.side * _stretch(one.name) >> 6) * size + UNITS // 2) // UNITS)
     rim = max(1, size // 72)
-    colour, keep, solid = _sticker(one.name, longer, one.mirrored, rim)
+    make = _sticker if longer <= cast._KEPT else _sticker.__wrapped__  # large ones are not worth keeping
+    colour, keep, solid = make(one.name, longer, one.mirrored, rim)
     high, wide = solid.shape
     left = (2 * one.x * size + UNITS) // (2 * UNITS) - wide // 2
     top = (2 * one.y * size + UNITS) // (2 * UNITS) - high // 2
