@@ -697,7 +697,7 @@ def _draft(scene: Scene, form: str, dice: Dice) -> Statement | None:
 
 
 # grammatical, but nobody says it
-_STIFF = ("there is the ", "there are the ", "a picture of the ", "drawing of the ")
+_STIFF = ("there is the ", "there are the ", "a picture of the ", "drawing of the ", " is at night", " are at night")
 _FORMS = ("exists", "list", "relation", "place", "size", "compare", "count", "ground")
 _WEIGHTS = (22, 20, 32, 12, 3, 5, 4, 2)
 
