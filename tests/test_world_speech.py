@@ -115,6 +115,35 @@ def test_same_bytes_in_a_fork():
     assert process.exitcode == 0
 
 
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_same_bytes_in_a_fork_while_another_thread_speaks():
+    import multiprocessing
+
+    expected = fingerprint(speak(TEXT))
+    context = multiprocessing.get_context("fork")
+    stop = threading.Event()
+
+    def chatter() -> None:
+        while not stop.is_set():
+            speak("Somebody talks without end about nothing in particular.")
+
+    thread = threading.Thread(target=chatter)
+    thread.start()
+    try:
+        for _ in range(4):
+            receive, send = context.Pipe(duplex=False)
+            process = context.Process(target=lambda send=send: send.send(fingerprint(speak(TEXT))))
+            process.start()
+            assert receive.poll(60)
+            assert receive.recv() == expected
+            process.join(10)
+    finally:
+        stop.set()
+        thread.join()
+    assert fingerprint(speak(TEXT)) == expected
+
+
 def test_threads_do_not_disturb_each_other():
     texts = ["One dog.", "Two cats.", "Three red cars."]
     expected = [fingerprint(speak(text)) for text in texts]

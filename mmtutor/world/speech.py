@@ -20,7 +20,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,9 +82,9 @@ class Speech:
         speaker: name of the speaker, or None for the neutral one.
     """
 
-    wave: np.ndarray
+    wave: np.ndarray = field(repr=False)
     sample_rate: int
-    phonemes: list[Phoneme]
+    phonemes: list[Phoneme] = field(repr=False)
     text: str
     language: str
     speaker: str | None = None
@@ -134,15 +134,9 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 _lock = threading.Lock()
 
-
-def _renew_lock() -> None:
-    # A child forked while another thread was speaking would inherit a lock that nobody can open.
-    global _lock
-    _lock = threading.Lock()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    # Fork only while nobody speaks: a child would inherit a library in mid-sentence and a lock that nobody can open.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @lru_cache(maxsize=1)
