@@ -95,8 +95,8 @@ def shared():
 
 
 def feed():
-    """A form feed and a line separator are no line ends for Python."""
-    return "\x0c "
+    """A line separator (U+2028) in a string is no line end for Python."""
+    return "one two"
 
 
 def fence():
@@ -202,6 +202,10 @@ def test_decorators_and_head_stay_without_docstring():
     assert source_of(decorated, docstring=False) == expected
     assert source_of(Holder, docstring=False).startswith('class Holder:\n    kind = "holder"')
     assert source_of(Holder.later, docstring=False) == "async def later(self):\n    return 4"
+
+
+def test_only_python_line_ends_count():
+    assert source_of(feed, docstring=False) == 'def feed():\n    return "one\u2028two"'
 
 
 def test_a_lambda_shows_its_line():

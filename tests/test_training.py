@@ -915,40 +915,36 @@ import sys, torch
 sys.path.insert(0, {tests!r})
 import test_training as t
 from accelerate.state import PartialState
-out, file, stop = sys.argv[1], sys.argv[2], int(sys.argv[3])
-model = t.Net(dropout=0, stop=stop if stop else None)
-history = t.fit(model, t.points(40), epochs=3, batch_size=5, lr=0.05, log_every=1, checkpoint=file, checkpoint_every=1)
+folder = sys.argv[1]
+options = dict(epochs=3, batch_size=5, lr=0.05, log_every=1, checkpoint=folder + "/c.pt", checkpoint_every=1)
+try:  # broken off in the second of three epochs of four steps
+    t.fit(t.Net(dropout=0, stop=6), t.points(40), **options)
+except t.Stop:
+    steps = torch.load(folder + "/c.pt", weights_only=True)["step"]
+model = t.Net(dropout=0)
+history = t.fit(model, t.points(40), **options)
+noisy = t.Net(dropout=0.5)  # each process draws its own masks; the weights stay the same
+t.fit(noisy, t.points(40), batch_size=5, precision="bf16", progress=True)
 state = PartialState()
-assert state.num_processes == 2
-torch.save({{"weights": t.weights(model), "losses": history.losses["loss"]}}, f"{{out}}/{{state.process_index}}.pt")
+result = dict(weights=t.weights(model), noisy=t.weights(noisy), losses=history.losses["loss"], draw=torch.rand(2))
+torch.save(result | dict(processes=state.num_processes, steps=steps, calls=model.calls), f"{{folder}}/{{state.process_index}}.pt")
 torch.distributed.destroy_process_group()
 """
 
 
-def launch(folder: Path, checkpoint: Path, stop: int = 0) -> subprocess.CompletedProcess:
-    script = folder / "two.py"
-    script.write_text(TWO.format(tests=str(Path(__file__).parent)))
+def launch(script: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """``accelerate launch`` of two processes. (With ``--cpu`` it would start one only; the device is the script's choice.)"""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-    ]
-    command += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"}
+    options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
     return subprocess.run(
-        [*command, str(script), str(folder), str(checkpoint), str(stop)],
-        env=environment,
+        [sys.executable, "-m", "accelerate.commands.launch", *options.split(), "--main_process_port", str(port)]
+        + [str(script), *arguments],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=400,
     )
 
 
@@ -956,17 +952,19 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):
     one = Net(dropout=0)
     history = fit(one, points(40), epochs=3, batch_size=10, lr=0.05, log_every=1)
 
-    broken = launch(tmp_path, tmp_path / "c.pt", stop=6)  # in the second of the three epochs of four steps
-    assert broken.returncode != 0
-    assert "Stop" in broken.stderr
-    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 6
-    done = launch(tmp_path, tmp_path / "c.pt")
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(tests=str(Path(__file__).parent)))
+    done = launch(script, str(tmp_path))
     assert done.returncode == 0, done.stderr
-    results = [torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in (0, 1)]
-    for mine, other, single in zip(results[0]["weights"], results[1]["weights"], weights(one), strict=True):
+    first, second = (torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in (0, 1))
+    for mine, other, single in zip(first["weights"], second["weights"], weights(one), strict=True):
         assert torch.equal(mine, other)
         assert torch.allclose(mine, single, atol=1e-6)
-    for result in results:
+    assert all(torch.equal(a, b) for a, b in zip(first["noisy"], second["noisy"], strict=True))
+    assert not torch.equal(first["draw"], second["draw"])
+    for result in (first, second):
+        assert (result["processes"], result["steps"], result["calls"]) == (2, 6, 6)
         assert result["losses"] == pytest.approx(history.losses["loss"], rel=1e-5)
+    assert done.stdout.count("4/4") == 1  # one bar, not two
     assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 12
     assert not list(tmp_path.glob(".*tmp"))
