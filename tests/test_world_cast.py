@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -135,6 +136,26 @@ def test_joined_sequences_need_no_text_shaper():
             ImageDraw.Draw(canvas).text((80, 80), one.emoji, font=font, embedded_color=True)
             reference = canvas.crop(canvas.getchannel("A").getbbox()).convert("RGBa")
             assert reference.tobytes() == cast._master(one.name).tobytes(), one.name
+
+
+@pytest.mark.parametrize(("name", "size"), [("dog", 9), ("umbrella", 31), ("woman farmer", 64)])
+def test_sprites_are_exact_means(name, size):
+    """Every pixel is the rounded mean of the master over its area, here summed up in exact fractions."""
+    master = np.asarray(cast._master(name)).astype(object)
+    high, wide = master.shape[:2]
+    art = cast._premultiplied(name, size)
+    random = np.random.default_rng(0)
+    for _ in range(25):
+        row, column, channel = random.integers(art.shape[0]), random.integers(art.shape[1]), random.integers(4)
+        top, bottom = Fraction(int(row) * high, art.shape[0]), Fraction((int(row) + 1) * high, art.shape[0])
+        left, right = Fraction(int(column) * wide, art.shape[1]), Fraction((int(column) + 1) * wide, art.shape[1])
+        total = Fraction(0)
+        for y in range(int(top), -(-bottom // 1)):
+            for x in range(int(left), -(-right // 1)):
+                share = (min(bottom, y + 1) - max(top, y)) * (min(right, x + 1) - max(left, x))
+                total += share * int(master[y, x, channel])
+        mean = total / ((bottom - top) * (right - left))
+        assert art[row, column, channel] == (2 * mean + 1) // 2
 
 
 @settings(max_examples=60, deadline=None)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
@@ -392,20 +394,49 @@ def _check_size(size: int, low: int = MIN_SIZE, high: int = MAX_SIZE) -> int:
     return int(size)
 
 
-_KEPT = 256  # sprites up to this size are kept; larger ones are drawn anew
+_KEPT = 256  # sprites up to this size are averaged exactly and kept; larger ones are drawn anew
 
 
-def _sprite(name: str, size: int) -> Image.Image:
-    """The sprite itself, which may be the kept one: not to be changed."""
+def _weights(source: int, target: int) -> np.ndarray:
+    """How much of each source pixel lies in each target pixel, in whole parts: (target, source), rows sum to source."""
+    start = np.arange(source) * target
+    into = np.arange(target)[:, None] * source
+    overlap = np.minimum(start + target, into + source) - np.maximum(start, into)
+    return np.maximum(overlap, 0).astype(np.float64)
+
+
+def _premultiplied(name: str, size: int) -> np.ndarray:
+    """The sprite with its colours multiplied by its alpha: uint8 (h, w, 4), the same on every machine; not to be changed.
+
+    Each pixel is the mean of what the large drawing has there. All sums are whole numbers far below 2**53, so that
+    floating-point products are exact in whatever order they are added. (Pillow's own resampling changes with its version.)
+    """
     return _kept_sprite(name, size) if size <= _KEPT else _kept_sprite.__wrapped__(name, size)
 
 
 @lru_cache(maxsize=2048)
-def _kept_sprite(name: str, size: int) -> Image.Image:
+def _kept_sprite(name: str, size: int) -> np.ndarray:
     from PIL import Image
 
     master = _master(name) if size <= _MASTER * 3 // 4 else _master.__wrapped__(name, 2 * size)
-    return master.resize(_BY_NAME[name].extent(size), Image.Resampling.BOX).convert("RGBA")
+    wide, high = _BY_NAME[name].extent(size)
+    if size > _KEPT:
+        return np.asarray(master.resize((wide, high), Image.Resampling.BOX))
+    source = np.asarray(master)  # (H, W, 4)
+    down = _weights(source.shape[0], high) @ source.reshape(source.shape[0], -1)  # (h, W * 4)
+    down = down.reshape(high, source.shape[1], 4).transpose(0, 2, 1)  # (h, 4, W)
+    total = (down @ _weights(source.shape[1], wide).T).astype(np.int64)  # (h, 4, w)
+    area = source.shape[0] * source.shape[1]
+    return ((2 * total + area) // (2 * area)).astype(np.uint8).transpose(0, 2, 1)
+
+
+def _sprite(name: str, size: int) -> Image.Image:
+    from PIL import Image
+
+    pixels = _premultiplied(name, size).astype(np.int32)
+    alpha = pixels[..., 3:]
+    colour = np.minimum((pixels[..., :3] * 255 + alpha // 2) // np.maximum(alpha, 1), 255)
+    return Image.fromarray(np.concatenate([colour, alpha], axis=-1).astype(np.uint8))
 
 
 def sprite(name: str, size: int = 64) -> Image.Image:
@@ -421,7 +452,7 @@ def sprite(name: str, size: int = 64) -> Image.Image:
     Raises:
         TypeError, ValueError: for an unknown name (the right ones are listed) or a size out of range.
     """
-    return _sprite(thing(name).name, _check_size(size)).copy()
+    return _sprite(thing(name).name, _check_size(size))
 
 
 def draw_thing(name: str, size: int = 64) -> Image.Image:

@@ -592,20 +592,17 @@ def _sticker(name: str, longer: int, mirrored: bool, rim: int) -> tuple[np.ndarr
     """
     from PIL import Image, ImageFilter
 
-    art = cast._sprite(name, longer)
+    art = cast._premultiplied(name, longer)
     if mirrored:
-        art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    padded = Image.new("RGBA", (art.width + 2 * rim, art.height + 2 * rim))
-    padded.paste(art, (rim, rim))
-    alpha = padded.getchannel("A")
-    under = alpha.filter(ImageFilter.MaxFilter(2 * rim + 1))
+        art = art[:, ::-1]
+    art = np.pad(art, ((rim, rim), (rim, rim), (0, 0))).astype(np.uint16)
+    under = Image.fromarray(art[..., 3].astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * rim + 1))
     if rim > 1:
         under = under.filter(ImageFilter.BoxBlur(1))
-    a = np.asarray(alpha).astype(np.uint16)[..., None]
+    alpha = art[..., 3:]
     u = np.asarray(under).astype(np.uint16)[..., None] * 225 // 255  # the rim lets a little of the ground through
-    colour = np.asarray(padded)[..., :3].astype(np.uint16)
-    rest = (u * (255 - a) + 127) // 255  # what the rim adds around and under the art
-    return (colour * a + 127) // 255 + rest, 255 - np.minimum(a + rest, 255), np.asarray(alpha) >= 128
+    rest = (u * (255 - alpha) + 127) // 255  # what the rim adds around and under the art
+    return art[..., :3] + rest, 255 - np.minimum(alpha + rest, 255), art[..., 3] >= 128
 
 
 def _lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, size: int) -> None:
