@@ -179,25 +179,28 @@ def install(pip_command: Sequence[str] | None = None) -> None:
             return
         check_python()
         LOGS.mkdir(exist_ok=True)
-        log, mark = LOGS / "pip.log", folder / "mmtutor-installing"
+        log, mark = LOGS / "pip.log", LOGS / "installing"
         log.write_text("")
         fresh = mark.exists() or not venv_python().exists() or (stamp and stamp.get("python") != wanted["python"])
         if fresh:
             check_room(folder)
+            mark.write_text("")
             say(f"Making {short(folder)} …")
             if run_logged([sys.executable, *MAKE_VENV, str(folder)], log) != 0:
                 raise Trouble(explain_venv(log.read_text(errors="replace"), log))
-        mark.write_text("")
-        (folder / "mmtutor-stamp.json").unlink(missing_ok=True)
         pip = list(pip_command or [str(venv_python()), "-m", "pip"])
         common = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
         if fresh or stamp.get("lock") != wanted["lock"]:
+            mark.write_text("")
+            (folder / "mmtutor-stamp.json").unlink(missing_ok=True)
             say(f"Installing the locked packages (some minutes and 6 GB the first time; log: {short(log)}) …")
             pip_step([*pip, "install", *common, "-r", str(ROOT / "requirements.lock")], log, env)
+            done = {key: wanted[key] for key in ("python", "lock")}  # a slip in the next step does not cost this one
+            write_atomically(folder / "mmtutor-stamp.json", json.dumps(done, indent=1) + "\n")
+            mark.unlink(missing_ok=True)
         pip_step([*pip, "install", *common, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], log, env)
         write_atomically(folder / "mmtutor-stamp.json", json.dumps(wanted, indent=1) + "\n")
-        mark.unlink(missing_ok=True)
         say("The environment is ready.")
 
 
@@ -481,8 +484,9 @@ def command_lock(arguments: Sequence[str]) -> int:
 
 def command_clean(arguments: Sequence[str]) -> int:
     """remove what was built (the environment stays)"""
-    for folder in (ROOT / "_build", LOGS):
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(ROOT / "_build", ignore_errors=True)
+    for log in LOGS.glob("*.log"):  # the mark of an interrupted install stays
+        log.unlink()
     return 0
 
 

@@ -197,6 +197,15 @@ def test_an_interrupted_install_is_made_anew(home: Path, body: str) -> None:
     assert house.read_stamp(home / ".venv") == real_stamp(home)
 
 
+def test_a_slip_in_the_last_step_does_not_cost_the_long_one(home: Path) -> None:
+    with pytest.raises(house.Trouble, match="exit code 3"):
+        house.install(pip(home, "sys.exit(3 if '--no-deps' in sys.argv else 0)"))
+    assert len(calls(home)) == 2
+    house.install(pip(home))
+    assert ["--no-deps" in call for call in calls(home)] == [True]
+    assert house.read_stamp(home / ".venv") == real_stamp(home)
+
+
 def test_a_failure_names_its_cause_and_the_log(home: Path) -> None:
     body = "print('ERROR: [Errno 28] No space left on device'); sys.exit(1)"
     with pytest.raises(house.Trouble, match=r"the disk is full.*pip\.log"):
