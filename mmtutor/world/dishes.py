@@ -714,6 +714,7 @@ def draw_dish(recipe: Recipe | str, size: int = 64) -> Image.Image:
 
 
 def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
+    """The columns of these recipes: ``layers`` tells in words what the picture shows; ``recipe`` is all of it as JSON."""
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:
         recipe = sample(split, index, seed)

@@ -445,6 +445,7 @@ def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pa
 
 
 def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = ALL_THINGS) -> dict[str, list]:
+    """The columns of these questions: one question and answer a row, with the picture and its truth; see the module."""
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:
         both = pair(split, index // 2, seed, things)

@@ -687,6 +687,12 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
 
 
 def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = ALL_THINGS) -> dict[str, list]:
+    """The columns of these scenes.
+
+    ``image`` (H, W, 3) and ``owner`` (H, W) are as in :class:`Rendered`, as are ``boxes``; ``things`` and ``sizes`` name
+    the things in the same order; ``questions``, ``answers`` and ``question_types`` belong together; ``scene`` is the
+    whole truth as JSON, for :func:`Scene.from_json` and for everything that takes a scene.
+    """
     from mmtutor.world import captions, questions
 
     rows: dict[str, list] = {name: [] for name in _COLUMNS}
@@ -751,6 +757,7 @@ def each(split: str, size: int, seed: int = 0, things: int = ALL_THINGS) -> Iter
 
 
 def _build_portraits(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
+    """The columns of these portraits: the picture, whose pixels are whose, and what there is to say about it."""
     rows: dict[str, list] = {name: [] for name in _portrait_features(pixels)}
     for index in indices:
         scene = portrait(split, index, seed)
