@@ -169,7 +169,7 @@ def same(a: dict[str, list], b: dict[str, list]) -> bool:
     )
 
 
-@pytest.mark.parametrize("name", ["speech", "spoken_words"])
+@pytest.mark.parametrize("name", ["speech", "spoken_words", "spoken_scenes"])
 def test_samples_are_pure(name):
     builder = voices.DATASETS[name]
     options = {key: values[0] for key, values in builder.options.items()}
@@ -211,6 +211,25 @@ def test_speech_data_set(cache):
     assert set(korean["accent"]) == {"Korean"}
     assert set(korean["sample_rate"]) == {8000}
     assert all("가" <= row["text"][0] <= "힣" for row in korean)
+
+
+def test_spoken_scenes_data_set(cache):
+    from mmtutor.world import captions, scenes
+
+    rows = world.load("spoken_scenes", "test", 12, things=12, processes=1)
+    assert len(set(rows["scene"])) == 12
+    assert set(rows["speaker"]) <= {p.name for p in voices.speakers("test")}
+    ordinary = {scenes.sample("test", i, 0, 12).to_json() for i in range(12)}
+    assert not ordinary & set(rows["scene"])
+    for row in rows:
+        assert str(captions.is_true(row["text"], row["scene"])) == "true"
+        assert set(row["things"]) <= set(scenes.pool(12))
+        assert np.array_equal(row["image"], np.asarray(scenes.draw_scene(row["scene"], 64)))
+        said = speech.speak(row["text"], speaker=row["speaker"])
+        assert np.array_equal(row["wave"], speech.to_int16(said.wave))
+    one = world.load("spoken_scenes", "test", 3, things=12, voice="one", processes=1)
+    assert list(one["text"]) == list(rows["text"][:3])
+    assert np.array_equal(one[0]["wave"], speech.to_int16(speech.speak(one[0]["text"]).wave))
 
 
 def test_spoken_words_data_set(cache):

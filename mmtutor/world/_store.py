@@ -80,6 +80,7 @@ MODULES: dict[str, str] = {
     "sounding_scenes": "mmtutor.world.sounds",
     "sounds": "mmtutor.world.sounds",
     "speech": "mmtutor.world.voices",
+    "spoken_scenes": "mmtutor.world.voices",
     "spoken_words": "mmtutor.world.voices",
     "talking_faces": "mmtutor.world.faces",
 }

