@@ -152,7 +152,7 @@ def fit(
     schedule: str | Callable[[int, int], float] = "cosine",
     warmup: int = 0,
     clip: float | None = 1.0,
-    precision: str = "no",
+    precision: str | None = None,
     max_steps: int | None = None,
     seed: int = 0,
     collate: Callable[[list[Any]], Any] | None = None,
@@ -183,7 +183,8 @@ def fit(
         schedule: see :func:`schedule_factor`.
         warmup: steps of linear warm-up.
         clip: the largest gradient norm, or ``None``.
-        precision: ``"no"``, ``"bf16"`` or ``"fp16"`` (not on a CPU).
+        precision: ``"no"``, ``"bf16"`` or ``"fp16"`` (not on a CPU); by default what ``accelerate launch
+            --mixed_precision`` says, else ``"no"``.
         max_steps: stop after so many steps, even within an epoch; the schedule ends there.
         seed: decides the order of the batches and everything drawn at random during training.
         collate: makes a batch from a list of samples of a dataset.
@@ -219,6 +220,7 @@ def fit(
             raise ValueError(f"{name} must be positive, got {value}")
     if warmup < 0 or seed < 0:
         raise ValueError(f"warmup and seed must not be negative, got {warmup} and {seed}")
+    precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision not in ("no", "bf16", "fp16"):
         raise ValueError(f"precision must be 'no', 'bf16' or 'fp16', got {precision!r}")
     schedule_factor(schedule, 0, 1)  # an unknown name is an error now, not after the warm-up
@@ -293,7 +295,6 @@ def fit(
                     with torch.no_grad():
                         for name, score in validate(model).items():
                             history.validation.setdefault(name, []).append(float(score))
-                    wrapped.train()
                 if path is not None and (ended or (checkpoint_every and step % checkpoint_every == 0)):
                     if accelerator.is_main_process:
                         _save_checkpoint(path, run, model, opt, accelerator.scaler, history, step)

@@ -27,7 +27,8 @@ from mmtutor.training import History, ShuffledBatches, _TensorData, fit, schedul
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
     monkeypatch.setenv("MMTUTOR_PROGRESS", "0")
-    monkeypatch.delenv("MMTUTOR_DEVICE", raising=False)
+    for name in ("MMTUTOR_DEVICE", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
 
 
 class Stop(Exception):
@@ -313,6 +314,16 @@ def test_a_run_broken_twice_and_between_checkpoints(tmp_path, unbroken):
     assert same(resumed, model)
 
 
+def test_a_checkpoint_is_replaced_and_never_written_over(tmp_path):
+    file, old = tmp_path / "c.pt", tmp_path / "old.pt"
+    with pytest.raises(Stop):
+        fit(Net(stop=4), points(), checkpoint=file, **RUN)
+    os.link(file, old)  # a second name for the same bytes: a write in place would change them
+    before = old.read_bytes()
+    fit(Net(), points(), checkpoint=file, **RUN)
+    assert old.read_bytes() == before != file.read_bytes()
+
+
 def test_a_validation_that_fails_is_made_up_for(tmp_path, unbroken):
     model, history = unbroken
 
@@ -590,6 +601,22 @@ def test_bf16_computes_in_bf16_and_two_precisions_live_in_one_process():
         assert history.losses["loss"][-1] < 0.5 * history.losses["loss"][0]
         if precision == "no":
             assert exact.setdefault("no", history) == history
+
+
+def test_precision_is_what_the_launcher_says_unless_given(monkeypatch):
+    kinds = []
+
+    class Kinds(Net):
+        def loss(self, batch):
+            kinds.append(self.first(batch["x"]).dtype)
+            return super().loss(batch)
+
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    fit(Kinds(), points(), max_steps=1)
+    fit(Kinds(), points(), max_steps=1, precision="no")
+    monkeypatch.delenv("ACCELERATE_MIXED_PRECISION")
+    fit(Kinds(), points(), max_steps=1)
+    assert kinds == [torch.bfloat16, torch.float32, torch.float32]
 
 
 def test_fp16_needs_a_gpu_and_does_no_harm():
