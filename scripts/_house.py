@@ -287,7 +287,8 @@ def get_chromium(
 
 def run_env(threads: str = THREADS) -> dict[str, str]:
     """The environment of everything that runs a chapter or a test: the same everywhere, and never on the network."""
-    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+    dropped = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND")  # a backend from outside would keep figures out of notebooks
+    env = {key: value for key, value in os.environ.items() if key not in dropped}
     env.update(
         PYTHONHASHSEED="0",
         MMTUTOR_PROGRESS="0",
@@ -297,7 +298,6 @@ def run_env(threads: str = THREADS) -> dict[str, str]:
         HF_HUB_OFFLINE="1",
         HF_DATASETS_OFFLINE="1",
         HF_HUB_DISABLE_TELEMETRY="1",
-        MPLBACKEND="Agg",
         PYDEVD_DISABLE_FILE_VALIDATION="1",
     )
     env["PATH"] = os.pathsep.join([str(venv_python().parent), env.get("PATH", "")])
@@ -352,7 +352,7 @@ def lint() -> int:
 def unit_tests(*arguments: str) -> int:
     workers = min(os.cpu_count() or 1, 4)
     parallel = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
-    return pytest("tests", "--ignore", "tests/book", *parallel, *arguments, threads="1")
+    return pytest("tests", "--ignore", "tests/book", *parallel, *arguments, threads="1", MPLBACKEND="Agg")
 
 
 def hygiene() -> int:
@@ -450,7 +450,7 @@ def command_bench(arguments: Sequence[str]) -> int:
     code = 0
     for path in paths:
         say(f"\n=== {path.stem}")
-        code = python(str(path)) or code
+        code = python(str(path), env={**run_env(), "MPLBACKEND": "Agg"}) or code
     return code
 
 

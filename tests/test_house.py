@@ -277,8 +277,10 @@ def test_chapters_go_by_several_names() -> None:
 
 def test_the_environment_of_runs_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("MPLBACKEND", "Agg")  # it would keep figures out of the notebooks
     env = house.run_env()
     assert "PYTHONPATH" not in env
+    assert "MPLBACKEND" not in env
     assert env["PYTHONHASHSEED"] == env["MMTUTOR_PROGRESS"] == "0"
     assert env["OMP_NUM_THREADS"] == env["MKL_NUM_THREADS"]
     assert env["HF_HUB_OFFLINE"] == "1"
