@@ -111,7 +111,7 @@ def spoken_words(split: str, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Words somewhere in a second of little noise, float32 ``(size, 16000)``, and their labels ``(size,)``."""
     from mmtutor import world
 
-    data = world.load("spoken_words", split=split, size=size, seed=seed).with_format("torch")
+    data = world.load("spoken_words", split=split, size=size, seed=seed).with_format("numpy")
     return sound.pcm_to_float(torch.as_tensor(data["wave"][:]).to(torch.int16)), torch.as_tensor(data["label"][:])
 
 
