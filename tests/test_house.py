@@ -286,6 +286,32 @@ def test_the_environment_of_runs_is_fixed(monkeypatch: pytest.MonkeyPatch) -> No
     assert env["HF_HUB_OFFLINE"] == "1"
 
 
+@pytest.mark.parametrize("failing", [None, "lint", "unit_tests", "hygiene", "stored_outputs", "page_tests", "build"])
+def test_every_step_of_the_test_command_counts(
+    failing: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step that fails fails the whole, and the steps after it still run."""
+    ran = []
+
+    def step(name: str) -> object:
+        def run(*arguments: object, **options: object) -> int:
+            ran.append(name)
+            if name == failing == "build":
+                raise house.Trouble("the book was not built")
+            return int(name == failing)
+
+        return run
+
+    monkeypatch.setattr(house, "install", lambda: None)
+    monkeypatch.setattr(house, "get_chromium", lambda: "/usr/bin/chromium")
+    steps = ["lint", "unit_tests", "hygiene", "stored_outputs", "build", "page_tests"]
+    for name in steps:
+        monkeypatch.setattr(house, name, step(name))
+    assert house.main(["test"]) == (0 if failing is None else 1)
+    assert ran == steps
+    assert capsys.readouterr().out.count("FAILED") == (0 if failing is None else 1)
+
+
 def test_serve_needs_a_book(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
