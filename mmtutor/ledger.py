@@ -319,19 +319,20 @@ def run(
                     "commit": _commit(),
                 }
             )
-            _write(path, _judged(data, e, done[e.id]))
+            _store(path, system, e, done[e.id])
             shown = values[e.headline]
             shown = number(shown) if not isinstance(shown, list) else "[" + ", ".join(map(number, shown)) + "]"
             report(f"{e.id} seed {seed}: {e.headline} = {shown} ({seconds:.1f} s)")
     for e in chosen:  # a rule or a number of seeds may have changed although every run is stored
-        done[e.id] = [r for r in done[e.id] if r["seed"] < counts[e.id]]
-        data = _judged(data, e, done[e.id])
-    _write(path, data)
+        _store(path, system, e, [r for r in done[e.id] if r["seed"] < counts[e.id]])
     return results(system, path.parent)
 
 
-def _judged(data: dict[str, Any], experiment: Experiment, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The file's content with one claim's runs and its verdict put in."""
+def _store(path: Path, system: str, experiment: Experiment, runs: list[dict[str, Any]]) -> None:
+    """Put one claim's runs and verdict into the file, under a lock: another process may measure other claims."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
     runs = sorted(runs, key=lambda r: r["seed"])
     entry = {
         "rule": experiment.rule,
@@ -340,8 +341,10 @@ def _judged(data: dict[str, Any], experiment: Experiment, runs: list[dict[str, A
         "holds": bool(experiment.holds(_summaries(runs))),
         "runs": runs,
     }
-    data["claims"] = dict(sorted({**data["claims"], experiment.id: entry}.items()))
-    return data
+    with FileLock(path.with_suffix(".lock")):
+        data = _read(path) if path.exists() else {"system": system, "claims": {}}
+        data["claims"] = dict(sorted({**data["claims"], experiment.id: entry}.items()))
+        _write(path, data)
 
 
 def _plain(values: Values) -> dict[str, Any]:

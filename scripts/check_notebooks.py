@@ -51,7 +51,7 @@ def setup_source(root: Path = ROOT) -> str:
         "import sys\n"
         "\n"
         'if "google.colab" in sys.modules and importlib.util.find_spec("mmtutor") is None:\n'
-        f'    %pip install -q "mmtutor @ git+{repository_address(root)}"'
+        f'    %pip install -q "mmtutor[corpora] @ git+{repository_address(root)}"'
     )
 
 

@@ -20,7 +20,14 @@ def noisy(seed: int, scale: float = 1.0) -> dict:
 
 
 def experiment(**changes) -> Experiment:
-    base = dict(id="C05", rule="value above 5", measure=noisy, holds=lambda s: s["value"].low > 5, headline="value", unit="units")
+    base = dict(
+        id="C05",
+        rule="value above 5",
+        measure=noisy,
+        holds=lambda s: s["value"].low > 5,
+        headline="value",
+        unit="units",
+    )
     return Experiment(**(base | changes))
 
 
@@ -60,7 +67,8 @@ def test_prediction_interval_covers_the_next_sample_99_times_in_100():
 
 
 @pytest.mark.parametrize(
-    ("x", "text"), [(0.12345, "0.123"), (12345.6, "12,346"), (4e-6, "4.0e-06"), (0, "0"), (-2.5, "-2.5"), (97.12, "97.1")]
+    ("x", "text"),
+    [(0.12345, "0.123"), (12345.6, "12,346"), (4e-6, "4.0e-06"), (0, "0"), (-2.5, "-2.5"), (97.12, "97.1")],
 )
 def test_numbers_read_well(x, text):
     assert ledger.number(x) == text
@@ -164,6 +172,21 @@ def test_a_sweep_killed_at_any_point_goes_on(tmp_path):
     assert [r["seed"] for r in ledger.result("C05", tmp_path).runs] == list(range(6))
 
 
+def test_two_processes_that_measure_other_claims_lose_nothing(tmp_path):
+    script = tmp_path / "sweep.py"
+    script.write_text(
+        "import sys\n"
+        "from mmtutor import ledger\n"
+        "def quick(seed):\n"
+        "    return {'value': float(seed)}\n"
+        "e = ledger.Experiment(sys.argv[1], 'rule', quick, lambda s: True, 'value', seeds=8)\n"
+        f"ledger.run('word2vec', [e], folder={str(tmp_path)!r})\n"
+    )
+    processes = [subprocess.Popen([sys.executable, script, id], stdout=subprocess.DEVNULL) for id in ("C05", "C06")]
+    assert [p.wait() for p in processes] == [0, 0]
+    assert {id: len(r.runs) for id, r in ledger.results("word2vec", tmp_path).items()} == {"C05": 8, "C06": 8}
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "word2vec.json").write_text('{"claims": {')
     with pytest.raises(ValueError, match=r"word2vec\.json is damaged"):
@@ -215,6 +238,8 @@ def test_stored_results_are_those_of_the_experiments_in_the_tree(path: Path):
         e = experiments[id]
         assert result.rule == e.rule, id
         assert len(result.runs) >= e.seeds, id
-        assert {r["fingerprint"] for r in result.runs} == {e.fingerprint()}, f"{id} was measured with other code; make ledger"
+        assert {r["fingerprint"] for r in result.runs} == {e.fingerprint()}, (
+            f"{id} was measured with other code; make ledger"
+        )
         assert result.holds == bool(e.holds(result.summary)), id
         assert ledger.claim_text(id).chapter == path.stem
