@@ -427,7 +427,7 @@ def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pa
     kind = dice.weighted(TYPES, _WEIGHTS)
     relational = dice.chance(60)  # rather about a relation than about a place in the picture
     while True:
-        first = scenes._sample(split, dice, among)
+        first = scenes.compose(split, dice, among)
         for _ in range(6):
             second = dice.choice(_CHANGES[kind])(first, dice, among)
             if second == first or not _is_well_made(second):

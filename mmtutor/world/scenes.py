@@ -480,10 +480,11 @@ def sample(split: str, index: int, seed: int = 0, things: int = ALL_THINGS) -> S
 
 @lru_cache(maxsize=512)
 def _numbered(split: str, index: int, seed: int, things: int) -> Scene:
-    return _sample(split, Dice("scenes", split, seed, index, *_apart(things)), pool(things))
+    return compose(split, Dice("scenes", split, seed, index, *_apart(things)), pool(things))
 
 
-def _sample(split: str, dice: Dice, among: tuple[str, ...] = _NAMES) -> Scene:
+def compose(split: str, dice: Dice, among: tuple[str, ...] = _NAMES) -> Scene:
+    """Draw a scene of a split from a source of chance: what the other data sets build their own scenes with."""
     while True:
         background = dice.choice(BACKGROUNDS)
         number = dice.weighted((1, 2, 3, 4), (15, 35, 30, 20))

@@ -307,7 +307,7 @@ def _sounding_scene(split: str, index: int, seed: int):
     from mmtutor.world._dice import Dice
 
     for attempt in range(1000):
-        scene = scenes._sample(split, Dice("sounding_scenes", split, seed, index, attempt))
+        scene = scenes.compose(split, Dice("sounding_scenes", split, seed, index, attempt))
         sounds = [cast.thing(one.name).sound for one in scene.things]
         able = [
             i
