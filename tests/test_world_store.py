@@ -184,6 +184,7 @@ def test_default_size_split_seed_and_options(toy: Toy) -> None:
     assert one[0]["caption"] == "train 1 0"
     assert (one[:]["image"] != two[:]["image"]).any()
     assert world.load("toy", size=5, pixels=8)[0]["image"].shape == (8, 8, 3)
+    assert world.load("toy", size=5, pixels=np.int64(8)).cache_files == world.load("toy", size=5, pixels=8).cache_files
     assert world.load("toy", size=np.int64(5), seed=np.int32(1))[:]["caption"] == one[:]["caption"]
 
 
@@ -416,6 +417,17 @@ def test_disk_that_takes_no_more(toy: Toy, processes: int) -> None:
     assert run.stdout.strip() == fingerprint(world.load("toy", size=60))
 
 
+def test_file_system_without_locks(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    import filelock
+
+    def refuse(*_args, **_kwargs):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with pytest.warns(_cache.CacheWarning, match="MMTUTOR_CACHE"):
+        assert len(world.load("toy", size=20)) == 20
+
+
 def test_no_space_left_after_the_first_shard(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = os.replace, []
 
@@ -478,6 +490,8 @@ def test_importing_the_world_loads_nothing_heavy() -> None:
         ({"processes": 0}, ValueError, "processes must be 1 or more"),
         ({"pixel": 4}, ValueError, r"no option 'pixel'; did you mean 'pixels'\?"),
         ({"pixels": 5}, ValueError, "pixels=5 is not possible; choose one of 4, 8"),
+        ({"pixels": 4.0}, ValueError, r"pixels=4\.0 is not possible; choose one of 4, 8"),
+        ({"pixels": [4]}, ValueError, r"pixels=\[4\] is not possible"),
     ],
 )
 def test_wrong_arguments(toy: Toy, arguments: dict, error: type[Exception], message: str) -> None:

@@ -10,6 +10,7 @@ everything in it can be made again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import sys
@@ -66,8 +67,15 @@ def locked(path: Path) -> Iterator[None]:
     import filelock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(str(path) + ".lock"):
+    lock = filelock.FileLock(str(path) + ".lock")
+    try:
+        lock.acquire()
+    except NotImplementedError as error:  # a file system without locks
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(path)) from error
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

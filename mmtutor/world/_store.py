@@ -269,9 +269,12 @@ def _check(
         if option not in builder.options:
             hint = _did_you_mean(option, builder.options)
             raise ValueError(f"{title} has no option {option!r};{hint} it has {_listed(builder.options)}")
-        if value not in builder.options[option]:
-            raise ValueError(f"{option}={value!r} is not possible; choose one of {_listed(builder.options[option])}")
-    return size, seed, processes, _defaults(builder) | options
+        allowed = builder.options[option]
+        plain = isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)  # 64.0 == 64, but is not it
+        if not plain or value not in allowed:
+            raise ValueError(f"{option}={value!r} is not possible; choose one of {_listed(allowed)}")
+    chosen = {option: next(one for one in builder.options[option] if one == value) for option, value in options.items()}
+    return size, seed, processes, _defaults(builder) | chosen
 
 
 def integer(what: str, value: Any) -> int:
