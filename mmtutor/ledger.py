@@ -85,10 +85,13 @@ class Experiment:
     seeds: int = 5
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def fingerprint(self) -> str:
-        """A hash of the measuring function's source and its settings: runs with another fingerprint are measured anew."""
+    # A hash of the measuring function's source and its settings: runs with another one are measured anew. It is taken
+    # when the experiment is made, because Python reads the source from disk, where it may be edited during a long sweep.
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
         text = textwrap.dedent(inspect.getsource(self.measure)) + json.dumps(dict(self.settings), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 # --- Claim texts -------------------------------------------------------------------------------------------------------
@@ -295,7 +298,7 @@ def run(
     done: dict[str, list[dict[str, Any]]] = {}
     for e in chosen:
         stored = data["claims"].get(e.id, {}).get("runs", [])
-        done[e.id] = [] if fresh else [r for r in stored if r["fingerprint"] == e.fingerprint()]
+        done[e.id] = [] if fresh else [r for r in stored if r["fingerprint"] == e.fingerprint]
     # Seeds outside, claims inside: claims that share a trained model find it still in memory.
     for seed in range(max(counts.values(), default=0)):
         for e in chosen:
@@ -313,7 +316,7 @@ def run(
                     "values": values,
                     "seconds": round(seconds, 2),
                     "settings": dict(e.settings),
-                    "fingerprint": e.fingerprint(),
+                    "fingerprint": e.fingerprint,
                     "versions": _versions(),
                     "machine": f"{platform.machine()}, {os.cpu_count()} cores, {'CUDA' if _cuda() else 'no GPU'}",
                     "commit": _commit(),

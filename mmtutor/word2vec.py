@@ -9,6 +9,7 @@ Teh 2012 (noise-contrastive estimation); Levy and Goldberg 2014 (what negative s
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -243,15 +244,36 @@ def bands(stream: Tensor, sentence: Tensor, radius: Tensor, window: int) -> tupl
         centre ids (R, 32), positions of the contexts in ``stream`` (R, 32 + 2·window), and a mask (R, 32, 32 + 2·window) that is
         True for a real pair.
     """
-    width = BLOCK + 2 * window
-    position = torch.arange(len(stream), device=stream.device).unfold(0, width, BLOCK)  # (R, width)
+    position, offset = _layout(len(stream), window, stream.device)
     inside = slice(window, len(stream) - window)
-    offset = torch.arange(width, device=stream.device) - window - torch.arange(BLOCK, device=stream.device)[:, None]
     mask = offset.abs() <= radius.view(-1, BLOCK, 1)  # (R, 32, width)
     mask &= offset != 0
     home = sentence[inside].view(-1, BLOCK, 1)
-    mask &= (sentence[position][:, None, :] == home) & (home >= 0)
+    mask &= (overlapping(sentence, window)[:, None, :] == home) & (home >= 0)
     return stream[inside].view(-1, BLOCK), position, mask
+
+
+def overlapping(x: Tensor, window: int) -> Tensor:
+    """The contexts of every block as a view, not a copy: (B + 2·window, …) → (R, …, 32 + 2·window)."""
+    return x.unfold(0, BLOCK + 2 * window, BLOCK)
+
+
+def overlap_add(parts: Tensor, length: int) -> Tensor:
+    """The way back: add up what each block has for the same place, (R, 32 + 2·window, d) → (length, d)."""
+    rows, width, dim = parts.shape
+    out = parts.new_zeros(-(-width // BLOCK) * BLOCK + (rows - 1) * BLOCK, dim)
+    for start in range(0, width, BLOCK):  # 32 columns at a time: within these no two blocks overlap
+        piece = parts[:, start : start + BLOCK]
+        out[start : start + rows * BLOCK].view(rows, BLOCK, dim)[:, : piece.shape[1]] += piece
+    return out[:length]
+
+
+@functools.lru_cache(maxsize=8)
+def _layout(length: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Positions of the contexts of each block, (R, width), and their distance from each centre, (32, width)."""
+    place = torch.arange(BLOCK + 2 * window, device=device)
+    offset = place - window - torch.arange(BLOCK, device=device)[:, None]
+    return overlapping(torch.arange(length, device=device), window), offset
 
 
 def pair_gradients(
@@ -273,7 +295,7 @@ def pair_gradients(
         k: noise words a real pair; N shared ones each weigh k/N.
 
     Returns:
-        gradients ``v`` (R·S, d), ``u`` (R·W, d), ``n`` (N, d); the score gradients ``real`` (R, S, W) and ``fake`` (R·S, N), from
+        gradients ``v`` (R·S, d), ``u`` (R, W, d), ``n`` (N, d); the score gradients ``real`` (R, S, W) and ``fake`` (R·S, N), from
         which those of biases and normalizers are sums; and a function ``loss`` that gives the summed loss when asked.
     """
     rows, size, dim = v.shape
@@ -284,7 +306,7 @@ def pair_gradients(
     fake = torch.sigmoid(y) * pairs
     return {
         "v": torch.bmm(real, u).view(-1, dim).addmm(fake, n),
-        "u": torch.bmm(real.transpose(1, 2), v).view(-1, dim),
+        "u": torch.bmm(real.transpose(1, 2), v),
         "n": fake.T @ flat,
         "real": real,
         "fake": fake,
@@ -444,18 +466,18 @@ def _sampled_step(
     model: SkipGram, updates: dict, words: Tensor, homes: Tensor, radius: Tensor, noise: Tensor, lr: float
 ) -> tuple[Callable[[], Tensor], Tensor]:
     """One step of NCE or negative sampling on B centres; returns the summed loss, to be called, and the pairs."""
-    centre, position, mask = bands(words, homes, radius, model.config.window)
-    context = words[position]  # (R, W)
+    window = model.config.window
+    centre, _, mask = bands(words, homes, radius, window)
+    context = overlapping(words, window)  # (R, W)
     u_shift, n_shift = 0.0, 0.0
     if model.config.objective == "nce":
         log_z = model.log_z[centre]  # (R, S)
         u_shift = (model.bias[context] - model.log_k_noise[context])[:, None, :] - log_z[:, :, None]
         n_shift = model.bias[noise] - model.log_k_noise[noise] - log_z.view(-1, 1)
     stretch = model.context[words]  # (B + 2·window, d): each row once, although neighbouring blocks share some
-    g = pair_gradients(
-        model.centre[centre], stretch[position], u_shift, mask, model.context[noise], n_shift, model.config.negatives
-    )
-    to_stretch = torch.zeros_like(stretch).index_add_(0, position.flatten(), g["u"])
+    u = overlapping(stretch, window).transpose(1, 2)  # (R, W, d)
+    g = pair_gradients(model.centre[centre], u, u_shift, mask, model.context[noise], n_shift, model.config.negatives)
+    to_stretch = overlap_add(g["u"], len(words))  # (B + 2·window, d)
     updates["centre"].step(centre.flatten(), g["v"], lr)
     updates["context"].step(torch.cat([words, noise]), torch.cat([to_stretch, g["n"]]), lr)
     if "bias" in updates:
