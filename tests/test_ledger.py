@@ -133,6 +133,28 @@ def test_stored_runs_are_not_measured_again_unless_settings_change(tmp_path):
     assert ledger.result("C05", tmp_path)["value"].mean == pytest.approx(20, abs=0.5)
 
 
+def test_code_edited_during_a_sweep_does_not_pass_for_the_code_that_ran(tmp_path):
+    script = tmp_path / "sweep.py"
+    text = (
+        "import linecache, sys\n"
+        "from mmtutor import ledger\n"
+        "def measure(seed):\n"
+        "    return {'value': 1.0}\n"
+        "e = ledger.Experiment('C05', 'rule', measure, lambda s: True, 'value', seeds=1)\n"
+        "if '--edit' in sys.argv:\n"
+        "    text = open(__file__).read()\n"
+        "    open(__file__, 'w').write(text.replace('1.0', '2.0', 1))\n"
+        "    linecache.checkcache()\n"
+        f"ledger.run('word2vec', [e], folder={str(tmp_path)!r})\n"
+    )
+    script.write_text(text)
+    subprocess.run([sys.executable, script, "--edit"], check=True, capture_output=True)
+    assert ledger.result("C05", tmp_path)["value"].mean == 1
+    out = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout
+    assert "stored" not in out
+    assert ledger.result("C05", tmp_path)["value"].mean == 2
+
+
 def test_a_changed_rule_is_judged_anew_without_measuring(tmp_path):
     ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
     ledger.run("word2vec", [experiment(holds=lambda s: s["value"].low > 50)], folder=tmp_path, report=silent)
@@ -238,7 +260,7 @@ def test_stored_results_are_those_of_the_experiments_in_the_tree(path: Path):
         e = experiments[id]
         assert result.rule == e.rule, id
         assert len(result.runs) >= e.seeds, id
-        assert {r["fingerprint"] for r in result.runs} == {e.fingerprint()}, (
+        assert {r["fingerprint"] for r in result.runs} == {e.fingerprint}, (
             f"{id} was measured with other code; make ledger"
         )
         assert result.holds == bool(e.holds(result.summary)), id
