@@ -30,7 +30,7 @@ def ours(sentences: list[list[str]], epochs: int, threads: int) -> tuple[float, 
     torch.set_num_threads(threads)
     start = time.perf_counter()
     config = Config.world(
-        dim=DIM, window=WINDOW, negatives=NEGATIVES, subsample=SAMPLE, min_count=MIN_COUNT, epochs=epochs
+        dim=DIM, window=WINDOW, negatives=NEGATIVES, subsample=SAMPLE, min_count=MIN_COUNT, epochs=epochs, lr=0.3
     )
     result = train(sentences, config, progress=False, device="cpu")
     return time.perf_counter() - start, result.vectors, result.pairs

@@ -16,7 +16,7 @@ from mmtutor import world
 from mmtutor.ledger import Experiment, Values
 from mmtutor.word2vec import Config, Trained, WordVectors, train
 
-# Words that a reader would put together, listed by hand before any model was trained; each occurs at least five times.
+# Words that a reader would put together, listed by hand before any model was trained. Those too rare for the vocabulary drop out.
 GROUPS = {
     "kin": "father mother brother sister son daughter wife husband",
     "numbers": "two three four five six seven eight nine ten twenty thirty forty fifty hundred thousand",

@@ -53,9 +53,9 @@ class Config:
     learn_normalizer: bool = False
     noise_power: float = 0.75
     subsample: float = 1e-3
-    min_count: int = 5
-    epochs: int = 10
-    lr: float = 0.3
+    min_count: int = 10
+    epochs: int = 5
+    lr: float = 0.2
     batch: int = 512
     shared_noise: int = 128
 
@@ -76,7 +76,7 @@ class Config:
     @classmethod
     def paper(cls, **changes: object) -> Config:
         """The sizes of Mikolov et al. 2013b, Table 1: 300 dimensions, window 5, 5 negatives, t = 1e-5, for a billion words."""
-        return replace(cls(dim=300, subsample=1e-5, epochs=3, batch=4096, shared_noise=1024), **changes)
+        return replace(cls(dim=300, subsample=1e-5, min_count=5, epochs=3, batch=4096, shared_noise=1024), **changes)
 
 
 # --- Which words to keep, and which to draw as noise ---------------------------------------------------------------------

@@ -345,7 +345,7 @@ def test_quality_reaches_gensim_on_the_same_corpus():
     from mmtutor.experiments.word2vec import group_precision
 
     sentences = world.corpus("kjv", sentences=True)[:12_000]
-    ours = w2v.train(sentences, Config.world(epochs=4), progress=False).vectors
+    ours = w2v.train(sentences, Config.world(epochs=4, min_count=5), progress=False).vectors
     theirs = gensim.Word2Vec(
         sentences, vector_size=100, window=5, negative=5, sg=1, min_count=5, workers=1, epochs=4, seed=1
     )
