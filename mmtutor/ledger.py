@@ -414,7 +414,7 @@ def claim(id: str, rule: str, measured: float | str | Summary, holds: bool) -> N
     lines = [("claim", claim_text(id).text), ("rule", rule), ("measured", shown)]
     print(id, "✓ holds" if holds else "✗ does not hold")
     for name, text in lines:
-        print(textwrap.fill(text, 96, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12))
+        print(textwrap.fill(text, 80, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12))
 
 
 def show(id: str) -> None:

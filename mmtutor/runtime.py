@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
+from collections.abc import Iterator
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,23 @@ def device() -> torch.device:
     if chosen.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds no MPS device here; use 'cpu' or unset it")
     return chosen
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads inside a ``with`` block, and as many as before after it.
+
+    Work made of many small operations runs best on one thread: a second one brings little, and if another program wants
+    the same core the two wait for each other at every operation.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def seed_everything(seed: int) -> int:

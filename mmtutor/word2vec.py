@@ -9,6 +9,7 @@ Teh 2012 (noise-contrastive estimation); Levy and Goldberg 2014 (what negative s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -403,6 +404,7 @@ def train(
     """
     from tqdm.auto import tqdm
 
+    from mmtutor.runtime import cpu_threads
     from mmtutor.runtime import device as default_device
 
     config = config or Config.world()
@@ -422,7 +424,9 @@ def train(
     expected = float(keep[ids].double().sum())
     total, step = max(1, math.ceil(expected / batch)) * config.epochs, 0
     shown = progress if progress is not None else os.environ.get("MMTUTOR_PROGRESS", "1") != "0"
-    with tqdm(total=total, disable=not shown, file=sys.stdout) as bar, torch.no_grad():
+    small = config.objective != "softmax"  # steps of under two milliseconds: see cpu_threads
+    threads = cpu_threads(1) if small else contextlib.nullcontext()
+    with tqdm(total=total, disable=not shown, file=sys.stdout) as bar, torch.no_grad(), threads:
         for _ in range(config.epochs):
             for words, homes, radius, noise in _steps(ids, sentence, keep, model.noise.cpu(), config, batch, draw):
                 lr = config.lr * max(1e-3, 1 - step / total)

@@ -331,12 +331,14 @@ def test_same_seed_same_vectors_other_seed_others():
     assert not torch.equal(a, c)
 
 
-def test_training_leaves_the_global_random_state_alone():
+def test_training_leaves_the_global_random_state_and_the_threads_alone():
+    threads = torch.get_num_threads()
     torch.manual_seed(5)
     want = torch.rand(1)
     torch.manual_seed(5)
     w2v.train(toy_corpus(20), SMALL, progress=False)
     assert torch.equal(torch.rand(1), want)
+    assert torch.get_num_threads() == threads
 
 
 def test_quality_reaches_gensim_on_the_same_corpus():
