@@ -171,3 +171,55 @@ def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None =
     ids = torch.full((len(sequences), length), value, dtype=torch.int64)
     ids[mask] = torch.tensor([i for s in sequences for i in s], dtype=torch.int64)
     return ids, mask
+
+
+def encode_captions(captions: Sequence[str], vocabulary: Vocabulary, limit: int | None = None) -> Tensor:
+    """Captions as ids, ready for a captioning system: ``<bos>``, the words, ``<eos>``, then ``<pad>``.
+
+    Args:
+        captions: N sentences.
+        vocabulary: must have ``<bos>``, ``<eos>`` and ``<pad>``.
+        limit: the most words that a caption may have; longer ones are an error, never cut.
+
+    Returns:
+        (N, T) int64, T = the longest caption's words + 2.
+
+    Raises:
+        ValueError: no captions, one without a word, or one beyond the limit; the message quotes it.
+        KeyError: an unknown word, where the vocabulary has no ``<unk>``.
+    """
+    if isinstance(captions, str):
+        raise TypeError("encode_captions needs a sequence of captions, got one string")
+    words = [tokenize(c) for c in captions]
+    for caption, w in zip(captions, words):
+        if not w:
+            raise ValueError(f"a caption has no word: {caption!r}")
+        if limit is not None and len(w) > limit:
+            raise ValueError(f"a caption has {len(w)} words, the limit is {limit}: {caption!r}")
+    return pad([vocabulary.encode(w, bos=True, eos=True) for w in words], vocabulary.ids[PAD])[0]
+
+
+def check_captions(captions: Tensor, size: int, pictures: int) -> None:
+    """Check ids of captions, as a captioning system reads them.
+
+    Args:
+        captions: (B, T) int64: ``<bos>``, words, ``<eos>``, ``<pad>``.
+        size: of the vocabulary.
+        pictures: how many pictures (or clips) there are; one caption each.
+
+    Raises:
+        ValueError: the shape or number is wrong, an id is outside the vocabulary, or a caption is all padding. Values are only
+            looked at on the CPU: on a GPU it would make every training step wait.
+    """
+    if captions.ndim != 2 or captions.shape[1] < 2:
+        raise ValueError(
+            f"captions must be ids (B, T) with T at least 2 (<bos> and <eos>), got {tuple(captions.shape)}"
+        )
+    if len(captions) != pictures:
+        raise ValueError(f"there are {pictures} pictures but {len(captions)} captions; each picture needs one")
+    if captions.device.type == "cpu":
+        low, high = int(captions.min()), int(captions.max())
+        if low < 0 or high >= size:
+            raise ValueError(f"caption ids must lie in 0..{size - 1}, got {low}..{high}")
+        if bool((captions[:, 1:] == SPECIALS.index(PAD)).all(1).any()):
+            raise ValueError("a caption is all padding: after <bos> it needs words or at least <eos>")

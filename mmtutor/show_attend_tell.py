@@ -1,0 +1,303 @@
+"""Show, Attend and Tell: look at one place of the picture for each word (Xu et al., ICML 2015).
+
+The picture is a map of L places, each with an *annotation* vector a_i of D numbers (:mod:`mmtutor.vision`). Before each word the
+decoder's state asks; every place answers with a score; a softmax turns the scores into weights α that sum to one. What
+the decoder reads, the *context* z, is
+
+- **soft** attention: the mean of all annotations, weighted by α. A smooth function: it trains by back-propagation.
+- **hard** attention: the annotation of *one* place, drawn with probability α. A draw has no slope, so the gradient must be
+  estimated: REINFORCE (equation 11 of the paper) makes the draws that led to a likely caption more likely.
+
+Both share every weight; they differ in one line of :meth:`ShowAttendTell.look` and in the loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmtutor.text import SPECIALS, check_captions
+from mmtutor.vision import check_features
+
+PAD = SPECIALS.index("<pad>")
+MODES = ("soft", "hard")
+SCORES = ("additive", "dot")
+QUERIES = ("state", "pooled", "both")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and choices of a :class:`ShowAttendTell`.
+
+    Args:
+        vocabulary: K, words with the specials.
+        annotation: D, channels of the map.
+        grid: height and width of the map; L = height × width.
+        embedding: m, length of a word's vector.
+        hidden: n, length of the LSTM's state.
+        attention: A, length of queries and keys.
+        mode: ``"soft"`` or ``"hard"``.
+        score: ``"additive"``: w · tanh(query + key), the paper's; ``"dot"``: query · key / √A, as in Transformers.
+        query: who asks: the ``"state"`` h (the paper), the ``"pooled"`` map, or ``"both"``.
+        prepare: normalize each annotation, add a learned vector for its place, and pass it through one layer of ``prepare``
+            units; 0 leaves the annotations alone (the paper).
+        dropout: on word vectors and before the output.
+        doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)², which wants every place looked at once (equation 14).
+        reinforce: λ_r, weight of the REINFORCE term of hard attention.
+        entropy: λ_e, weight of the entropy of α, which keeps the draws varied.
+        expected: how often a caption of a hard batch uses the mean in place of a draw (the paper: one half).
+        baseline_decay: of the moving average of log p(caption), which is subtracted from the reward (the paper: 0.9).
+    """
+
+    vocabulary: int
+    annotation: int = 112
+    grid: tuple[int, int] = (8, 8)
+    embedding: int = 128
+    hidden: int = 256
+    attention: int = 128
+    mode: str = "soft"
+    score: str = "additive"
+    query: str = "state"
+    prepare: int = 256
+    dropout: float = 0.0
+    doubly_stochastic: float = 0.0
+    reinforce: float = 1.0
+    entropy: float = 0.01
+    expected: float = 0.5
+    baseline_decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "annotation", "embedding", "hidden", "attention"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if len(self.grid) != 2 or min(self.grid) < 1:
+            raise ValueError(f"grid must be (height, width), each at least 1, got {self.grid}")
+        for name, known in (("mode", MODES), ("score", SCORES), ("query", QUERIES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        for name in ("prepare", "doubly_stochastic", "reinforce", "entropy"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        for name in ("expected", "baseline_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+
+    @classmethod
+    def world(cls, vocabulary: int, **changes: Any) -> Config:
+        """Trains on two CPU cores in about a minute."""
+        return cls(vocabulary=vocabulary, **changes)
+
+    @classmethod
+    def paper(cls, vocabulary: int = 10_000, **changes: Any) -> Config:
+        """COCO, soft: 196 annotations of 512 from VGG; words of 512 and a state of 1,800, as in the authors' script."""
+        sizes = dict(annotation=512, grid=(14, 14), embedding=512, hidden=1800, attention=512, prepare=0, dropout=0.5)
+        return cls(vocabulary=vocabulary, **{**sizes, "doubly_stochastic": 1.0, "entropy": 0.002, **changes})
+
+
+class Memory(NamedTuple):
+    """What stays the same while a caption is written."""
+
+    annotations: Tensor  # (B, L, D)
+    keys: Tensor  # (B, L, A), their projection: computed once, not at each step
+    pooled: Tensor  # (B, A), the pooled map's part of the query
+
+
+class State(NamedTuple):
+    """What changes with each word."""
+
+    h: Tensor  # (B, n)
+    c: Tensor  # (B, n)
+
+
+class Written(NamedTuple):
+    """One pass over given captions."""
+
+    logits: Tensor  # (B, T-1, K)
+    log_weights: Tensor  # (B, T-1, L), log α
+    draws: Tensor | None  # (B, T-1), the places drawn by hard attention, in training
+
+
+class ShowAttendTell(nn.Module):
+    """The captioner with attention.
+
+    From the paper: an MLP for the first state (a single tanh layer here), the additive score, the scalar gate β, the deep output
+    with word, state and context. Left to the caller: the network that makes the annotations.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = c = config
+        places, depth = c.grid[0] * c.grid[1], c.prepare or c.annotation  # L, D
+        if c.prepare:
+            self.normalize = nn.LayerNorm(c.annotation)
+            self.places = nn.Parameter(torch.zeros(places, c.annotation))
+            self.prepare = nn.Linear(c.annotation, depth)
+        self.words = nn.Embedding(c.vocabulary, c.embedding, padding_idx=PAD)
+        self.first = nn.Linear(depth, 2 * c.hidden)  # f_init,h and f_init,c
+        # attention
+        self.key = nn.Linear(depth, c.attention)
+        self.ask_state = nn.Linear(c.hidden, c.attention, bias=False)
+        self.ask_pooled = nn.Linear(depth, c.attention, bias=False) if c.query != "state" else None
+        self.score = nn.Linear(c.attention, 1, bias=False) if c.score == "additive" else None
+        self.gate = nn.Linear(c.hidden, 1)  # f_β, a scalar for each step
+        # LSTM: one matrix for each thing that it reads
+        self.word_gates = nn.Linear(c.embedding, 4 * c.hidden)
+        self.state_gates = nn.Linear(c.hidden + depth, 4 * c.hidden, bias=False)
+        # deep output: L_o (E y + L_h h + L_z z)
+        self.out_h = nn.Linear(c.hidden, c.embedding)
+        self.out_z = nn.Linear(depth, c.embedding, bias=False)
+        self.output = nn.Linear(c.embedding, c.vocabulary)
+        self.dropout = nn.Dropout(c.dropout)
+        # b of equation 11, NaN until the first batch; a buffer, so that a checkpoint resumes exactly
+        self.register_buffer("baseline", torch.tensor(float("nan")))
+        nn.init.uniform_(self.words.weight, -0.1, 0.1)
+        nn.init.orthogonal_(self.state_gates.weight[:, : c.hidden])
+
+    # -- the four parts of a step -------------------------------------------------------------------------------------
+
+    def annotate(self, features: Tensor) -> Tensor:
+        """The annotations (B, L, D) of a map (B, channels, height, width)."""
+        c = self.config
+        a = check_features(features, (c.annotation, *c.grid)).flatten(2).transpose(1, 2)  # (B, L, channels)
+        return F.relu(self.prepare(self.normalize(a) + self.places)) if c.prepare else a
+
+    def begin(self, features: Tensor) -> tuple[Memory, State]:
+        """Look at whole pictures: what every step reads, and the state before the first word."""
+        a = self.annotate(features)
+        mean = a.mean(1)  # (B, D)
+        h, c = torch.tanh(self.first(mean)).chunk(2, -1)
+        keys = self.key(a)
+        pooled = self.ask_pooled(mean) if self.ask_pooled is not None else keys.new_zeros(len(a), keys.shape[-1])
+        return Memory(a, keys, pooled), State(h, c)
+
+    def attend(self, h: Tensor, memory: Memory) -> Tensor:
+        """The logarithm of the weights α (B, L), from the state *before* the word."""
+        query = memory.pooled if self.config.query == "pooled" else self.ask_state(h) + memory.pooled  # (B, A)
+        if self.score is None:
+            e = torch.bmm(memory.keys, query[:, :, None])[:, :, 0] * query.shape[-1] ** -0.5
+        else:
+            e = torch.tanh(memory.keys + query[:, None])  # (B, L, A)
+            e = self.score(e)[:, :, 0]
+        return F.log_softmax(e, -1)
+
+    def look(self, log_alpha: Tensor, memory: Memory, drawn: Tensor | None) -> Tensor:
+        """The context z (B, D): the weighted mean, or the annotations of the places drawn."""
+        weights = log_alpha.exp() if drawn is None else drawn
+        return torch.bmm(weights[:, None], memory.annotations)[:, 0]
+
+    def recur(self, words: Tensor, state: State, z: Tensor) -> State:
+        """One step of the LSTM; ``words`` (B, 4n) is the word's share of the gates."""
+        gates = words + self.state_gates(torch.cat([state.h, z], -1))
+        i, f, g, o = gates.chunk(4, -1)
+        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
+        return State(torch.sigmoid(o) * torch.tanh(c), c)
+
+    def read_out(self, y: Tensor, h: Tensor, z: Tensor) -> Tensor:
+        """Scores of the next word, from the last word's vector, the state and the context; any leading dimensions."""
+        return self.output(self.dropout(torch.tanh(y + self.out_h(h) + self.out_z(z))))
+
+    # -- training: given captions -------------------------------------------------------------------------------------
+
+    def write(self, features: Tensor, captions: Tensor) -> Written:
+        """Walk through given captions (teacher forcing); what does not need the state is computed for all words at once.
+
+        Args:
+            features: (B, channels, height, width), the map.
+            captions: (B, T) ids, ``<bos>`` first, then the words and ``<eos>``, then ``<pad>``.
+
+        Returns:
+            scores of the next words, the weights of each step, and in hard training the places that were drawn.
+        """
+        check_captions(captions, self.config.vocabulary, len(features))
+        memory, state = self.begin(features)
+        y = self.dropout(self.words(captions[:, :-1]))  # (B, T-1, m)
+        words = self.word_gates(y)  # (B, T-1, 4n)
+        hard = self.config.mode == "hard"
+        # with probability one half a caption of a hard batch sees the mean, which lowers the variance (section 4.1)
+        mean = torch.rand(len(y), 1, device=y.device) < self.config.expected if hard and self.training else None
+        hs, zs, logs, draws = [], [], [], []
+        for t in range(y.shape[1]):
+            log_alpha = self.attend(state.h, memory)  # (B, L)
+            drawn = None
+            if hard:
+                place = self.draw(log_alpha)  # (B,)
+                drawn = F.one_hot(place, log_alpha.shape[-1]).to(log_alpha.dtype)
+                drawn = drawn if mean is None else torch.where(mean, log_alpha.exp(), drawn)
+                draws.append(place if mean is None else place.masked_fill(mean[:, 0], -1))
+            z = torch.sigmoid(self.gate(state.h)) * self.look(log_alpha, memory, drawn)
+            state = self.recur(words[:, t], state, z)
+            hs.append(state.h), zs.append(z), logs.append(log_alpha)
+        logits = self.read_out(y, torch.stack(hs, 1), torch.stack(zs, 1))
+        return Written(logits, torch.stack(logs, 1), torch.stack(draws, 1) if draws else None)
+
+    def draw(self, log_alpha: Tensor) -> Tensor:
+        """One place for each picture (B,): drawn from α in training, the most probable one when the model is in use."""
+        if not self.training:
+            return log_alpha.argmax(-1)
+        return torch.multinomial(log_alpha.detach().exp(), 1)[:, 0]
+
+    def forward(self, features: Tensor, captions: Tensor) -> Tensor:
+        """Scores (B, T - 1, K) of each next word of given captions; see :meth:`write`."""
+        return self.write(features, captions).logits
+
+    def weights(self, features: Tensor, captions: Tensor) -> Tensor:
+        """Where the model looks before each word of given captions: α (B, T - 1, L); row t belongs to ``captions[:, t + 1]``."""
+        return self.write(features, captions).log_weights.exp()
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of the mode, mean over captions, with its parts; see :meth:`soft_loss` and :meth:`hard_loss`."""
+        targets = batch["captions"][:, 1:]
+        written = self.write(batch["features"], batch["captions"])
+        valid = targets != PAD  # (B, T-1)
+        nll = F.cross_entropy(written.logits.transpose(1, 2), targets, ignore_index=PAD, reduction="none")  # (B, T-1)
+        terms = (self.hard_loss if self.config.mode == "hard" else self.soft_loss)(nll.sum(1), written, valid)
+        return {**terms, "per_word": (nll.sum() / valid.sum()).detach()}
+
+    def soft_loss(self, nll: Tensor, written: Written, valid: Tensor) -> dict[str, Tensor]:
+        """Equation 14: −log p(y | x) + λ Σ_i (1 − Σ_t α_ti)², over the steps that have a word."""
+        loss = nll.mean()
+        if self.config.doubly_stochastic:
+            seen = (written.log_weights.exp() * valid[:, :, None]).sum(1)  # (B, L), how often each place was looked at
+            loss = loss + self.config.doubly_stochastic * (1 - seen).square().sum(1).mean()
+        return {"loss": loss}
+
+    def hard_loss(self, nll: Tensor, written: Written, valid: Tensor) -> dict[str, Tensor]:
+        """A loss whose gradient is equation 11 with its baseline, with the sign turned: the reward is log p(y | s, a).
+
+        ∂ = ∂ log p(y | s) + λ_r (log p(y | s) − b) ∂ log p(s) + λ_e ∂ H[s]. The bracket is a number, not a function: no
+        gradient flows through it. Captions that saw the mean add nothing to the middle term.
+        """
+        c, log_alpha = self.config, written.log_weights
+        drawn = (written.draws >= 0) & valid
+        log_s = log_alpha.gather(2, written.draws.clamp(min=0)[:, :, None])[:, :, 0]  # (B, T-1)
+        log_s = (log_s * drawn).sum(1)  # (B,), log p(s)
+        entropy = -((log_alpha.exp() * log_alpha).sum(2) * valid).sum(1)  # (B,)
+        reward = -nll.detach()
+        if self.training:
+            with torch.no_grad():
+                now = reward.mean()
+                b = torch.where(self.baseline.isnan(), now, self.baseline)
+                self.baseline.copy_(c.baseline_decay * b + (1 - c.baseline_decay) * now)
+        else:
+            b = torch.where(self.baseline.isnan(), reward.mean(), self.baseline)
+        loss = nll - c.reinforce * (reward - b) * log_s - c.entropy * entropy
+        return {"loss": loss.mean(), "nll": nll.mean().detach(), "entropy": entropy.mean().detach()}
+
+    # -- writing: one step at a time (the protocol of mmtutor.decoding) ---------------------------------------------
+
+    def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
+        """Read one word (B,), look, give the scores of the next (B, K) and the new state."""
+        y = self.dropout(self.words(tokens))  # (B, m)
+        log_alpha = self.attend(state.h, memory)
+        drawn = None
+        if self.config.mode == "hard":
+            drawn = F.one_hot(self.draw(log_alpha), log_alpha.shape[-1]).to(log_alpha.dtype)
+        z = torch.sigmoid(self.gate(state.h)) * self.look(log_alpha, memory, drawn)
+        state = self.recur(self.word_gates(y), state, z)
+        return self.read_out(y, state.h, z), state
