@@ -1,0 +1,697 @@
+"""Decoding: from a model that rates the next word to a whole caption.
+
+A caption model does not hold captions. It holds p(word | image, words so far), and a caption's probability is the product of
+its words' probabilities, the closing ``<eos>`` included. To write a caption is to search a tree: the root is ``<bos>``, every
+node branches into the whole vocabulary, and a path from the root to an ``<eos>`` is one caption. Read from top to bottom, the
+ways through that tree, from the simplest on:
+
+- :func:`greedy` takes the most probable word at every node and never looks back;
+- :func:`sample` throws dice with the model's probabilities (tempered or truncated, if asked);
+- :func:`beam_search` walks ``width`` paths at once and drops the worse ones at every step; :func:`beam_tree` and
+  :func:`draw_beam_tree` show what it did.
+
+All of them work on whole batches and on any model with two methods, ``begin`` and ``step`` (:class:`CaptionModel`). All return
+:class:`Hypothesis` objects, whose ``logprob`` is always the model's own log-probability of the caption, whichever way it was
+found, so that captions from different decoders can be compared.
+
+Sources: Vinyals et al. 2015, section 3.1.1 (beam search for captions); Wu et al. 2016, section 7 (length normalisation); Fan et
+al. 2018, section 5 (top-k sampling); Holtzman et al. 2020, section 3.1 (nucleus sampling).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from mmtutor import text
+
+PAD, BOS, EOS, UNK = (text.SPECIALS.index(word) for word in (text.PAD, text.BOS, text.EOS, text.UNK))
+#: What a caption must not contain: padding, a second start, and the word for words that are not known.
+BANNED = (PAD, BOS, UNK)
+
+
+class CaptionModel(Protocol):
+    """What a model must be able to do so that everything in this file can write with it.
+
+    ``memory`` is what stays the same while a caption is written (an image's annotations and their projection, a mask);
+    ``state`` is what changes with every word (the hidden vectors). Both are a tensor, a (named) tuple, a list or a dictionary of
+    these, or None, and every tensor in them has the batch as its first dimension. A decoder may repeat, drop and reorder rows:
+    a model must not mix the rows of a batch.
+    """
+
+    def begin(self, inputs: Any) -> tuple[Any, Any]:
+        """Encode B inputs; return memory and the first state."""
+
+    def step(self, tokens: Tensor, state: Any, memory: Any) -> tuple[Tensor, Any]:
+        """Read the words ``tokens`` (B,); return logits (B, V) of the next words and the new state."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One caption.
+
+    Args:
+        ids: its words, without ``<bos>`` and ``<eos>``.
+        logprob: natural logarithm of its probability under the model: the sum over its words, and over ``<eos>`` if finished.
+        score: what it was ranked by: ``logprob``, or after length normalisation ``logprob / length ** length_penalty``.
+        finished: the model ended it; otherwise it was cut off at the limit.
+    """
+
+    ids: tuple[int, ...]
+    logprob: float
+    score: float
+    finished: bool
+
+
+# --- One path at a time: greedy search and sampling ----------------------------------------------------------------------
+
+
+def greedy(
+    model: CaptionModel, inputs: Any, *, limit: int = 20, banned: Iterable[int] = BANNED, bos: int = BOS, eos: int = EOS
+) -> list[Hypothesis]:
+    """The most probable next word, again and again, until it is ``<eos>``.
+
+    Args:
+        model: see :class:`CaptionModel`. It runs without gradients and in ``eval`` mode; its mode is restored.
+        inputs: what ``model.begin`` takes, B of them.
+        limit: the largest number of words, ``<eos>`` not counted.
+        banned: ids that are never written. If ``eos`` is among them every caption is cut off at the limit.
+        bos: the id that opens a caption.
+        eos: the id that closes it.
+
+    Returns:
+        one hypothesis an input; none for none.
+
+    Raises:
+        ValueError: a bad argument, every word banned, or logits that are no numbers; the message names the step.
+    """
+
+    def choose(logp: Tensor) -> Tensor:
+        return logp.argmax(1)
+
+    return [h for (h,) in _write(model, inputs, choose, 1, limit, banned, bos, eos)]
+
+
+def sample(
+    model: CaptionModel,
+    inputs: Any,
+    *,
+    n: int = 1,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    limit: int = 20,
+    banned: Iterable[int] = BANNED,
+    bos: int = BOS,
+    eos: int = EOS,
+) -> list[list[Hypothesis]]:
+    """Captions drawn at random, word by word, from :func:`sampling_distribution`.
+
+    With the defaults a caption comes up as often as the model finds it probable (banned words aside). The random numbers come
+    from a generator of the call's own, on the CPU: the same seed, batch and n give the same captions, on any device.
+
+    Args:
+        n: captions an input.
+        temperature, top_k, top_p: see :func:`sampling_distribution`.
+        seed: of the generator.
+        model, inputs, limit, banned, bos, eos: as in :func:`greedy`.
+
+    Returns:
+        for each input a list of n hypotheses in the order drawn. ``logprob`` is that of the model itself, not of the tempered or
+        truncated distribution.
+
+    Raises:
+        ValueError: as :func:`greedy` and :func:`sampling_distribution`.
+    """
+    _whole(n=n)
+    _check_sampling(temperature, top_k, top_p)
+    generator = torch.Generator().manual_seed(seed)
+
+    def choose(logp: Tensor) -> Tensor:
+        # A word's share of the interval [0, total) is its probability; throw a point and see in whose share it falls.
+        shares = sampling_distribution(logp.double(), temperature=temperature, top_k=top_k, top_p=top_p).cumsum(1)
+        point = torch.rand(len(logp), 1, generator=generator, dtype=torch.float64).to(logp.device) * shares[:, -1:]
+        # right=True: the first share that ends beyond the point, so never one of size 0.
+        return torch.searchsorted(shares, point, right=True)[:, 0].clamp(max=logp.shape[1] - 1)
+
+    return _write(model, inputs, choose, n, limit, banned, bos, eos)
+
+
+def sampling_distribution(
+    logits: Tensor, *, temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """The distribution that :func:`sample` draws from, in the usual order: temper, keep the top k, keep the nucleus.
+
+    Temperature T divides the logits: p ∝ p_model ** (1/T). Below 1 it favours the probable words (towards 0 only the most
+    probable one is left), above 1 it evens them out. Top-k keeps the k most probable words. Nucleus sampling (top-p) keeps the
+    fewest words that together have at least probability p: it walks down the ranking and keeps a word as long as those before
+    it have less than p. Ties go to the lower id. What is kept is scaled to sum to 1, after each of the steps.
+
+    Args:
+        logits: (..., V); log-probabilities will do; −inf for what must not be drawn.
+        temperature: T > 0.
+        top_k: at least 1; more than V keeps all.
+        top_p: in (0, 1].
+
+    Returns:
+        probabilities (..., V).
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+    _check_sampling(temperature, top_k, top_p)
+    # The largest logit is moved to 0 first: a tiny temperature must not turn it into ∞.
+    p = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
+    if top_k is None and top_p is None:
+        return p
+    ranked, word = p.sort(dim=-1, descending=True, stable=True)
+    if top_k is not None:
+        ranked[..., top_k:] = 0
+        ranked /= ranked.sum(-1, keepdim=True)
+    if top_p is not None and top_p < 1:
+        above = torch.nn.functional.pad(
+            ranked.cumsum(-1)[..., :-1], (1, 0)
+        )  # the probability of all words ranked higher
+        ranked = ranked.masked_fill(above >= top_p, 0)
+        ranked /= ranked.sum(-1, keepdim=True)
+    return torch.zeros_like(p).scatter(-1, word, ranked)
+
+
+def _write(
+    model: CaptionModel,
+    inputs: Any,
+    choose: Callable[[Tensor], Tensor],
+    n: int,
+    limit: int,
+    banned: Iterable[int],
+    bos: int,
+    eos: int,
+) -> list[list[Hypothesis]]:
+    """Write n captions an input, word by word; ``choose`` takes log-probabilities (B·n, V) and returns words (B·n,)."""
+    _whole(limit=limit)
+    banned = _ids(banned, bos, eos)
+    if _none(inputs):
+        return []
+    with _reading(model):
+        memory, state, batch, device = _begin(model, inputs, n)
+        tokens = torch.full((batch * n,), bos, device=device)
+        open_ = torch.ones(batch * n, dtype=torch.bool, device=device)  # captions that are still being written
+        length = torch.zeros(batch * n, dtype=torch.int64, device=device)
+        logprob = torch.zeros(batch * n, dtype=torch.float64, device=device)
+        written = []
+        for t in range(limit + 1):  # one step more than words: it asks whether the caption ends at the limit
+            logits, state = model.step(tokens, state, memory)
+            logp = _log_probabilities(logits, t, open_, n, banned, eos)  # (B·n, V)
+            tokens = choose(logp)
+            gain = logp.gather(1, tokens[:, None])[:, 0]
+            _check_way_out(open_ & (gain == -math.inf), t, n)
+            ends = tokens == eos
+            counts = open_ & ends if t == limit else open_
+            logprob += torch.where(counts, gain.double(), 0.0)
+            open_ = open_ & ~ends
+            if t == limit or not open_.any():
+                break
+            length += open_
+            written.append(tokens)
+        ids = torch.stack(written, 1).tolist() if written else [[]] * (batch * n)  # (B·n, T)
+    rows = zip(ids, length.tolist(), logprob.tolist(), open_.tolist())
+    made = [Hypothesis(tuple(words[:size]), score, score, not cut) for words, size, score, cut in rows]
+    return [made[i : i + n] for i in range(0, len(made), n)]
+
+
+# --- Many paths at once: beam search -------------------------------------------------------------------------------------
+
+
+def beam_search(
+    model: CaptionModel,
+    inputs: Any,
+    *,
+    width: int = 5,
+    length_penalty: float = 0.0,
+    limit: int = 20,
+    n_best: int | None = None,
+    banned: Iterable[int] = BANNED,
+    bos: int = BOS,
+    eos: int = EOS,
+) -> list[list[Hypothesis]]:
+    """Walk down the tree of captions with ``width`` paths at once, and keep the best ends.
+
+    Greedy search can be led astray: the best first word need not begin the best caption. Beam search keeps ``width`` unfinished
+    captions alive, the *beam*. At every step each of them is continued by every word, and of all these candidates
+
+    1. those that end in ``<eos>`` *and* are among the ``width`` best leave the beam for the list of finished captions. They
+       are never expanded again, and they take no place from the living;
+    2. the ``width`` best of the others are the new beam; the rest is pruned for good.
+
+    Because of "among the ``width`` best" the search with ``width=1`` and no length penalty *is* greedy search: a caption ends
+    only where ending is the most probable thing to do, and no living path can then overtake it.
+
+    **Ranking.** Every further word makes a caption less probable, so plain log-probabilities favour short captions. Finished
+    captions are ranked by ``logprob / length ** length_penalty``, where length counts ``<eos>``: 0 ranks by probability, 1 by
+    the mean log-probability of a word. Within the beam all captions have the same length, so there it makes no difference.
+
+    **Stopping.** Let l ≤ 0 be the log-probability of an image's best living path. Its continuations cannot gain any, and they
+    have at most ``limit + 1`` words, so none of them scores above ``l / (limit + 1) ** length_penalty`` (l itself without a
+    penalty). As soon as all ``n_best`` finished captions score at least that, nothing that is still alive can enter the list, and
+    the image is done. This bound is exact: stopping early never changes the result. The loop stops when all images are done.
+
+    A beam that is wider than the vocabulary fills up as the tree branches out. With a width of at least the number of all
+    captions of up to ``limit + 1`` words (the last question, whether a caption of ``limit`` words ends, weighs ending against one
+    more word) nothing is ever pruned: the search is exhaustive.
+
+    Args:
+        width: paths kept alive for each input. Time and memory grow in proportion.
+        length_penalty: at least 0.
+        n_best: how many captions to return for each input, at most and by default ``width``. 1 stops soonest, and gives the
+            same best caption.
+        model, inputs, limit, banned, bos, eos: as in :func:`greedy`.
+
+    Returns:
+        for each input its best finished captions, best first. If there are fewer than ``n_best``, paths that were cut off at the
+        limit follow, with ``finished=False``; fewer than ``n_best`` come back only if the tree has no more.
+
+    Raises:
+        ValueError: as :func:`greedy`; or ``width``, ``length_penalty`` or ``n_best`` outside its range.
+    """
+    return _search(model, inputs, width, length_penalty, limit, n_best, banned, bos, eos)
+
+
+class _Step(NamedTuple):
+    """What one step of the search saw, for B inputs, K paths and the k best words after each."""
+
+    grown: Tensor  # (B, K, k) log-probability of each path with each of its best words
+    word: Tensor  # (B, K, k) these words
+    kept: Tensor  # (B, K) which of the K·k candidates are the new beam
+    ending: Tensor  # (B, K) log-probability of each path with <eos>; −inf unless it was among the K best candidates
+
+
+def _search(
+    model: CaptionModel,
+    inputs: Any,
+    width: int,
+    length_penalty: float,
+    limit: int,
+    n_best: int | None,
+    banned: Iterable[int],
+    bos: int,
+    eos: int,
+    trace: list[_Step] | None = None,
+) -> list[list[Hypothesis]]:
+    """Beam search; every step is appended to ``trace`` if there is one."""
+    _whole(width=width, limit=limit)
+    n_best = width if n_best is None else n_best
+    _whole(n_best=n_best)
+    if n_best > width:
+        raise ValueError(f"n_best must be at most the width of the beam, got n_best={n_best} and width={width}")
+    if not 0 <= length_penalty < math.inf:
+        raise ValueError(f"length_penalty must be a number of at least 0, got {length_penalty}")
+    banned = _ids(banned, bos, eos)
+    if _none(inputs):
+        return []
+    with _reading(model):
+        # All beams of an input share its memory: it is repeated once and never reordered. Only the state follows the paths.
+        memory, state, batch, device = _begin(model, inputs, width)
+        first_row = torch.arange(batch, device=device)[:, None] * width  # (B, 1)
+        tokens = torch.full((batch * width,), bos, device=device)
+        # Living paths: log-probabilities and words. −inf marks a place in the beam that is empty. At first there is one path.
+        live = torch.full((batch, width), -math.inf, dtype=torch.float64, device=device)
+        live[:, 0] = 0
+        words = torch.empty((batch, width, 0), dtype=torch.int64, device=device)
+        best = _Finished(batch, n_best, limit, device)
+        for t in range(limit + 1):  # one step more than words: it asks whether the paths end at the limit
+            logits, state = model.step(tokens, state, memory)
+            alive = live > -math.inf  # (B, K); the model may say anything about an empty place
+            logp = _log_probabilities(logits, t, alive.flatten(), width, banned, eos)  # (B·K, V)
+
+            # Candidates. The K best of all K·V are among the K best of each path, so the rest need not be looked at.
+            ending = (live + logp[:, eos].view(batch, width)).where(alive, -math.inf)  # (B, K)
+            logp[:, eos] = -math.inf
+            gain, word = logp.topk(min(width, logp.shape[1]))  # (B·K, k)
+            k = gain.shape[1]
+            word = word.view(batch, width * k)
+            grown = (live[:, :, None] + gain.view(batch, width, k)).where(alive[:, :, None], -math.inf)
+            grown = grown.flatten(1)  # (B, K·k)
+            survivors, kept = grown.topk(width)  # (B, K)
+
+            # An ending counts if it is among the K best candidates of both kinds.
+            bar = torch.cat([ending, survivors], 1).topk(width).values[:, -1:]  # (B, 1)
+            ending = ending.masked_fill(ending < bar, -math.inf)
+            best.add(ending, words, ending / (t + 1) ** length_penalty)
+            if trace is not None:
+                shape = (batch, width, k)
+                trace.append(_Step(grown.view(shape), word.view(shape), kept, ending))
+            if t == limit:
+                live = live.masked_fill(ending > -math.inf, -math.inf)  # what is left now is cut off
+                break
+
+            # The survivors become the beam, each with the words and the state of the path it came from.
+            parent = kept // k  # (B, K)
+            tokens = word.gather(1, kept)  # (B, K)
+            words = torch.cat([words.gather(1, parent[:, :, None].expand(-1, -1, t)), tokens[:, :, None]], 2)
+            done = best.score[:, -1] >= survivors[:, 0] / (limit + 1) ** length_penalty  # (B,)
+            live = survivors.masked_fill(done[:, None], -math.inf)
+            if not (live > -math.inf).any():
+                break
+            rows = (first_row + parent).flatten()  # (B·K,)
+            state = _map(lambda x: x.index_select(0, rows), state)  # noqa: B023  called at once
+            tokens = tokens.flatten()
+        return _lists(best, live, words, n_best, length_penalty)
+
+
+class _Finished:
+    """The N best finished captions of each of B inputs, best first; a score of −inf marks an empty place."""
+
+    def __init__(self, batch: int, n: int, limit: int, device: torch.device) -> None:
+        self.score = torch.full((batch, n), -math.inf, dtype=torch.float64, device=device)
+        self.logprob = self.score.clone()
+        self.length = torch.zeros((batch, n), dtype=torch.int64, device=device)
+        self.words = torch.zeros((batch, n, limit), dtype=torch.int64, device=device)
+
+    def add(self, logprob: Tensor, words: Tensor, score: Tensor) -> None:
+        """Let captions with ``logprob`` and ``score`` (B, K) and ``words`` (B, K, t) compete for the N places."""
+        _, _, t = words.shape
+        words = torch.nn.functional.pad(words, (0, self.words.shape[2] - t))
+        self.score, place = torch.cat([self.score, score], 1).topk(self.score.shape[1])  # (B, N)
+        self.logprob = torch.cat([self.logprob, logprob], 1).gather(1, place)
+        self.length = torch.cat([self.length, torch.full_like(score, t, dtype=torch.int64)], 1).gather(1, place)
+        place = place[:, :, None].expand(-1, -1, words.shape[2])
+        self.words = torch.cat([self.words, words], 1).gather(1, place)
+
+
+def _lists(best: _Finished, live: Tensor, words: Tensor, n_best: int, length_penalty: float) -> list[list[Hypothesis]]:
+    """Hypotheses from tensors: the finished ones, then, where there are too few, the paths that were cut off."""
+    result = []
+    columns = (best.score, best.logprob, best.length, best.words, live, words)
+    for score, logprob, length, finished, cut, cut_words in zip(*(c.tolist() for c in columns)):
+        rows = zip(finished, length, logprob, score)
+        made = [Hypothesis(tuple(w[:size]), p, s, True) for w, size, p, s in rows if s > -math.inf]
+        for p, w in sorted(zip(cut, cut_words), key=lambda pair: -pair[0])[: n_best - len(made)]:
+            if p > -math.inf:
+                made.append(Hypothesis(tuple(w), p, p / max(1, len(w)) ** length_penalty, False))
+        if not made:
+            raise ValueError(
+                f"no caption for input {len(result)}: on every path the model gave probability 0 to all words that are not banned"
+            )
+        result.append(made)
+    return result
+
+
+# --- The search as a picture ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place in the tree that a beam search walked through.
+
+    Args:
+        parent: the index of the node before it; −1 for the root.
+        ids: the words that lead to it from the root, its own last, ``<eos>`` included; empty for the root.
+        logprob: log-probability of that path.
+        kept: it stayed in the beam, or became a finished caption; otherwise it was pruned.
+        rank: the place, from 1, of the caption that ends here among those that were returned.
+    """
+
+    parent: int
+    ids: tuple[int, ...]
+    logprob: float
+    kept: bool
+    rank: int | None = None
+
+
+@dataclass(frozen=True)
+class BeamTree:
+    """A beam search for one image: its nodes, the root first and parents before children, and what it returned."""
+
+    nodes: tuple[Node, ...]
+    hypotheses: tuple[Hypothesis, ...]
+    bos: int
+    eos: int
+
+
+def beam_tree(
+    model: CaptionModel,
+    inputs: Any,
+    *,
+    width: int = 3,
+    length_penalty: float = 0.0,
+    limit: int = 20,
+    n_best: int | None = None,
+    banned: Iterable[int] = BANNED,
+    bos: int = BOS,
+    eos: int = EOS,
+    pruned: int | None = None,
+) -> BeamTree:
+    """Run :func:`beam_search` on one input and write down the tree it walked through.
+
+    Args:
+        pruned: how many of the best pruned candidates to record at each step; ``width`` if not given.
+        inputs: a batch of exactly one.
+        model, width, length_penalty, limit, n_best, banned, bos, eos: as in :func:`beam_search`.
+
+    Raises:
+        ValueError: as :func:`beam_search`; or not exactly one input.
+    """
+    pruned = width if pruned is None else pruned
+    if pruned < 0:
+        raise ValueError(f"pruned must be at least 0, got {pruned}")
+    trace: list[_Step] = []
+    found = _search(model, inputs, width, length_penalty, limit, n_best, banned, bos, eos, trace)
+    if len(found) != 1:
+        raise ValueError(f"beam_tree shows the search for one input, got {len(found)}; give a batch of one")
+    ranks = {h.ids + (eos,) * h.finished: rank for rank, h in enumerate(found[0], start=1)}
+    nodes = [Node(-1, (), 0.0, True)]
+    beam = [0]  # the node at which each living path stands
+
+    def grow(path: int, token: int, logprob: float, kept: bool) -> int:
+        ids = (*nodes[beam[path]].ids, token)
+        nodes.append(Node(beam[path], ids, logprob, kept, ranks.get(ids) if kept else None))
+        return len(nodes) - 1
+
+    for t, step in enumerate(trace):
+        grown, word, kept, ending = (part[0].flatten().tolist() for part in step)
+        k = len(word) // width
+        possible = [i for i in range(len(word)) if grown[i] > -math.inf and t < limit]
+        chosen = [i for i in kept if i in possible]
+        others = sorted(set(possible) - set(chosen), key=lambda i: -grown[i])[:pruned]
+        for path, logprob in enumerate(ending):
+            if logprob > -math.inf:
+                grow(path, eos, logprob, True)
+        for i in others:
+            grow(i // k, word[i], grown[i], False)
+        beam = [grow(i // k, word[i], grown[i], True) for i in chosen]
+    return BeamTree(tuple(nodes), tuple(found[0]), bos, eos)
+
+
+def draw_beam_tree(tree: BeamTree, words: Iterable[str], ax: Any = None) -> Any:
+    """Draw a beam search from left to right, one column a word.
+
+    A frame: kept in the beam. Italics, no frame and a dotted line: pruned. A double frame: the caption ended here, with its rank
+    beside it; the path to the best one is drawn thick. The grey number under a word is the log-probability of the path to it.
+    A caption of ten words needs about the width of a page; a beam of three with ``n_best=1`` is easiest to read.
+
+    Args:
+        tree: from :func:`beam_tree`.
+        words: the words of all ids in their order, for example a :class:`mmtutor.text.Vocabulary`.
+        ax: a matplotlib axis; a new figure of a fitting size if not given.
+
+    Returns:
+        the axis.
+
+    Raises:
+        ValueError: ``words`` is too short for an id of the tree.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    from mmtutor.plotting import COLORS
+
+    words = list(words)
+    largest = max(max(node.ids, default=tree.bos) for node in tree.nodes)
+    if largest >= len(words):
+        raise ValueError(f"the tree holds the id {largest}, but there are only {len(words)} words")
+    x, y = _layout(tree.nodes)
+    if ax is None:
+        ax = plt.subplots(figsize=(0.98 * max(x) + 1.9, 0.52 * (max(y) - min(y)) + 1.4))[1]
+    i = next((i for i, node in enumerate(tree.nodes) if node.rank == 1), -1)
+    best_path = set()
+    while i >= 0:
+        best_path.add(i)
+        i = tree.nodes[i].parent
+
+    grey, ink, blue = "#6B6B6B", COLORS["black"], COLORS["blue"]
+    for i, node in enumerate(tree.nodes):
+        word = words[node.ids[-1] if node.ids else tree.bos]
+        finished = node.ids[-1:] == (tree.eos,)
+        colour = blue if finished else ink if node.kept else grey
+        if node.ids:
+            line = dict(linestyle="-" if node.kept else ":", linewidth=2.6 if i in best_path else 1.0)
+            start = node.parent
+            ax.plot([x[start], x[i]], [y[start], y[i]], color=ink if node.kept else grey, zorder=1, **line)
+        look = dict(ha="center", va="center", fontsize=9, style="normal" if node.kept else "italic")
+        frame = dict(facecolor="white", edgecolor=colour if node.kept else "white", linewidth=1.0)
+        if finished:  # a wider frame behind the first
+            ax.text(x[i], y[i], word, color="none", zorder=2, bbox=dict(boxstyle="round,pad=0.45", **frame), **look)
+        ax.text(x[i], y[i], word, color=colour, zorder=3, bbox=dict(boxstyle="round,pad=0.2", **frame), **look)
+        note = dict(textcoords="offset points", va="center", zorder=4)
+        if node.ids:
+            number = f"{node.logprob:.2f}".replace("-", "−")
+            below = (0, -15 if finished else -13)
+            blank = dict(boxstyle="square,pad=0.05", facecolor="white", edgecolor="none")  # lines pass behind it
+            ax.annotate(number, (x[i], y[i]), below, ha="center", fontsize=7, color=grey, bbox=blank, **note)
+        if node.rank is not None:
+            mark = f"{node.rank}." if finished else f"{node.rank}. (cut off)"
+            ax.annotate(mark, (x[i], y[i]), (25, 0), ha="left", fontsize=9, weight="bold", color=colour, **note)
+    ax.legend(
+        handles=[
+            Patch(facecolor="white", edgecolor=ink, label="kept in the beam"),
+            Line2D([], [], color=grey, linestyle=":", label="pruned (italics)"),
+            Patch(facecolor="white", edgecolor=blue, linewidth=3, label="finished, with its rank"),
+            Line2D([], [], color=ink, linewidth=2.6, label="the best caption"),
+        ],
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False, handlelength=1.6,
+    )  # fmt: skip
+    ax.set(xlim=(-0.55, max(x) + 1.1), ylim=(min(y) - 0.7, max(y) + 0.6))
+    ax.axis("off")
+    return ax
+
+
+def _layout(nodes: Sequence[Node]) -> tuple[list[int], list[float]]:
+    """Columns by depth. Within a column the order of a walk through the tree, so that no two lines cross."""
+    children: list[list[int]] = [[] for _ in nodes]
+    for i, node in enumerate(nodes[1:], start=1):
+        children[node.parent].append(i)
+    columns: dict[int, list[int]] = {}
+    stack = [0]
+    while stack:
+        i = stack.pop()
+        columns.setdefault(len(nodes[i].ids), []).append(i)
+        stack += sorted(children[i], key=lambda j: nodes[j].logprob)  # the most probable child is visited first
+    y = [0.0] * len(nodes)
+    for column in columns.values():
+        for row, i in enumerate(column):
+            y[i] = (len(column) - 1) / 2 - row
+    return [len(node.ids) for node in nodes], y
+
+
+# --- Common to all -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _reading(model: Any) -> Iterator[None]:
+    """No gradients and ``eval`` mode within; afterwards each part of the model is in the mode it was in."""
+    parts = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    modes = [part.training for part in parts]
+    try:
+        if parts:
+            model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in zip(parts, modes):
+            part.training = mode
+
+
+def _begin(model: CaptionModel, inputs: Any, copies: int) -> tuple[Any, Any, int, torch.device]:
+    """Memory and state with every row ``copies`` times in a run, the batch size before that, and the device."""
+    memory, state = model.begin(inputs)
+    tensors = [*_tensors(memory), *_tensors(state)] or list(_tensors(inputs))
+    sizes = {x.shape[0] if x.dim() else 0 for x in tensors}
+    if len(sizes) != 1:
+        shapes = [tuple(x.shape) for x in tensors]
+        raise ValueError(f"memory and state need tensors with the batch as their first dimension, got shapes {shapes}")
+    if copies > 1:
+        memory, state = (_map(lambda x: x.repeat_interleave(copies, 0), part) for part in (memory, state))
+    return memory, state, sizes.pop(), tensors[0].device
+
+
+def _log_probabilities(
+    logits: Tensor, t: int, in_use: Tensor, copies: int, banned: tuple[int, ...], eos: int
+) -> Tensor:
+    """The model's log-probabilities (rows, V), −inf for banned words; rows not ``in_use`` (rows,) may hold anything.
+
+    Banned words keep their probability and are only never chosen, so that ``logprob`` stays that of the model.
+    """
+    if logits.dim() != 2 or len(logits) != len(in_use):
+        raise ValueError(f"model.step must return logits ({len(in_use)}, V), got {tuple(logits.shape)} at step {t}")
+    size = logits.shape[1]
+    outside = [i for i in (eos, *banned) if i >= size]
+    if outside:
+        raise ValueError(f"the model knows {size} words, but eos or banned holds the id {outside[0]}")
+    if len(banned) == size:
+        raise ValueError(f"all {size} words are banned; nothing is left to write")
+    broken = in_use & ~logits.amax(1).isfinite()  # NaN, +∞, or nothing but −∞
+    if broken.any():
+        row = int(broken.nonzero()[0])
+        raise ValueError(
+            f"the model gave logits without a finite maximum (NaN or ±inf) at step {t} for input {row // copies}"
+        )
+    logp = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(1)
+    return logp.index_fill_(1, torch.tensor(banned, dtype=torch.int64, device=logp.device), -math.inf)
+
+
+def _check_way_out(stuck: Tensor, t: int, copies: int) -> None:
+    if stuck.any():
+        row = int(stuck.nonzero()[0]) // copies
+        raise ValueError(
+            f"no caption for input {row}: at step {t} the model gave probability 0 to all words that are not banned"
+        )
+
+
+def _map(change: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Apply a function to every tensor of a nested structure."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: _map(change, part) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [_map(change, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor of a nested structure."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | tuple | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part)
+
+
+def _none(inputs: Any) -> bool:
+    """Whether there is nothing to caption."""
+    first = next(_tensors(inputs), None)
+    return len(inputs) == 0 if first is None and hasattr(inputs, "__len__") else first is not None and len(first) == 0
+
+
+def _ids(banned: Iterable[int], bos: int, eos: int) -> tuple[int, ...]:
+    banned = tuple(sorted({int(i) for i in banned}))
+    if min(banned + (bos, eos)) < 0:
+        raise ValueError(f"ids cannot be negative, got banned={banned}, bos={bos}, eos={eos}")
+    return banned
+
+
+def _whole(**numbers: Any) -> None:
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
+
+
+def _check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    if not 0 < temperature < math.inf:
+        raise ValueError(
+            f"temperature must be above 0, got {temperature}; for the most probable word every time use greedy"
+        )
+    if top_k is not None:
+        _whole(top_k=top_k)
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
