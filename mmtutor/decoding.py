@@ -14,8 +14,8 @@ All of them work on whole batches and on any model with two methods, ``begin`` a
 :class:`Hypothesis` objects, whose ``logprob`` is always the model's own log-probability of the caption, whichever way it was
 found, so that captions from different decoders can be compared.
 
-Sources: Vinyals et al. 2015, section 3.1.1 (beam search for captions); Wu et al. 2016, section 7 (length normalisation); Fan et
-al. 2018, section 5 (top-k sampling); Holtzman et al. 2020, section 3.1 (nucleus sampling).
+Sources: Vinyals et al. 2015, section 3.1 (beam search for captions); Wu et al. 2016, section 7 (length normalisation, there with
+(5 + length) / 6 for length); Fan et al. 2018 (top-k sampling); Holtzman et al. 2020, section 3.1 (nucleus sampling).
 """
 
 from __future__ import annotations
