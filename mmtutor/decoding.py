@@ -28,6 +28,7 @@ from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmtutor import text
@@ -177,9 +178,7 @@ def sampling_distribution(
         ranked[..., top_k:] = 0
         ranked /= ranked.sum(-1, keepdim=True)
     if top_p is not None and top_p < 1:
-        above = torch.nn.functional.pad(
-            ranked.cumsum(-1)[..., :-1], (1, 0)
-        )  # the probability of all words ranked higher
+        above = F.pad(ranked.cumsum(-1)[..., :-1], (1, 0))  # the probability of all words ranked higher
         ranked = ranked.masked_fill(above >= top_p, 0)
         ranked /= ranked.sum(-1, keepdim=True)
     return torch.zeros_like(p).scatter(-1, word, ranked)
@@ -209,10 +208,11 @@ def _write(
         written = []
         for t in range(limit + 1):  # one step more than words: it asks whether the caption ends at the limit
             logits, state = model.step(tokens, state, memory)
-            logp = _log_probabilities(logits, t, open_, n, banned, eos)  # (B·n, V)
+            logp = _log_probabilities(logits, t, open_, range(batch), banned, eos)  # (B·n, V)
             tokens = choose(logp)
             gain = logp.gather(1, tokens[:, None])[:, 0]
-            _check_way_out(open_ & (gain == -math.inf), t, n)
+            stuck = (open_ & (gain == -math.inf)).nonzero()
+            _check_way_out(len(stuck) > 0, stuck.flatten()[:1] // n)
             ends = tokens == eos
             counts = open_ & ends if t == limit else open_
             logprob += torch.where(counts, gain.double(), 0.0)
@@ -261,7 +261,8 @@ def beam_search(
     **Stopping.** Let l ≤ 0 be the log-probability of an image's best living path. Its continuations cannot gain any, and they
     have at most ``limit + 1`` words, so none of them scores above ``l / (limit + 1) ** length_penalty`` (l itself without a
     penalty). As soon as all ``n_best`` finished captions score at least that, nothing that is still alive can enter the list, and
-    the image is done. This bound is exact: stopping early never changes the result. The loop stops when all images are done.
+    the image is done. This bound is exact: stopping early never changes the result. Images that are done are
+    taken out of the batch, and the loop stops when all are.
 
     A beam that is wider than the vocabulary fills up as the tree branches out. With a width of at least the number of all
     captions of up to ``limit + 1`` words (the last question, whether a caption of ``limit`` words ends, weighs ending against one
@@ -289,8 +290,8 @@ class _Step(NamedTuple):
 
     grown: Tensor  # (B, K, k) log-probability of each path with each of its best words
     word: Tensor  # (B, K, k) these words
-    kept: Tensor  # (B, K) which of the K·k candidates are the new beam
-    ending: Tensor  # (B, K) log-probability of each path with <eos>; −inf unless it was among the K best candidates
+    kept: Tensor  # (B, width) which of the K·k candidates are the new beam
+    ending: Tensor  # (B, K) log-probability of each path with <eos>; −inf unless it was among the best candidates
 
 
 def _search(
@@ -317,57 +318,70 @@ def _search(
     if _none(inputs):
         return []
     with _reading(model):
-        # All beams of an input share its memory: it is repeated once and never reordered. Only the state follows the paths.
-        memory, state, batch, device = _begin(model, inputs, width)
-        first_row = torch.arange(batch, device=device)[:, None] * width  # (B, 1)
-        tokens = torch.full((batch * width,), bos, device=device)
-        # Living paths: log-probabilities and words. −inf marks a place in the beam that is empty. At first there is one path.
-        live = torch.full((batch, width), -math.inf, dtype=torch.float64, device=device)
-        live[:, 0] = 0
-        words = torch.empty((batch, width, 0), dtype=torch.int64, device=device)
-        best = _Finished(batch, n_best, limit, device)
+        memory, state, batch, device = _begin(model, inputs, 1)
+        running = torch.arange(batch, device=device)  # (R,) the inputs that are still searched, R = B at first
+        # Living paths: log-probabilities and words. There is one at first, K = width later; −inf marks an empty place.
+        live = torch.zeros((batch, 1), dtype=torch.float64, device=device)
+        words = torch.empty((batch, 1, 0), dtype=torch.int64, device=device)
+        tokens = torch.full((batch,), bos, device=device)
+        finished, cut = _Ranking(batch, n_best, limit, device), _Ranking(batch, n_best, limit, device)
         for t in range(limit + 1):  # one step more than words: it asks whether the paths end at the limit
             logits, state = model.step(tokens, state, memory)
-            alive = live > -math.inf  # (B, K); the model may say anything about an empty place
-            logp = _log_probabilities(logits, t, alive.flatten(), width, banned, eos)  # (B·K, V)
+            paths = live.shape[1]  # K
+            alive = live > -math.inf  # (R, K); the model may say anything about an empty place
+            logp = _log_probabilities(logits, t, alive.flatten(), running, banned, eos)  # (R·K, V)
 
             # Candidates. The K best of all K·V are among the K best of each path, so the rest need not be looked at.
-            ending = (live + logp[:, eos].view(batch, width)).where(alive, -math.inf)  # (B, K)
+            ending = (live + logp[:, eos].view(-1, paths)).where(alive, -math.inf)  # (R, K)
             logp[:, eos] = -math.inf
-            gain, word = logp.topk(min(width, logp.shape[1]))  # (B·K, k)
-            k = gain.shape[1]
-            word = word.view(batch, width * k)
-            grown = (live[:, :, None] + gain.view(batch, width, k)).where(alive[:, :, None], -math.inf)
-            grown = grown.flatten(1)  # (B, K·k)
-            survivors, kept = grown.topk(width)  # (B, K)
+            gain, word = (x.view(len(running), paths, -1) for x in logp.topk(min(width, logp.shape[1])))  # (R, K, k)
+            grown = (live[:, :, None] + gain).where(alive[:, :, None], -math.inf)
+            survivors, kept = grown.flatten(1).topk(min(width, grown[0].numel()))  # (R, width or, at first, k)
+            empty = (0, width - survivors.shape[1])
+            survivors, kept = F.pad(survivors, empty, value=-math.inf), F.pad(kept, empty)  # (R, width)
 
-            # An ending counts if it is among the K best candidates of both kinds.
-            bar = torch.cat([ending, survivors], 1).topk(width).values[:, -1:]  # (B, 1)
+            # An ending counts if it is among the ``width`` best candidates of both kinds.
+            bar = torch.cat([ending, survivors], 1).topk(width).values[:, -1:]  # (R, 1)
             ending = ending.masked_fill(ending < bar, -math.inf)
-            best.add(ending, words, ending / (t + 1) ** length_penalty)
+            finished.add(running, ending, words, ending / (t + 1) ** length_penalty)
             if trace is not None:
-                shape = (batch, width, k)
-                trace.append(_Step(grown.view(shape), word.view(shape), kept, ending))
+                trace.append(_Step(grown, word, kept, ending))
             if t == limit:
-                live = live.masked_fill(ending > -math.inf, -math.inf)  # what is left now is cut off
+                live = live.masked_fill(ending > -math.inf, -math.inf)
+                cut.add(running, live, words, live / limit**length_penalty)
                 break
 
             # The survivors become the beam, each with the words and the state of the path it came from.
-            parent = kept // k  # (B, K)
-            tokens = word.gather(1, kept)  # (B, K)
+            parent = kept // word.shape[2]  # (R, width)
+            tokens = word.flatten(1).gather(1, kept)  # (R, width)
             words = torch.cat([words.gather(1, parent[:, :, None].expand(-1, -1, t)), tokens[:, :, None]], 2)
-            done = best.score[:, -1] >= survivors[:, 0] / (limit + 1) ** length_penalty  # (B,)
+            done = finished.score[running, -1] >= survivors[:, 0] / (limit + 1) ** length_penalty  # (R,)
             live = survivors.masked_fill(done[:, None], -math.inf)
-            if not (live > -math.inf).any():
+            rows = torch.arange(len(running), device=device)[:, None] * paths + parent  # (R, width)
+
+            # Inputs that are done leave the batch as soon as there are enough of them to be worth copying the memory.
+            stay = (live > -math.inf).any(1)  # (R,)
+            left = int(stay.sum())
+            if left == 0:
                 break
-            rows = (first_row + parent).flatten()  # (B·K,)
-            state = _map(lambda x: x.index_select(0, rows), state)  # noqa: B023  called at once
+            if left < 0.9 * len(running):
+                running, live, words, tokens, rows = (x[stay] for x in (running, live, words, tokens, rows))
+                memory = _map(lambda x: x[stay.repeat_interleave(paths)], memory)  # noqa: B023  called at once
+            # All paths of an input share its memory: it is repeated once and never reordered. The state follows the paths.
+            if t == 0:
+                memory = _map(lambda x: x.repeat_interleave(width, 0), memory)
+            state = _map(lambda x: x[rows.flatten()], state)  # noqa: B023
             tokens = tokens.flatten()
-        return _lists(best, live, words, n_best, length_penalty)
+
+        result = []
+        for i, (made, unfinished) in enumerate(zip(finished.lists(True), cut.lists(False))):
+            result.append((made + unfinished)[:n_best])
+            _check_way_out(not result[-1], i)
+        return result
 
 
-class _Finished:
-    """The N best finished captions of each of B inputs, best first; a score of −inf marks an empty place."""
+class _Ranking:
+    """The N best captions of each of B inputs, best first; a score of −inf marks an empty place."""
 
     def __init__(self, batch: int, n: int, limit: int, device: torch.device) -> None:
         self.score = torch.full((batch, n), -math.inf, dtype=torch.float64, device=device)
@@ -375,33 +389,25 @@ class _Finished:
         self.length = torch.zeros((batch, n), dtype=torch.int64, device=device)
         self.words = torch.zeros((batch, n, limit), dtype=torch.int64, device=device)
 
-    def add(self, logprob: Tensor, words: Tensor, score: Tensor) -> None:
-        """Let captions with ``logprob`` and ``score`` (B, K) and ``words`` (B, K, t) compete for the N places."""
-        _, _, t = words.shape
-        words = torch.nn.functional.pad(words, (0, self.words.shape[2] - t))
-        self.score, place = torch.cat([self.score, score], 1).topk(self.score.shape[1])  # (B, N)
-        self.logprob = torch.cat([self.logprob, logprob], 1).gather(1, place)
-        self.length = torch.cat([self.length, torch.full_like(score, t, dtype=torch.int64)], 1).gather(1, place)
-        place = place[:, :, None].expand(-1, -1, words.shape[2])
-        self.words = torch.cat([self.words, words], 1).gather(1, place)
+    def add(self, inputs: Tensor, logprob: Tensor, words: Tensor, score: Tensor) -> None:
+        """Let captions of some ``inputs`` (R,) compete for their places: ``logprob`` and ``score`` (R, K), ``words`` (R, K, t)."""
+        t = words.shape[2]
+        words = F.pad(words, (0, self.words.shape[2] - t))
+        best, place = torch.cat([self.score[inputs], score], 1).topk(self.score.shape[1])  # (R, N)
+        self.score[inputs] = best
+        for mine, new in (
+            (self.logprob, logprob),
+            (self.length, torch.full_like(score, t, dtype=torch.int64)),
+            (self.words, words),
+        ):
+            at = place if mine.dim() == 2 else place[:, :, None].expand(-1, -1, mine.shape[2])
+            mine[inputs] = torch.cat([mine[inputs], new], 1).gather(1, at)
 
-
-def _lists(best: _Finished, live: Tensor, words: Tensor, n_best: int, length_penalty: float) -> list[list[Hypothesis]]:
-    """Hypotheses from tensors: the finished ones, then, where there are too few, the paths that were cut off."""
-    result = []
-    columns = (best.score, best.logprob, best.length, best.words, live, words)
-    for score, logprob, length, finished, cut, cut_words in zip(*(c.tolist() for c in columns)):
-        rows = zip(finished, length, logprob, score)
-        made = [Hypothesis(tuple(w[:size]), p, s, True) for w, size, p, s in rows if s > -math.inf]
-        for p, w in sorted(zip(cut, cut_words), key=lambda pair: -pair[0])[: n_best - len(made)]:
-            if p > -math.inf:
-                made.append(Hypothesis(tuple(w), p, p / max(1, len(w)) ** length_penalty, False))
-        if not made:
-            raise ValueError(
-                f"no caption for input {len(result)}: on every path the model gave probability 0 to all words that are not banned"
-            )
-        result.append(made)
-    return result
+    def lists(self, finished: bool) -> Iterator[list[Hypothesis]]:
+        """The captions of each input."""
+        columns = (self.words, self.length, self.logprob, self.score)
+        for rows in zip(*(column.tolist() for column in columns)):
+            yield [Hypothesis(tuple(w[:n]), p, s, finished) for w, n, p, s in zip(*rows) if s > -math.inf]
 
 
 # --- The search as a picture ---------------------------------------------------------------------------------------------
@@ -477,9 +483,9 @@ def beam_tree(
 
     for t, step in enumerate(trace):
         grown, word, kept, ending = (part[0].flatten().tolist() for part in step)
-        k = len(word) // width
+        k = step.word.shape[2]
         possible = [i for i in range(len(word)) if grown[i] > -math.inf and t < limit]
-        chosen = [i for i in kept if i in possible]
+        chosen = [i for i in dict.fromkeys(kept) if i in possible]
         others = sorted(set(possible) - set(chosen), key=lambda i: -grown[i])[:pruned]
         for path, logprob in enumerate(ending):
             if logprob > -math.inf:
@@ -614,9 +620,10 @@ def _begin(model: CaptionModel, inputs: Any, copies: int) -> tuple[Any, Any, int
 
 
 def _log_probabilities(
-    logits: Tensor, t: int, in_use: Tensor, copies: int, banned: tuple[int, ...], eos: int
+    logits: Tensor, t: int, in_use: Tensor, inputs: Sequence[int] | Tensor, banned: tuple[int, ...], eos: int
 ) -> Tensor:
-    """The model's log-probabilities (rows, V), −inf for banned words; rows not ``in_use`` (rows,) may hold anything.
+    """The model's log-probabilities (rows, V), −inf for banned words; rows not ``in_use`` (rows,) may hold anything. Each of
+    ``inputs`` has the same number of rows.
 
     Banned words keep their probability and are only never chosen, so that ``logprob`` stays that of the model.
     """
@@ -630,19 +637,16 @@ def _log_probabilities(
         raise ValueError(f"all {size} words are banned; nothing is left to write")
     broken = in_use & ~logits.amax(1).isfinite()  # NaN, +∞, or nothing but −∞
     if broken.any():
-        row = int(broken.nonzero()[0])
-        raise ValueError(
-            f"the model gave logits without a finite maximum (NaN or ±inf) at step {t} for input {row // copies}"
-        )
+        which = int(inputs[int(broken.nonzero()[0]) * len(inputs) // len(broken)])
+        raise ValueError(f"the model gave logits without a finite maximum (NaN or ±inf) at step {t} for input {which}")
     logp = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(1)
     return logp.index_fill_(1, torch.tensor(banned, dtype=torch.int64, device=logp.device), -math.inf)
 
 
-def _check_way_out(stuck: Tensor, t: int, copies: int) -> None:
-    if stuck.any():
-        row = int(stuck.nonzero()[0]) // copies
+def _check_way_out(stuck: bool, which: int | Tensor) -> None:
+    if stuck:
         raise ValueError(
-            f"no caption for input {row}: at step {t} the model gave probability 0 to all words that are not banned"
+            f"no caption for input {int(which)}: the model gave probability 0 to every word that is not banned"
         )
 
 

@@ -278,6 +278,34 @@ def test_finished_images_do_not_change_while_others_are_written():
     assert [h.ids for h in greedy(model, x, limit=6)] == [(), (4, 4, 4, 4)]
 
 
+def test_images_that_are_done_leave_the_batch():
+    # Image i ends after i words (mod 12), in every state and memory of its own.
+    class Ends(Recurrent):
+        def begin(self, inputs):
+            memory, state = super().begin(inputs[:, :3])
+            return (memory, inputs[:, 3]), state
+
+        def step(self, tokens, state, memory):
+            logits, state = super().step(tokens, state, memory[0])
+            count = state.extra["count"]
+            logits[:, EOS] = logits.amax(1) + 3 * (count - 1 - memory[1])
+            return logits, state
+
+    model = Ends(4, words=12, sharpness=1.5)
+    x = torch.cat([images(30, 4), torch.arange(30, dtype=torch.float64)[:, None] % 12], 1)
+    model.steps = []
+    together = beam_search(model, x, width=4, limit=15, n_best=2)
+    rows = [len(tokens) for tokens in model.steps]
+    assert rows[0] == 30  # one path for each at first
+    assert max(rows) <= 120
+    assert rows[1:] == sorted(rows[1:], reverse=True)
+    assert rows[-1] < 30
+    for i in range(30):
+        (alone,) = beam_search(model, x[i : i + 1], width=4, limit=15, n_best=2)
+        assert ids_of(alone) == ids_of(together[i])
+        assert [h.logprob for h in alone] == pytest.approx([h.logprob for h in together[i]])
+
+
 def test_beam_stops_when_nothing_can_win_any_more():
     model = Table([0, 0, 0.9, 0, 0.06, 0.04])
     calls = []
@@ -415,7 +443,7 @@ def test_mode_of_every_part_is_restored_and_no_gradient_is_kept():
 def test_first_word_read_is_bos():
     model = Recurrent(1)
     beam_search(model, images(2), width=3)
-    assert model.steps[0].tolist() == [BOS] * 6
+    assert model.steps[0].tolist() == [BOS] * 2
 
 
 def test_other_special_ids():
