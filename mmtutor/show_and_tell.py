@@ -42,7 +42,6 @@ class Config:
         inject: ``"pre"`` (the paper), ``"init"`` or ``"par"``.
         cell: ``"lstm"`` (the paper) or ``"rnn"`` (tanh), for comparison.
         dropout: on word vectors and on the recurrent output.
-        standardize: layer-normalize the picture's vector first; helps when the network that made it is not trained along.
     """
 
     vocabulary: int
@@ -52,7 +51,6 @@ class Config:
     inject: str = "pre"
     cell: str = "lstm"
     dropout: float = 0.0
-    standardize: bool = True
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "image", "embedding", "hidden"):
@@ -73,7 +71,7 @@ class Config:
     @classmethod
     def paper(cls, vocabulary: int = 10_000, **changes: Any) -> Config:
         """The sizes of the paper: 512 for words, picture and state; GoogLeNet's vector of 1024."""
-        sizes = dict(image=1024, embedding=512, hidden=512, dropout=0.5, standardize=False)
+        sizes = dict(image=1024, embedding=512, hidden=512, dropout=0.5)
         return cls(vocabulary=vocabulary, **{**sizes, **changes})
 
 
@@ -86,7 +84,6 @@ class ShowAndTell(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = c = config
-        self.standardize = nn.LayerNorm(c.image) if c.standardize else nn.Identity()
         self.words = nn.Embedding(c.vocabulary, c.embedding, padding_idx=PAD)
         inputs = c.embedding * 2 if c.inject == "par" else c.embedding
         cell = nn.LSTM if c.cell == "lstm" else nn.RNN
@@ -95,7 +92,6 @@ class ShowAndTell(nn.Module):
         self.image = nn.Linear(c.image, c.hidden * parts if c.inject == "init" else c.embedding)
         self.dropout = nn.Dropout(c.dropout)
         self.output = nn.Linear(c.hidden, c.vocabulary)
-        nn.init.uniform_(self.words.weight, -0.1, 0.1)
 
     # -- training: all steps at once ------------------------------------------------------------------------------
 
@@ -128,7 +124,7 @@ class ShowAndTell(nn.Module):
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """Look at the pictures (B, image); returns what every step sees (par-inject) and the first state, (B, H) each."""
-        v = self.image(self.standardize(check_features(features, (self.config.image,))))
+        v = self.image(check_features(features, (self.config.image,)))
         c = self.config
         if c.inject == "init":
             return None, tuple(torch.tanh(v).chunk(2 if c.cell == "lstm" else 1, -1))

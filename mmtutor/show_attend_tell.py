@@ -43,8 +43,8 @@ class Config:
         mode: ``"soft"`` or ``"hard"``.
         score: ``"additive"``: w · tanh(query + key), the paper's; ``"dot"``: query · key / √A, as in Transformers.
         query: who asks: the ``"state"`` h (the paper), the ``"pooled"`` map, or ``"both"``.
-        prepare: normalize each annotation, add a learned vector for its place, and pass it through one layer of ``prepare``
-            units; 0 leaves the annotations alone (the paper).
+        prepare: add a learned vector for its place to each annotation, and pass it through one layer of ``prepare`` units; 0
+            leaves the annotations alone (the paper).
         dropout: on word vectors and before the output.
         doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)², which wants every place looked at once (equation 14).
         reinforce: λ_r, weight of the REINFORCE term of hard attention.
@@ -55,14 +55,14 @@ class Config:
 
     vocabulary: int
     annotation: int = 112
-    grid: tuple[int, int] = (8, 8)
+    grid: tuple[int, int] = (6, 6)
     embedding: int = 128
-    hidden: int = 256
-    attention: int = 128
+    hidden: int = 192
+    attention: int = 64
     mode: str = "soft"
     score: str = "additive"
     query: str = "state"
-    prepare: int = 256
+    prepare: int = 128
     dropout: float = 0.0
     doubly_stochastic: float = 0.0
     reinforce: float = 1.0
@@ -135,7 +135,6 @@ class ShowAttendTell(nn.Module):
         self.config = c = config
         places, depth = c.grid[0] * c.grid[1], c.prepare or c.annotation  # L, D
         if c.prepare:
-            self.normalize = nn.LayerNorm(c.annotation)
             self.places = nn.Parameter(torch.zeros(places, c.annotation))
             self.prepare = nn.Linear(c.annotation, depth)
         self.words = nn.Embedding(c.vocabulary, c.embedding, padding_idx=PAD)
@@ -156,7 +155,6 @@ class ShowAttendTell(nn.Module):
         self.dropout = nn.Dropout(c.dropout)
         # b of equation 11, NaN until the first batch; a buffer, so that a checkpoint resumes exactly
         self.register_buffer("baseline", torch.tensor(float("nan")))
-        nn.init.uniform_(self.words.weight, -0.1, 0.1)
         nn.init.orthogonal_(self.state_gates.weight[:, : c.hidden])
 
     # -- the four parts of a step -------------------------------------------------------------------------------------
@@ -165,7 +163,7 @@ class ShowAttendTell(nn.Module):
         """The annotations (B, L, D) of a map (B, channels, height, width)."""
         c = self.config
         a = check_features(features, (c.annotation, *c.grid)).flatten(2).transpose(1, 2)  # (B, L, channels)
-        return F.relu(self.prepare(self.normalize(a) + self.places)) if c.prepare else a
+        return F.relu(self.prepare(a + self.places)) if c.prepare else a
 
     def begin(self, features: Tensor) -> tuple[Memory, State]:
         """Look at whole pictures: what every step reads, and the state before the first word."""

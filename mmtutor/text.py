@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.utils.data import DataLoader
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 SPECIALS = (PAD, BOS, EOS, UNK)
@@ -223,3 +224,63 @@ def check_captions(captions: Tensor, size: int, pictures: int) -> None:
             raise ValueError(f"caption ids must lie in 0..{size - 1}, got {low}..{high}")
         if bool((captions[:, 1:] == SPECIALS.index(PAD)).all(1).any()):
             raise ValueError("a caption is all padding: after <bos> it needs words or at least <eos>")
+
+
+def caption_batches(
+    features: Tensor, captions: Tensor, owner: Tensor | None = None, batch_size: int = 128
+) -> DataLoader:
+    """Batches for a captioning system in which all captions are of one length: no step is spent on padding.
+
+    Show, Attend and Tell trains this way (section 4.3 of the paper).
+
+    Args:
+        features: (N, ...), of N pictures or clips; half precision is handed out as float32.
+        captions: (M, T) ids from :func:`encode_captions`.
+        owner: (M,), the picture of each caption; not needed if M = N.
+        batch_size: captions in a batch; the last batch of each length may be smaller.
+
+    Returns:
+        A ``DataLoader`` of ``{"features": (B, ...), "captions": (B, t)}`` for :func:`mmtutor.training.fit`, in an order that its
+        seed decides.
+
+    Raises:
+        ValueError: sizes that do not fit, or an owner out of range.
+    """
+    import torch
+    from torch.utils.data import DataLoader, Dataset
+
+    owner = torch.arange(len(captions)) if owner is None else owner
+    if (
+        len(owner) != len(captions)
+        or len(captions) == 0
+        or not 0 <= int(owner.min()) <= int(owner.max()) < len(features)
+    ):
+        raise ValueError(
+            f"{len(captions)} captions, {len(owner)} owners and {len(features)} features do not fit together"
+        )
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    lengths = (captions != SPECIALS.index(PAD)).sum(1)
+    groups = [(lengths == n).nonzero()[:, 0] for n in lengths.unique()]
+
+    class Pairs(Dataset):
+        def __len__(self) -> int:
+            return len(captions)
+
+        def __getitem__(self, index: int) -> dict[str, Tensor]:
+            return self.__getitems__([index])
+
+        def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+            rows = torch.as_tensor(indices)
+            return {"features": features[owner[rows]].float(), "captions": captions[rows, : int(lengths[rows].max())]}
+
+    class SameLength:
+        def __len__(self) -> int:
+            return sum(-(-len(g) // batch_size) for g in groups)
+
+        def __iter__(self) -> Iterator[list[int]]:
+            batches = [b for g in groups for b in g[torch.randperm(len(g), generator=order)].split(batch_size)]
+            yield from (batches[i].tolist() for i in torch.randperm(len(batches), generator=order))
+
+    order = torch.Generator()
+    return DataLoader(Pairs(), batch_sampler=SameLength(), collate_fn=lambda batch: batch, generator=order)
