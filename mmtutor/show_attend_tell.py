@@ -180,8 +180,10 @@ class ShowAttendTell(nn.Module):
         if self.score is None:
             e = torch.bmm(memory.keys, query[:, :, None])[:, :, 0] * query.shape[-1] ** -0.5
         else:
-            e = torch.tanh(memory.keys + query[:, None])  # (B, L, A)
-            e = self.score(e)[:, :, 0]
+            # Without gradients a few pictures at a time, so that the sums (B, L, A) stay in the processor's cache.
+            size = len(query) if torch.is_grad_enabled() or query.is_cuda else 8
+            parts = zip(memory.keys.split(size), query.split(size))
+            e = torch.cat([self.score((k + q[:, None]).tanh_()) for k, q in parts])[:, :, 0]
         return F.log_softmax(e, -1)
 
     def look(self, log_alpha: Tensor, memory: Memory, drawn: Tensor | None) -> Tensor:
@@ -202,12 +204,13 @@ class ShowAttendTell(nn.Module):
 
     # -- training: given captions -------------------------------------------------------------------------------------
 
-    def write(self, features: Tensor, captions: Tensor) -> Written:
+    def write(self, features: Tensor, captions: Tensor, places: Tensor | None = None) -> Written:
         """Walk through given captions (teacher forcing); what does not need the state is computed for all words at once.
 
         Args:
             features: (B, channels, height, width), the map.
             captions: (B, T) ids, ``<bos>`` first, then the words and ``<eos>``, then ``<pad>``.
+            places: (B, T - 1), where hard attention shall look, in place of its own draws; for enumeration.
 
         Returns:
             scores of the next words, the weights of each step, and in hard training the places that were drawn.
@@ -218,18 +221,19 @@ class ShowAttendTell(nn.Module):
         words = self.word_gates(y)  # (B, T-1, 4n)
         hard = self.config.mode == "hard"
         # with probability one half a caption of a hard batch sees the mean, which lowers the variance (section 4.1)
-        mean = torch.rand(len(y), 1, device=y.device) < self.config.expected if hard and self.training else None
+        trick = hard and self.training and places is None
+        mean = torch.rand(len(y), 1, device=y.device) < self.config.expected if trick else None
         hs, zs, logs, draws = [], [], [], []
-        for t in range(y.shape[1]):
+        for t, word in enumerate(words.unbind(1)):
             log_alpha = self.attend(state.h, memory)  # (B, L)
             drawn = None
             if hard:
-                place = self.draw(log_alpha)  # (B,)
+                place = self.draw(log_alpha) if places is None else places[:, t]  # (B,)
                 drawn = F.one_hot(place, log_alpha.shape[-1]).to(log_alpha.dtype)
                 drawn = drawn if mean is None else torch.where(mean, log_alpha.exp(), drawn)
                 draws.append(place if mean is None else place.masked_fill(mean[:, 0], -1))
             z = torch.sigmoid(self.gate(state.h)) * self.look(log_alpha, memory, drawn)
-            state = self.recur(words[:, t], state, z)
+            state = self.recur(word, state, z)
             hs.append(state.h), zs.append(z), logs.append(log_alpha)
         logits = self.read_out(y, torch.stack(hs, 1), torch.stack(zs, 1))
         return Written(logits, torch.stack(logs, 1), torch.stack(draws, 1) if draws else None)
@@ -253,7 +257,8 @@ class ShowAttendTell(nn.Module):
         targets = batch["captions"][:, 1:]
         written = self.write(batch["features"], batch["captions"])
         valid = targets != PAD  # (B, T-1)
-        nll = F.cross_entropy(written.logits.transpose(1, 2), targets, ignore_index=PAD, reduction="none")  # (B, T-1)
+        nll = F.cross_entropy(written.logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
+        nll = nll.view(targets.shape)  # (B, T-1), 0 for padding
         terms = (self.hard_loss if self.config.mode == "hard" else self.soft_loss)(nll.sum(1), written, valid)
         return {**terms, "per_word": (nll.sum() / valid.sum()).detach()}
 
