@@ -209,13 +209,18 @@ def check_captions(captions: Tensor, size: int, pictures: int) -> None:
         pictures: how many pictures (or clips) there are; one caption each.
 
     Raises:
+        TypeError: ids that are not int64.
         ValueError: the shape or number is wrong, an id is outside the vocabulary, or a caption is all padding. Values are only
             looked at on the CPU: on a GPU it would make every training step wait.
     """
-    if captions.ndim != 2 or captions.shape[1] < 2:
+    import torch
+
+    if captions.ndim != 2 or len(captions) < 1 or captions.shape[1] < 2:
         raise ValueError(
-            f"captions must be ids (B, T) with T at least 2 (<bos> and <eos>), got {tuple(captions.shape)}"
+            f"captions must be ids (B, T), B at least 1 and T at least 2 (<bos> and <eos>), got {tuple(captions.shape)}"
         )
+    if captions.dtype != torch.int64:
+        raise TypeError(f"captions must be ids of type int64, got {captions.dtype}")
     if len(captions) != pictures:
         raise ValueError(f"there are {pictures} pictures but {len(captions)} captions; each picture needs one")
     if captions.device.type == "cpu":
