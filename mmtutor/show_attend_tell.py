@@ -141,7 +141,7 @@ class ShowAttendTell(nn.Module):
         self.first = nn.Linear(depth, 2 * c.hidden)  # f_init,h and f_init,c
         # attention
         self.key = nn.Linear(depth, c.attention)
-        self.ask_state = nn.Linear(c.hidden, c.attention, bias=False)
+        self.ask_state = nn.Linear(c.hidden, c.attention, bias=False) if c.query != "pooled" else None
         self.ask_pooled = nn.Linear(depth, c.attention, bias=False) if c.query != "state" else None
         self.score = nn.Linear(c.attention, 1, bias=False) if c.score == "additive" else None
         self.gate = nn.Linear(c.hidden, 1)  # f_β, a scalar for each step
@@ -176,7 +176,7 @@ class ShowAttendTell(nn.Module):
 
     def attend(self, h: Tensor, memory: Memory) -> Tensor:
         """The logarithm of the weights α (B, L), from the state *before* the word."""
-        query = memory.pooled if self.config.query == "pooled" else self.ask_state(h) + memory.pooled  # (B, A)
+        query = memory.pooled if self.ask_state is None else self.ask_state(h) + memory.pooled  # (B, A)
         if self.score is None:
             e = torch.bmm(memory.keys, query[:, :, None])[:, :, 0] * query.shape[-1] ** -0.5
         else:
@@ -214,8 +214,13 @@ class ShowAttendTell(nn.Module):
 
         Returns:
             scores of the next words, the weights of each step, and in hard training the places that were drawn.
+
+        Raises:
+            ValueError: features, captions or places of a wrong shape or out of range, or places for soft attention.
         """
         check_captions(captions, self.config.vocabulary, len(features))
+        if places is not None:
+            self.check_places(places, captions)
         memory, state = self.begin(features)
         y = self.dropout(self.words(captions[:, :-1]))  # (B, T-1, m)
         words = self.word_gates(y)  # (B, T-1, 4n)
@@ -238,6 +243,18 @@ class ShowAttendTell(nn.Module):
         logits = self.read_out(y, torch.stack(hs, 1), torch.stack(zs, 1))
         return Written(logits, torch.stack(logs, 1), torch.stack(draws, 1) if draws else None)
 
+    def check_places(self, places: Tensor, captions: Tensor) -> None:
+        """Raise a ValueError unless ``places`` holds a place for every step of the captions, and attention is hard."""
+        (height, width), wanted = self.config.grid, (len(captions), captions.shape[1] - 1)
+        if self.config.mode != "hard":
+            raise ValueError("places are for hard attention; soft attention looks everywhere")
+        if tuple(places.shape) != wanted:
+            raise ValueError(f"places must be (B, T - 1) = {wanted}, got {tuple(places.shape)}")
+        if places.device.type == "cpu" and not 0 <= int(places.min()) <= int(places.max()) < height * width:
+            raise ValueError(
+                f"places must lie in 0..{height * width - 1}, got {int(places.min())}..{int(places.max())}"
+            )
+
     def draw(self, log_alpha: Tensor) -> Tensor:
         """One place for each picture (B,): drawn from α in training, the most probable one when the model is in use."""
         if not self.training:
@@ -254,8 +271,8 @@ class ShowAttendTell(nn.Module):
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss of the mode, mean over captions, with its parts; see :meth:`soft_loss` and :meth:`hard_loss`."""
-        targets = batch["captions"][:, 1:]
         written = self.write(batch["features"], batch["captions"])
+        targets = batch["captions"][:, 1:]
         valid = targets != PAD  # (B, T-1)
         nll = F.cross_entropy(written.logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
         nll = nll.view(targets.shape)  # (B, T-1), 0 for padding
