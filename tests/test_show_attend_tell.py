@@ -1,0 +1,765 @@
+"""Show, Attend and Tell: against a slow loop written from the paper's equations, and REINFORCE against counting every way to look."""
+
+import copy
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from mmtutor import decoding, training
+from mmtutor.show_attend_tell import MODES, QUERIES, SCORES, Config, ShowAttendTell
+from mmtutor.text import caption_batches
+
+BOS, EOS, PAD = 1, 2, 0
+SMALL = Config(vocabulary=9, annotation=3, grid=(2, 3), embedding=4, hidden=5, attention=6, prepare=0)
+WAYS = list(itertools.product(SCORES, QUERIES, (0, 7)))  # score, query, prepare
+
+
+def build(seed: int = 0, scale: float = 2.0, dtype: torch.dtype = torch.float64, **changes: object) -> ShowAttendTell:
+    """A model whose places differ: at the usual start all weights are nearly equal and many mistakes would not show."""
+    torch.manual_seed(seed)
+    model = ShowAttendTell(replace(SMALL, **changes)).to(dtype)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(scale)
+        if model.config.prepare:
+            model.places.normal_()
+    return model
+
+
+def pictures(n: int, config: Config = SMALL, seed: int = 1, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, config.annotation, *config.grid, generator=generator, dtype=dtype)
+
+
+#: Captions of three lengths; the middle one is empty.
+CAPTIONS = torch.tensor([[1, 4, 5, 6, 2], [1, 2, 0, 0, 0], [1, 8, 7, 2, 0]])
+
+
+def slow(model: ShowAttendTell, picture: torch.Tensor, caption: list[int], places: list[int | None] | None = None):
+    """One caption of one picture (C, H, W), place by place and step by step, from the equations of the paper.
+
+    ``places`` says for each step where to look; ``None`` is the mean of all places.
+    Returns the scores (T - 1, K) and the weights (T - 1, L).
+    """
+    w, c = dict(model.named_parameters()), model.config
+    annotations = []
+    for row in range(c.grid[0]):  # places are numbered row by row
+        for column in range(c.grid[1]):
+            a = picture[:, row, column]
+            if c.prepare:
+                a = w["prepare.weight"] @ (a + w["places"][len(annotations)]) + w["prepare.bias"]
+                a = torch.maximum(a, torch.zeros_like(a))
+            annotations.append(a)
+    mean = sum(annotations) / len(annotations)
+    h = cell = torch.zeros(c.hidden, dtype=mean.dtype)
+    if "first.weight" in w:
+        start = w["first.weight"] @ mean + w["first.bias"]
+        h, cell = torch.tanh(start[: c.hidden]), torch.tanh(start[c.hidden :])
+    logits, weights = [], []
+    for t in range(len(caption) - 1):
+        word = w["words.weight"][caption[t]]
+        query = torch.zeros(c.attention, dtype=word.dtype)
+        if c.query in ("state", "both"):
+            query = query + w["ask_state.weight"] @ h  # h of the step before
+        if c.query in ("pooled", "both"):
+            query = query + w["ask_pooled.weight"] @ mean
+        scores = []
+        for a in annotations:
+            key = w["key.weight"] @ a + w["key.bias"]
+            if c.score == "additive":
+                scores.append((w["score.weight"][0] * torch.tanh(key + query)).sum())
+            else:
+                scores.append((key * query).sum() / math.sqrt(c.attention))
+        powers = [(e - max(scores).detach()).exp() for e in scores]
+        alpha = [p / sum(powers) for p in powers]
+        place = places[t] if places is not None else None
+        z = sum(x * a for x, a in zip(alpha, annotations)) if place is None else annotations[place]
+        beta = 1 / (1 + (-(w["gate.weight"][0] @ h + w["gate.bias"][0])).exp())
+        z = beta * z
+        n, state = c.hidden, w["state_gates.weight"]
+        total = w["word_gates.weight"] @ word + w["word_gates.bias"] + state[:, :n] @ h + state[:, n:] @ z
+        i, f, g, o = (total[k * n : (k + 1) * n] for k in range(4))
+        cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * cell.tanh()
+        deep = word + w["out_h.weight"] @ h + w["out_h.bias"] + w["out_z.weight"] @ z
+        logits.append(w["output.weight"] @ deep.tanh() + w["output.bias"])
+        weights.append(torch.stack(alpha))
+    return torch.stack(logits), torch.stack(weights)
+
+
+def log_p(logits: torch.Tensor, caption: list[int]) -> torch.Tensor:
+    """The log-probability of a caption without padding, word by word."""
+    return sum(logits[t, word] - logits[t].exp().sum().log() for t, word in enumerate(caption[1:]))
+
+
+def gradients(value: torch.Tensor, model: nn.Module) -> torch.Tensor:
+    """The gradient in all weights, as one vector."""
+    found = torch.autograd.grad(value, list(model.parameters()), materialize_grads=True)
+    return torch.cat([g.flatten() for g in found])
+
+
+def unpadded(captions: torch.Tensor) -> list[list[int]]:
+    return [[i for i in row if i != PAD] for row in captions.tolist()]
+
+
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-10) -> bool:
+    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+# --- sizes --------------------------------------------------------------------------------------------------------------
+
+
+def parts(model: ShowAttendTell) -> dict[str, int]:
+    """Weights of the parts, named as in the count of the authors' network."""
+    names = {
+        "embedding": ["words"],
+        "init": ["first"],
+        "lstm": ["word_gates", "state_gates"],
+        "attention": ["key", "ask_state", "score"],
+        "gate": ["gate"],
+        "readout": ["out_h", "out_z"],
+        "output": ["output"],
+    }
+    counts = {part: sum(training.parameter_count(getattr(model, n)) for n in ns) for part, ns in names.items()}
+    assert sum(counts.values()) == training.parameter_count(model)  # no weight is forgotten
+    return counts
+
+
+def authors(n: int, m: int, d: int, k: int, layers: int) -> dict[str, int]:
+    """The authors' network, part by part, from their equations; ``layers`` of attention and of the initial state."""
+    extra = (layers - 1) * (d * d + d)  # a layer on the annotations, and one on their mean
+    return {
+        "embedding": k * m,
+        "init": extra + 2 * (d * n + n),
+        "lstm": (m + n + d) * 4 * n + 4 * n,
+        "attention": extra + (d * d + d) + n * d + d + 1,  # W_c with b, W_d, U with c
+        "gate": n + 1,
+        "readout": (n * m + m) + (d * m + m),  # L_h and L_z, each with a bias
+        "output": m * k + k,
+    }
+
+
+def test_parameters_match_the_authors_part_by_part():
+    assert sum(authors(1800, 512, 512, 10_000, layers=2).values()) == 35_333_450  # their script's choice for COCO
+    single = authors(512, 512, 512, 10_000, layers=1)
+    assert sum(single.values()) == 14_974_226
+    with torch.device("meta"):
+        ours = parts(ShowAttendTell(Config.paper(hidden=512)))
+    # One number less in the attention: the score's bias, which the softmax takes out. One vector less in the output: the sum of
+    # two biases is one bias.
+    assert {k: single[k] - ours[k] for k in ours if single[k] != ours[k]} == {"attention": 1, "readout": 512}
+    assert sum(ours.values()) == 14_974_226 - 1 - 512
+
+
+def test_paper_scale_sizes():
+    config = Config.paper()
+    assert (config.grid[0] * config.grid[1], config.annotation) == (196, 512)
+    with torch.device("meta"):
+        model = ShowAttendTell(config)
+        written = model.write(torch.empty(2, 512, 14, 14), torch.empty(2, 12, dtype=torch.long))
+        memory, state = model.begin(torch.empty(2, 512, 14, 14))
+    assert written.logits.shape == (2, 11, 10_000)
+    assert written.log_weights.shape == (2, 11, 196)
+    assert memory.annotations.shape == (2, 196, 512)
+    assert memory.keys.shape == (2, 196, 512)
+    assert state.h.shape == state.c.shape == (2, 1800)
+    assert model.gate.weight.shape == (1, 1800)  # a scalar for each step, not a vector
+    assert model.output.weight.shape == (10_000, 512)
+    # two layers less than the authors' (init, attention), the score's bias and one bias of the output
+    assert sum(parts(model).values()) == 35_333_450 - 2 * (512 * 512 + 512) - 1 - 512
+
+
+def test_the_states_matrix_starts_orthogonal():
+    model = ShowAttendTell(SMALL)
+    w = model.state_gates.weight[:, : SMALL.hidden].detach()  # (4n, n)
+    assert close(w.T @ w, torch.eye(SMALL.hidden), 1e-5)
+
+
+# --- the equations ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("score", "query", "prepare"), WAYS)
+@pytest.mark.parametrize("mode", MODES)
+def test_forward_equals_the_slow_loop(mode, score, query, prepare):
+    model = build(mode=mode, score=score, query=query, prepare=prepare)
+    x = pictures(3)
+    places = torch.tensor([[5, 0, 2, 3], [1, 1, 1, 1], [4, 4, 0, 2]]) if mode == "hard" else None
+    written = model.write(x, CAPTIONS, places)
+    assert (written.log_weights.exp().amax(-1) < 0.999).all()  # not all on one place: a mean is a mean
+    for b, caption in enumerate(unpadded(CAPTIONS)):
+        logits, weights = slow(model, x[b], caption, None if places is None else places[b].tolist())
+        n = len(caption) - 1
+        assert close(written.logits[b, :n], logits)
+        assert close(written.log_weights[b, :n].exp(), weights)
+
+
+@pytest.mark.parametrize(("score", "query"), itertools.product(SCORES, QUERIES))
+def test_what_asks_is_what_the_query_says(score, query):
+    """Another word changes where the model looks next if the state asks, and does not if only the map asks."""
+    model = build(score=score, query=query)
+    other = CAPTIONS.clone()
+    other[0, 1] = 7
+    one, two = (model.weights(pictures(3), c)[0] for c in (CAPTIONS, other))
+    assert close(one[:2], two[:2])  # the weights of a step come from the state before it
+    assert close(one, two) == (query == "pooled")
+
+
+@pytest.mark.parametrize(("score", "query"), itertools.product(SCORES, QUERIES))
+@settings(max_examples=12, deadline=None)
+@given(scale=st.floats(0, 1e3), seed=st.integers(0, 1000))
+def test_weights_are_a_distribution(score, query, scale, seed):
+    model = build(seed, score=score, query=query)
+    x = pictures(3, seed=seed) * scale
+    alpha = model.weights(x, CAPTIONS)
+    assert alpha.shape == (3, 4, 6)
+    assert ((alpha >= 0) & (alpha <= 1)).all()
+    assert (alpha.sum(-1) - 1).abs().max() < 1e-9
+    assert torch.equal(alpha, model.weights(x, CAPTIONS))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_weights_are_the_same_without_gradients(score):
+    """Without gradients pictures are scored a few at a time; 19 is no multiple of anything."""
+    model = build(score=score, query="both")
+    x, captions = pictures(19), torch.randint(3, 9, (19, 4))
+    with torch.no_grad():
+        alpha = model.weights(x, captions)
+    assert close(alpha, model.weights(x, captions))
+
+
+def test_keys_are_computed_once():
+    model, calls = build(), []
+    model.key.register_forward_hook(lambda *args: calls.append(1))
+    model.loss({"features": pictures(3), "captions": CAPTIONS})
+    assert len(calls) == 1
+
+
+def test_soft_gradient_against_finite_differences():
+    model = build(doubly_stochastic=0.5, query="both", prepare=4)
+    names, weights = zip(*((n, p.detach().requires_grad_()) for n, p in model.named_parameters()))
+    captions = CAPTIONS[[0, 2]]
+
+    def loss(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(_Loss(model), {f"model.{n}": v for n, v in zip(names, values)}, (x, captions))
+
+    # random directions in place of each weight on its own
+    assert torch.autograd.gradcheck(loss, (pictures(2).requires_grad_(), *weights), fast_mode=True)
+    assert torch.autograd.gradcheck(lambda x: model.weights(x, captions), (pictures(2).requires_grad_(),))
+
+
+class _Loss(nn.Module):
+    def __init__(self, model: ShowAttendTell) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor, captions: torch.Tensor) -> torch.Tensor:
+        return self.model.loss({"features": x, "captions": captions})["loss"]
+
+
+# --- hard attention: where it looks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_hard_in_use_looks_at_the_most_probable_place(score):
+    model = build(mode="hard", score=score).eval()
+    x = pictures(3)
+    written = model.write(x, CAPTIONS)
+    assert torch.equal(written.draws, written.log_weights.argmax(-1))
+    for b, caption in enumerate(unpadded(CAPTIONS)):
+        logits, weights = slow(model, x[b], caption, written.draws[b].tolist())
+        assert close(written.logits[b, : len(logits)], logits)
+        assert weights.argmax(-1).tolist() == written.draws[b, : len(weights)].tolist()
+    assert torch.equal(written.logits, model(x, CAPTIONS))  # no dice
+
+
+def test_soft_equals_hard_when_all_weight_is_on_one_place():
+    soft = build()
+    with torch.no_grad():
+        soft.score.weight.mul_(1e5)
+    hard = build(mode="hard", expected=0.0)
+    hard.load_state_dict(soft.state_dict())
+    x = pictures(3)
+    alpha = soft.weights(x, CAPTIONS)
+    assert alpha.amax(-1).min() > 1 - 1e-12
+    for mode in (True, False):  # where there is no choice, a draw is no surprise
+        assert close(soft.train(mode)(x, CAPTIONS), hard.train(mode)(x, CAPTIONS))
+
+
+def test_hard_differs_from_soft_otherwise():
+    soft, hard = build(), build(mode="hard").eval()
+    assert not close(soft(pictures(3), CAPTIONS), hard(pictures(3), CAPTIONS), 1e-3)
+
+
+def test_draws_follow_the_weights_and_their_mean_tends_to_the_soft_context():
+    model, n = build(mode="hard"), 20_000
+    memory, state = model.begin(pictures(1))
+    log_alpha = model.attend(state.h, memory).detach()
+    alpha, a = log_alpha[0].exp(), memory.annotations[0].detach()
+    torch.manual_seed(3)
+    places = model.draw(log_alpha.expand(n, -1))
+    share = torch.bincount(places, minlength=6) / n
+    assert ((share - alpha).abs() < 4.5 * (alpha * (1 - alpha) / n).sqrt()).all()
+    one_hot = nn.functional.one_hot(places, 6).to(a.dtype)
+    seen = model.look(log_alpha.expand(n, -1), type(memory)(*(m.expand(n, *m.shape[1:]) for m in memory)), one_hot)
+    assert torch.equal(seen, a[places])
+    soft = model.look(log_alpha, memory, None)[0]
+    assert close(soft, sum(alpha[i] * a[i] for i in range(6)))
+    spread = sum(alpha[i] * (a[i] - soft) ** 2 for i in range(6))  # variance of one draw
+    assert ((seen.mean(0) - soft).abs() < 4.5 * (spread / n).sqrt()).all()
+
+
+def test_expected_decides_how_many_captions_see_the_mean():
+    x, captions = pictures(1).expand(2000, -1, -1, -1), CAPTIONS[:1].expand(2000, -1)
+    for expected in (0.0, 0.3, 1.0):
+        model = build(mode="hard", expected=expected)
+        torch.manual_seed(0)
+        draws = model.write(x, captions).draws
+        mean = (draws < 0).all(1)
+        assert torch.equal(mean, (draws < 0).any(1))  # all steps of a caption, or none
+        assert abs(float(mean.double().mean()) - expected) <= 4.5 * math.sqrt(expected * (1 - expected) / 2000)
+
+
+# --- the losses, by hand --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.7])
+def test_soft_loss_by_hand(penalty):
+    model, x = build(doubly_stochastic=penalty), pictures(3)
+    total, words = 0.0, 0
+    for b, caption in enumerate(unpadded(CAPTIONS)):
+        logits, alpha = slow(model, x[b], caption)
+        total -= log_p(logits, caption)  # a sum over the words
+        words += len(caption) - 1
+        if b == 1:
+            assert len(alpha) == 1  # only <eos>: three steps of padding that must not count
+        for i in range(6):
+            looked = 0.0
+            for t in range(len(alpha)):
+                looked = looked + alpha[t][i]
+            total = total + penalty * (1 - looked) ** 2
+    terms = model.loss({"features": x, "captions": CAPTIONS})
+    assert close(terms["loss"], total / 3)  # mean over captions
+    assert close(gradients(terms["loss"], model), gradients(total / 3, model))
+    if not penalty:
+        assert terms["per_word"].item() == pytest.approx(float(total.detach()) / words)
+
+
+def drawn_batch(model: ShowAttendTell, seed: int, copies: int = 1) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A batch, and where hard attention looks in it after ``torch.manual_seed(seed)``."""
+    batch = {"features": pictures(3).repeat(copies, 1, 1, 1), "captions": CAPTIONS.repeat(copies, 1)}
+    torch.manual_seed(seed)
+    return batch, model.write(batch["features"], batch["captions"]).draws
+
+
+def hard_by_hand(
+    model: ShowAttendTell, batch: dict[str, torch.Tensor], draws: torch.Tensor, baseline: float | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss whose slope is the paper's hard gradient with the sign turned, and the mean reward."""
+    c, nlls, log_ss, entropies = model.config, [], [], []
+    for x, caption, places in zip(batch["features"], unpadded(batch["captions"]), draws.tolist()):
+        logits, alpha = slow(model, x, caption, [None if s < 0 else s for s in places])
+        nlls.append(-log_p(logits, caption))
+        log_ss.append(sum(alpha[t, s].log() if s >= 0 else 0 for t, s in enumerate(places[: len(alpha)])))
+        entropies.append(-sum((a * a.log()).sum() for a in alpha))
+    rewards = [-float(nll.detach()) for nll in nlls]  # numbers: no gradient can flow
+    mean = sum(rewards) / len(rewards)
+    b = mean if baseline is None else baseline
+    terms = [
+        nll - c.reinforce * (reward - b) * log_s - c.entropy * entropy
+        for nll, reward, log_s, entropy in zip(nlls, rewards, log_ss, entropies)
+    ]
+    return sum(terms) / len(terms), torch.tensor(mean, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("expected", [0.0, 0.5])
+@pytest.mark.parametrize("baseline", [None, -1.5])
+def test_hard_loss_and_gradient_by_hand(expected, baseline):
+    model = build(mode="hard", expected=expected, reinforce=0.8, entropy=0.3)
+    if baseline is not None:
+        model.baseline.fill_(baseline)
+    batch, draws = drawn_batch(model, seed=0, copies=3)
+    if expected:
+        assert {True, False} == set((draws[:, 0] < 0).tolist())  # both kinds are there
+    wanted, reward = hard_by_hand(model, batch, draws, baseline)
+    torch.manual_seed(0)
+    terms = model.loss(batch)
+    assert close(terms["loss"], wanted)
+    assert close(gradients(terms["loss"], model), gradients(wanted, model))
+    assert close(terms["nll"], -reward)
+    assert not any(terms[name].requires_grad for name in ("nll", "entropy", "per_word"))
+
+
+def test_entropy_by_hand():
+    model, x = build(mode="hard").eval(), pictures(3)
+    total = 0.0
+    for b, caption in enumerate(unpadded(CAPTIONS)):
+        _, alpha = slow(model, x[b], caption, model.write(x, CAPTIONS).draws[b].tolist())
+        total -= sum(a * math.log(a) for row in alpha.tolist() for a in row)
+    assert model.loss({"features": x, "captions": CAPTIONS})["entropy"].item() == pytest.approx(total / 3)
+
+
+def test_with_the_mean_always_hard_is_soft_with_the_entropy():
+    soft, hard = build(), build(mode="hard", expected=1.0, entropy=0.4)
+    batch = {"features": pictures(3), "captions": CAPTIONS}
+    log_alpha = soft.write(pictures(3), CAPTIONS).log_weights
+    valid = (CAPTIONS[:, 1:] != PAD)[:, :, None]
+    entropy = -(log_alpha.exp() * log_alpha * valid).sum() / 3
+    wanted = gradients(soft.loss(batch)["loss"] - 0.4 * entropy, soft)
+    assert close(gradients(hard.loss(batch)["loss"], hard), wanted)
+
+
+# --- the baseline -----------------------------------------------------------------------------------------------------------
+
+
+def test_baseline_is_a_moving_average_that_starts_at_the_first_batch():
+    model, means = build(mode="hard"), []
+    assert model.baseline.isnan()
+    for seed in range(4):
+        batch, draws = drawn_batch(model, seed)
+        _, reward = hard_by_hand(model, batch, draws, 0.0)
+        torch.manual_seed(seed)
+        model.loss(batch)
+        means.append(float(reward))
+        expected = means[0]
+        for r in means[1:]:
+            expected = 0.9 * expected + 0.1 * r
+        assert model.baseline.item() == pytest.approx(expected)
+    assert len({round(m, 6) for m in means}) == 4  # the draws differ, or nothing was tested
+    before = model.baseline.clone()
+    model.eval().loss(batch)
+    assert torch.equal(model.baseline, before)  # an evaluation leaves no trace
+    other = build(seed=5, mode="hard")
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.baseline, before)
+
+
+def test_baseline_decay_is_the_configs():
+    model = build(mode="hard", baseline_decay=0.25, expected=1.0)
+    model.baseline.fill_(-2.0)
+    nll = model.loss({"features": pictures(3), "captions": CAPTIONS})["nll"]
+    assert model.baseline.item() == pytest.approx(0.25 * -2.0 - 0.75 * float(nll))
+
+
+# --- REINFORCE against counting ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def counted():
+    """A tiny model, its batch, and the exact gradient of the lower bound: all 4³ ways to look, each with its probability."""
+    tiny = dict(annotation=2, grid=(2, 2), embedding=3, hidden=3, attention=3, expected=0.0, entropy=0.0)
+    model = build(seed=4, scale=3.0, mode="hard", **tiny)
+    picture, caption = pictures(1, model.config, seed=2), [BOS, 4, 5, EOS]
+    bound = 0.0
+    for way in itertools.product(range(4), repeat=3):
+        logits, alpha = slow(model, picture[0], caption, list(way))
+        p = alpha[0, way[0]] * alpha[1, way[1]] * alpha[2, way[2]]
+        bound = bound + p * log_p(logits, caption)
+    return model, picture, torch.tensor([caption]), float(bound.detach()), gradients(-bound, model)
+
+
+def estimates(counted: tuple, baseline: float, batches: int = 250, copies: int = 60) -> torch.Tensor:
+    """Gradients of many batches of draws (batches, P), with a baseline that stays."""
+    model, picture, caption, *_ = counted
+    model = copy.deepcopy(model)
+    model.config = replace(model.config, baseline_decay=1.0)
+    model.baseline.fill_(baseline)
+    batch = {"features": picture.expand(copies, -1, -1, -1), "captions": caption.expand(copies, -1)}
+    torch.manual_seed(11)
+    return torch.stack([gradients(model.loss(batch)["loss"], model) for _ in range(batches)])
+
+
+def test_reinforce_is_unbiased_and_the_baseline_lowers_its_variance(counted):
+    *_, bound, exact = counted
+    found = {name: estimates(counted, b) for name, b in (("with", bound), ("without", 0.0))}
+    for g in found.values():
+        error, spread = g.mean(0) - exact, g.std(0) / math.sqrt(len(g))
+        drawn = spread > 1e-9  # embeddings of other words have no gradient at all
+        assert error[~drawn].abs().max() < 1e-9
+        z = error[drawn] / spread[drawn]
+        assert z.abs().max() < 4.5
+        assert z.square().mean().sqrt() < 1.5
+        along = exact / exact.norm()
+        assert abs(float(error @ along)) < 4 * float((g @ along).std()) / math.sqrt(len(g))
+        assert float(exact.norm()) > 20 * float((g @ along).std()) / math.sqrt(len(g))  # fine enough to see a mistake
+    assert float(found["with"].var(0).sum()) < 0.5 * float(found["without"].var(0).sum())
+
+
+def test_without_the_score_function_the_gradient_is_wrong(counted):
+    """What equation 11 is for: back-propagation alone misses the draws' share."""
+    model, *rest = counted
+    model = copy.deepcopy(model)
+    model.config = replace(model.config, reinforce=0.0)
+    exact = rest[-1]
+    g = estimates((model, *rest), 0.0, batches=60)
+    z = (g.mean(0) - exact).abs() / (g.std(0) / math.sqrt(len(g)) + 1e-12)
+    assert z.max() > 20
+
+
+# --- padding, steps, decoding -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_padded_batch_equals_its_captions_alone(mode):
+    model = build(mode=mode, doubly_stochastic=0.6, entropy=0.2, query="both").eval()
+    model.baseline.fill_(-3.0)
+    x = pictures(3)
+    together = model.loss({"features": x, "captions": CAPTIONS})["loss"]
+    alone = [
+        model.loss({"features": x[b : b + 1], "captions": torch.tensor([caption])})["loss"]
+        for b, caption in enumerate(unpadded(CAPTIONS))
+    ]
+    assert close(together, sum(alone) / 3)
+    assert close(gradients(together, model), gradients(sum(alone) / 3, model))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("score", "query"), itertools.product(SCORES, QUERIES))
+def test_step_by_step_equals_teacher_forcing(mode, score, query):
+    model = build(mode=mode, score=score, query=query).eval()
+    x = pictures(3)
+    logits = model(x, CAPTIONS)
+    memory, state = model.begin(x)
+    for t in range(4):
+        found, state = model.step(CAPTIONS[:, t], state, memory)
+        assert close(found, logits[:, t])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_decoders_logprob_is_the_models(mode):
+    model, x = build(mode=mode).eval(), pictures(4)
+    for b, found in enumerate(decoding.beam_search(model, x, width=3, limit=6)):
+        for hypothesis in found:
+            caption = [BOS, *hypothesis.ids] + [EOS] * hypothesis.finished
+            logits = model(x[b : b + 1], torch.tensor([caption]))[0]
+            assert hypothesis.logprob == pytest.approx(log_p(logits, caption).item(), abs=1e-5)
+
+
+# --- training ---------------------------------------------------------------------------------------------------------------
+
+
+LEARN = dict(hidden=24, embedding=12, attention=12, prepare=12)
+SAID = torch.tensor([[1, 4, 5, 6, 2, 0], [1, 6, 4, 2, 0, 0], [1, 5, 7, 8, 4, 2], [1, 8, 2, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_overfits_one_batch(mode):
+    model, x = build(scale=1.0, dtype=torch.float32, mode=mode, **LEARN), pictures(4, dtype=torch.float32)
+    data = {"features": x, "captions": SAID}
+    history = training.fit(model, data, epochs=120, batch_size=4, lr=0.02, clip=5.0, progress=False)
+    assert history.losses["per_word"][0] > 1
+    assert history.losses["per_word"][-1] < 0.1
+    found = decoding.greedy(model, x, limit=8)
+    assert [[BOS, *h.ids, EOS] for h in found] == unpadded(SAID)
+
+
+def run(seed: int, path=None, broken: int | None = None, **changes: object) -> tuple[ShowAttendTell, training.History]:
+    """A short run over captions of several lengths, broken off before step ``broken``."""
+    model = build(scale=1.0, dtype=torch.float32, dropout=0.2, **LEARN, **changes)
+    inner, steps = model.loss, itertools.count()
+
+    def loss(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if next(steps) == broken:
+            raise InterruptedError
+        return inner(batch)
+
+    model.loss = loss
+    x = pictures(4, dtype=torch.float16)
+    batches = caption_batches(x, SAID.repeat(4, 1), torch.arange(4).repeat(4), batch_size=3)
+    settings = dict(checkpoint=path, checkpoint_every=1, log_every=1, progress=False)
+    history = training.fit(model, batches, epochs=2, lr=0.01, seed=seed, **settings)
+    return model, history
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    one, two = a.state_dict(), b.state_dict()
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one if k != "baseline")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_same_seed_same_result_and_a_checkpoint_resumes_exactly(tmp_path, mode):
+    whole, history = run(3, mode=mode)
+    again, _ = run(3, mode=mode)
+    assert same(whole, again)
+    assert not same(whole, run(4, mode=mode)[0])
+    path = tmp_path / "run.pt"
+    with pytest.raises(InterruptedError):
+        run(3, path, broken=9, mode=mode)
+    resumed, its_history = run(3, path, mode=mode)
+    assert len(history.steps) > 12
+    assert same(whole, resumed)
+    assert its_history.losses == history.losses
+    assert torch.equal(whole.baseline, resumed.baseline) or (mode == "soft" and resumed.baseline.isnan())
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize("mode", MODES)
+def test_every_weight_gets_a_gradient(mode, query):
+    """A weight without one is dead, and stops training on several processes with an error."""
+    model = build(mode=mode, query=query, prepare=4)
+    model.loss({"features": pictures(3), "captions": CAPTIONS})["loss"].backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+# --- devices and precisions ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("score", "query", "prepare"), [("additive", "state", 7), ("dot", "both", 0)])
+def test_runs_on_a_pretended_gpu(mode, score, query, prepare):
+    changes = dict(mode=mode, score=score, query=query, prepare=prepare, doubly_stochastic=1.0, dropout=0.1)
+    model = build(dtype=torch.float32, **changes)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        for module in model.modules():
+            for kind in (module._parameters, module._buffers):
+                kind.update({n: fake.from_tensor(t).to("cuda") for n, t in kind.items() if t is not None})
+        x, captions = torch.randn(3, 3, 2, 3, device="cuda"), torch.ones(3, 5, dtype=torch.long, device="cuda")
+        for train in (True, False):
+            model.train(train)
+            logits = model(x, captions)
+            assert (logits.device.type, logits.shape) == ("cuda", (3, 4, 9))
+            terms = model.loss({"features": x, "captions": captions})
+            assert {t.device.type for t in terms.values()} == {"cuda"}
+            assert {tuple(t.shape) for t in terms.values()} == {()}
+            memory, state = model.begin(x)
+            logits, state = model.step(captions[:, 0], state, memory)
+            assert {t.device.type for t in (logits, *state, *memory)} == {"cuda"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mixed_precision_stays_near_the_full(mode):
+    model = build(scale=1.0, dtype=torch.float32, mode=mode, expected=1.0)
+    batch = {"features": pictures(3, dtype=torch.float32), "captions": CAPTIONS}
+    full = model.loss(batch)["loss"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model.loss(batch)["loss"]
+    assert mixed.item() == pytest.approx(full.item(), rel=0.02)
+
+
+def test_half_precision_features():
+    model = build(dtype=torch.float32)
+    x = pictures(3, dtype=torch.float16)
+    assert torch.equal(model(x, CAPTIONS), model(x.float(), CAPTIONS))
+
+
+# --- bad and small input --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_map_one_pixel_high_and_a_batch_of_one(mode):
+    model = build(mode=mode, grid=(1, 7), prepare=3)
+    batch = {"features": pictures(1, model.config), "captions": torch.tensor([[BOS, 4, EOS]])}
+    assert model.weights(*batch.values()).shape == (1, 2, 7)
+    assert torch.isfinite(gradients(model.loss(batch)["loss"], model)).all()
+    assert len(decoding.beam_search(model, batch["features"], width=2)) == 1
+
+
+def test_a_map_of_one_place_leaves_no_choice():
+    model = build(grid=(1, 1))
+    assert torch.equal(model.weights(pictures(3, model.config), CAPTIONS), torch.ones(3, 4, 1, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_caption_is_one_step(mode):
+    model = build(mode=mode).eval()
+    terms = model.loss({"features": pictures(1), "captions": torch.tensor([[BOS, EOS]])})
+    assert torch.isfinite(terms["loss"])
+    assert model(pictures(1), torch.tensor([[BOS, EOS]])).shape == (1, 1, 9)
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        ([], "at least 1"),
+        ([[1, 0, 0]], "all padding"),
+        ([[0, 0, 0]], "all padding"),
+        ([[1]], "at least 2"),
+        ([1, 4, 2], "at least 2"),
+        ([[1, 9, 2]], r"0\.\.8"),
+        ([[1, -1, 2]], r"0\.\.8"),
+        ([[1, 4, 2]] * 2, "1 pictures but 2 captions"),
+    ],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_bad_captions(mode, captions, message):
+    with pytest.raises(ValueError, match=message):
+        build(mode=mode).loss({"features": pictures(1), "captions": torch.tensor(captions, dtype=torch.long)})
+
+
+def test_a_batch_of_none():
+    for call in ("loss", "weights"):
+        model, batch = build(), {"features": pictures(0), "captions": CAPTIONS[:0]}
+        with pytest.raises(ValueError, match="B at least 1"):
+            model.loss(batch) if call == "loss" else model.weights(*batch.values())
+    with pytest.raises(ValueError, match="none of them 0"):
+        build().begin(pictures(0))
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.float32])
+def test_ids_of_another_type(kind):
+    with pytest.raises(TypeError, match="int64"):
+        build().loss({"features": pictures(3), "captions": CAPTIONS.to(kind)})
+
+
+@pytest.mark.parametrize(
+    ("mode", "places", "message"),
+    [
+        ("soft", torch.zeros(3, 4, dtype=torch.long), "hard attention"),
+        ("hard", torch.zeros(1, 4, dtype=torch.long), r"\(3, 4\)"),
+        ("hard", torch.zeros(3, 5, dtype=torch.long), r"\(3, 4\)"),
+        ("hard", torch.full((3, 4), 6), r"0\.\.5"),
+        ("hard", torch.full((3, 4), -1), r"0\.\.5"),
+    ],
+)
+def test_bad_places(mode, places, message):
+    with pytest.raises(ValueError, match=message):
+        build(mode=mode).write(pictures(3), CAPTIONS, places)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_features_that_are_no_numbers(value):
+    x = pictures(3)
+    x[2, 1, 0, 0] = value
+    for call in (lambda m: m(x, CAPTIONS), lambda m: m.begin(x)):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            call(build())
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3, 2), (3, 4, 2, 3), (3, 3, 6), (3, 6, 3), (3, 3, 2, 3, 1)])
+def test_features_of_another_size(shape):
+    with pytest.raises(ValueError, match=r"features must be a tensor \(B, 3, 2, 3\)"):
+        build()(torch.zeros(shape, dtype=torch.float64), CAPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocabulary": 0}, "vocabulary"),
+        ({"annotation": 0}, "annotation"),
+        ({"hidden": -1}, "hidden"),
+        ({"embedding": 0}, "embedding"),
+        ({"attention": 0}, "attention"),
+        ({"grid": (0, 7)}, "grid"),
+        ({"grid": (7,)}, "grid"),
+        ({"mode": "medium"}, "mode"),
+        ({"score": "cosine"}, "score"),
+        ({"query": "me"}, "query"),
+        ({"prepare": -1}, "prepare"),
+        ({"doubly_stochastic": -0.1}, "doubly_stochastic"),
+        ({"entropy": math.nan}, "entropy"),
+        ({"reinforce": -1.0}, "reinforce"),
+        ({"expected": 1.1}, "expected"),
+        ({"baseline_decay": -0.1}, "baseline_decay"),
+        ({"baseline_decay": math.nan}, "baseline_decay"),
+        ({"dropout": 1.0}, "dropout"),
+    ],
+)
+def test_bad_configs(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
