@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from mmtutor.text import PAD, SPECIALS
 
 POOLINGS = ("attention", "mean")
+TIMES = ("add", "multiply", "none")
 PAD_ID = SPECIALS.index(PAD)
 
 
@@ -37,9 +38,9 @@ class Config:
         embedding: length E of a word vector.
         hidden: LSTM units H.
         attention: units A of the additive attention (not used by the mean).
-        time: add a learned vector for its place in the clip to each frame.
-        bind: pass each frame, with its time vector, through a ReLU before anything is pooled.
-        frames: most frames a clip may have; only needed with ``time``.
+        time: what a frame v_i is told of its place in the clip, by a learned vector p_i: ``"add"`` makes it v_i + p_i,
+            ``"multiply"`` v_i ⊙ (1 + p_i), ``"none"`` leaves it as it is.
+        frames: most frames a clip may have; not used without ``time``.
         dropout: of the LSTM's output and of the readout, in training.
         penalty: weight of Σ_i (1 − Σ_t α_ti)², which asks that every frame be looked at.
     """
@@ -51,8 +52,7 @@ class Config:
     embedding: int = 128
     hidden: int = 256
     attention: int = 128
-    time: bool = True
-    bind: bool = False
+    time: str = "add"
     frames: int = 16
     dropout: float = 0.2
     penalty: float = 0.0
@@ -74,6 +74,8 @@ class Config:
             )
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {POOLINGS}, got {self.pooling!r}")
+        if self.time not in TIMES:
+            raise ValueError(f"time must be one of {TIMES}, got {self.time!r}")
         if not 0 <= self.dropout < 1 or not self.penalty >= 0:
             raise ValueError(f"dropout must lie in [0, 1) and penalty be ≥ 0, got {self.dropout} and {self.penalty}")
 
@@ -89,7 +91,7 @@ class Config:
         Their program weighs the penalty with 0.70602, but sums it over the batch and averages it over frames; here it is
         summed over frames and averaged over captions, as the formula says.
         """
-        paper = cls(20_000, 1024, width=0, embedding=468, hidden=3518, attention=1024, time=False, frames=28)
+        paper = cls(20_000, 1024, width=0, embedding=468, hidden=3518, attention=1024, time="none", frames=28)
         return replace(replace(paper, dropout=0.5, penalty=0.70602), **changes)
 
 
@@ -159,7 +161,7 @@ class VideoCaptioner(nn.Module):
         self.config = config
         frame, words, hidden = config.width or config.features, config.embedding, config.hidden
         self.project = nn.Linear(config.features, frame) if config.width else nn.Identity()
-        self.time = nn.Embedding(config.frames, frame) if config.time else None
+        self.time = None if config.time == "none" else nn.Parameter(self._time_line(config.frames, frame))
         self.embed = nn.Embedding(config.vocabulary, words)
         self.start_h, self.start_c = nn.Linear(frame, hidden), nn.Linear(frame, hidden)
         self.attention = TemporalAttention(frame, hidden, config.attention) if config.pooling == "attention" else None
@@ -173,6 +175,14 @@ class VideoCaptioner(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         with torch.no_grad():
             self.from_word.bias[hidden : 2 * hidden] += 1  # remember by default
+
+    def _time_line(self, frames: int, size: int) -> Tensor:
+        """Where the time vectors start: along a straight line through time, (frames, size).
+
+        Added, they must be louder than what the frames show, or the attention takes long to notice them.
+        """
+        scale = 3.0 if self.config.time == "add" else 1.0
+        return scale * torch.linspace(-1, 1, frames)[:, None] * torch.randn(size)
 
     def begin(self, inputs: Tensor | Sequence[Tensor | None]) -> tuple[Memory, State]:
         """Look at the clips once, before the first word.
@@ -191,9 +201,8 @@ class VideoCaptioner(nn.Module):
         x, mask = self._checked(*((inputs, None) if isinstance(inputs, Tensor) else inputs))
         v = self.project(x)  # (B, F, P)
         if self.time is not None:
-            v = v + self.time.weight[: v.shape[1]]
-        if self.config.bind:
-            v = torch.relu(v)
+            p = self.time[: v.shape[1]]  # (F, P)
+            v = v + p if self.config.time == "add" else v * (1 + p)
         mean = masked_mean(v, mask)
         keys = v[:, :, :0] if self.attention is None else self.attention.key(v)
         return Memory(v, keys, mean, mask), (torch.tanh(self.start_h(mean)), torch.tanh(self.start_c(mean)))

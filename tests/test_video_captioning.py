@@ -69,7 +69,7 @@ def test_attention_that_is_not_uniform_differs():
 
 
 @BOTH
-@pytest.mark.parametrize("time", [True, False])
+@pytest.mark.parametrize("time", ["add", "multiply", "none"])
 @pytest.mark.parametrize("filler", [0.0, 1e6, math.nan, math.inf])
 def test_padded_frames_change_nothing(pooling, time, filler):
     model, batch = model_of(pooling, time=time, penalty=0.3), batch_of()
@@ -104,25 +104,24 @@ def test_weights_are_a_distribution_over_real_frames(real, scale):
     torch.testing.assert_close(masked_mean(x, mask), torch.stack([row[keep].mean(0) for row, keep in zip(x, mask)]))
 
 
-@pytest.mark.parametrize("bind", [False, True])
-def test_without_time_the_order_of_frames_is_unknown_to_both(bind):
+def test_without_time_the_order_of_frames_is_unknown_to_both():
     """Attention over frames is a sum over a set: it can choose frames, but it cannot know which came first."""
     batch = batch_of()
     x, captions = batch["features"], batch["captions"]
     order = torch.tensor([3, 0, 4, 1, 2])
     for pooling in ("mean", "attention"):
-        model = model_of(pooling, time=False, bind=bind)
+        model = model_of(pooling, time="none")
         torch.testing.assert_close(model(x[:, order], captions), model(x, captions))
         torch.testing.assert_close(model.attend(x[:, order], captions), model.attend(x, captions)[:, :, order])
 
 
-def test_with_time_the_mean_stays_blind_and_attention_does_not():
+def test_the_mean_does_not_see_time_that_is_added_and_sees_time_that_multiplies():
     batch = batch_of()
     x, captions = batch["features"], batch["captions"]
-    mean, attention, bound = model_of("mean"), model_of("attention"), model_of("mean", bind=True)
+    mean, attention, scaled = model_of("mean"), model_of("attention"), model_of("mean", time="multiply")
     torch.testing.assert_close(mean(x.flip(1), captions), mean(x, captions))  # mean(v + p) = mean(v) + mean(p)
-    for model in (attention, bound):
-        assert float((model(x.flip(1), captions) - model(x, captions)).abs().max()) > 1e-4
+    for model in (attention, scaled):
+        assert float((model(x.flip(1), captions) - model(x, captions)).detach().abs().max()) > 1e-4
 
 
 # --- one step by hand ---------------------------------------------------------------------------------------------------
@@ -134,7 +133,8 @@ def by_hand(model: VideoCaptioner, x: torch.Tensor, words: list[int]) -> tuple[t
     sigmoid, n = torch.sigmoid, model.config.hidden
     frames = [p["project.weight"] @ v.double() + p["project.bias"] for v in x]
     if model.time is not None:
-        frames = [v + p["time.weight"][i] for i, v in enumerate(frames)]
+        added = model.config.time == "add"
+        frames = [v + t if added else v * (1 + t) for v, t in zip(frames, p["time"])]
     mean = sum(frames) / len(frames)
     h = torch.tanh(p["start_h.weight"] @ mean + p["start_h.bias"])
     c = torch.tanh(p["start_c.weight"] @ mean + p["start_c.bias"])
@@ -170,7 +170,7 @@ def by_hand(model: VideoCaptioner, x: torch.Tensor, words: list[int]) -> tuple[t
     return torch.stack(logits), looked
 
 
-@pytest.mark.parametrize("time", [True, False])
+@pytest.mark.parametrize("time", ["add", "multiply", "none"])
 def test_forward_is_the_equations(time):
     model, batch = model_of(time=time).double(), batch_of()
     x, captions = batch["features"].double(), batch["captions"]
@@ -182,7 +182,7 @@ def test_forward_is_the_equations(time):
 
 
 def test_the_cell_is_torchs_lstm_cell():
-    model = model_of("mean", time=False).double()
+    model = model_of("mean", time="none").double()
     batch = batch_of()
     memory, (h, c) = model.begin(batch["features"].double())
     y = model.embed(batch["captions"][:, 1])
@@ -317,9 +317,9 @@ def test_attention_learns_which_came_first_and_the_mean_cannot():
     data = {"features": x, "captions": torch.stack([torch.ones_like(first), 4 + first, torch.full_like(first, 2)], 1)}
     right = {}
     for name, (pooling, time) in {
-        "attention": ("attention", True),
-        "timeless": ("attention", False),
-        "mean": ("mean", True),
+        "attention": ("attention", "add"),
+        "timeless": ("attention", "none"),
+        "mean": ("mean", "add"),
     }.items():
         model = model_of(pooling, seed=5, time=time, hidden=16)
         training.fit(model, data, epochs=100, batch_size=20, lr=0.02, progress=False)
@@ -414,6 +414,7 @@ def test_bad_batches(pooling, change, error, words):
     "change",
     [
         {"pooling": "max"},
+        {"time": "concatenate"},
         {"hidden": 0},
         {"width": -1},
         {"frames": 0},
