@@ -27,6 +27,7 @@ PAD = SPECIALS.index("<pad>")
 MODES = ("soft", "hard")
 SCORES = ("additive", "dot")
 QUERIES = ("state", "pooled", "both")
+STARTS = ("mean", "zero")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Config:
         mode: ``"soft"`` or ``"hard"``.
         score: ``"additive"``: w · tanh(query + key), the paper's; ``"dot"``: query · key / √A, as in Transformers.
         query: who asks: the ``"state"`` h (the paper), the ``"pooled"`` map, or ``"both"``.
+        start: the first state: ``"mean"``, from the mean annotation (the paper), or ``"zero"``: then the decoder knows nothing of
+            the picture but what it looks at.
         prepare: add a learned vector for its place to each annotation, and pass it through one layer of ``prepare`` units; 0
             leaves the annotations alone (the paper).
         dropout: on word vectors and before the output.
@@ -57,11 +60,12 @@ class Config:
     annotation: int = 112
     grid: tuple[int, int] = (6, 6)
     embedding: int = 128
-    hidden: int = 192
+    hidden: int = 128
     attention: int = 64
     mode: str = "soft"
     score: str = "additive"
     query: str = "state"
+    start: str = "zero"
     prepare: int = 128
     dropout: float = 0.0
     doubly_stochastic: float = 0.0
@@ -76,7 +80,7 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid must be (height, width), each at least 1, got {self.grid}")
-        for name, known in (("mode", MODES), ("score", SCORES), ("query", QUERIES)):
+        for name, known in (("mode", MODES), ("score", SCORES), ("query", QUERIES), ("start", STARTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         for name in ("prepare", "doubly_stochastic", "reinforce", "entropy"):
@@ -96,7 +100,16 @@ class Config:
     @classmethod
     def paper(cls, vocabulary: int = 10_000, **changes: Any) -> Config:
         """COCO, soft: 196 annotations of 512 from VGG; words of 512 and a state of 1,800, as in the authors' script."""
-        sizes = dict(annotation=512, grid=(14, 14), embedding=512, hidden=1800, attention=512, prepare=0, dropout=0.5)
+        sizes = dict(
+            annotation=512,
+            grid=(14, 14),
+            embedding=512,
+            hidden=1800,
+            attention=512,
+            start="mean",
+            prepare=0,
+            dropout=0.5,
+        )
         return cls(vocabulary=vocabulary, **{**sizes, "doubly_stochastic": 1.0, "entropy": 0.002, **changes})
 
 
@@ -138,7 +151,7 @@ class ShowAttendTell(nn.Module):
             self.places = nn.Parameter(torch.zeros(places, c.annotation))
             self.prepare = nn.Linear(c.annotation, depth)
         self.words = nn.Embedding(c.vocabulary, c.embedding, padding_idx=PAD)
-        self.first = nn.Linear(depth, 2 * c.hidden)  # f_init,h and f_init,c
+        self.first = nn.Linear(depth, 2 * c.hidden) if c.start == "mean" else None  # f_init,h and f_init,c
         # attention
         self.key = nn.Linear(depth, c.attention)
         self.ask_state = nn.Linear(c.hidden, c.attention, bias=False) if c.query != "pooled" else None
@@ -169,7 +182,8 @@ class ShowAttendTell(nn.Module):
         """Look at whole pictures: what every step reads, and the state before the first word."""
         a = self.annotate(features)
         mean = a.mean(1)  # (B, D)
-        h, c = torch.tanh(self.first(mean)).chunk(2, -1)
+        zero = mean.new_zeros(len(a), 2 * self.config.hidden)
+        h, c = (zero if self.first is None else torch.tanh(self.first(mean))).chunk(2, -1)
         keys = self.key(a)
         pooled = self.ask_pooled(mean) if self.ask_pooled is not None else keys.new_zeros(len(a), keys.shape[-1])
         return Memory(a, keys, pooled), State(h, c)

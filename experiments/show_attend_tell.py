@@ -1,0 +1,479 @@
+"""The claims of the attention chapter: C19 to C25, on drawn scenes of 24 things.
+
+Everybody reads the same frozen image network: the attention models its map from mid-network (6 × 6 places of 112 numbers), Show
+and Tell its final vector (1,280 numbers). Captions are judged on 600 unseen scenes.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmtutor import decoding, metrics, show_and_tell, training, vision, world
+from mmtutor.ledger import Experiment, Values
+from mmtutor.runtime import device
+from mmtutor.show_attend_tell import Config, Memory, ShowAttendTell
+from mmtutor.text import Vocabulary, caption_batches, encode_captions, tokenize
+from mmtutor.world import captions
+
+PIXELS, THINGS, TRAIN, TEST = 96, 24, 8000, 600
+EPOCHS, BATCH, RATE = 2, 64, 4e-3
+DECAY = 0.01
+
+
+# --- Data and models -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What the models see of one split."""
+
+    rows: world.Dataset  # the data set itself
+    maps: Tensor  # (N, 112, 6, 6) float16, standardized with the training statistics
+    vectors: Tensor  # (N, 1280)
+
+
+@functools.cache
+def load() -> tuple[Scenes, Scenes, Vocabulary]:
+    """Training and test scenes with their features, and the vocabulary of the training captions."""
+    rows = [
+        world.load("scenes", split, size, pixels=PIXELS, things=THINGS)
+        for split, size in (("train", TRAIN), ("test", TEST))
+    ]
+    seen = {}
+    for layer in ("map", "vector"):
+        encoder = vision.ImageEncoder(layer=layer).to(device())
+        train, test = (vision.features(images(r), encoder) for r in rows)
+        seen[layer] = vision.standardize(train), vision.standardize(test, train)
+    vocabulary = Vocabulary(word for five in rows[0]["captions"] for caption in five for word in tokenize(caption))
+    train, test = (Scenes(r, m, v) for r, m, v in zip(rows, seen["map"], seen["vector"]))
+    return train, test, vocabulary
+
+
+def images(rows: world.Dataset) -> np.ndarray:
+    """The pictures of a data set, uint8 (N, H, W, 3)."""
+    return rows.with_format("numpy", columns=["image"])["image"][:].astype(np.uint8, copy=False)
+
+
+@functools.cache
+def train(seed: int, **changes: object) -> ShowAttendTell:
+    """An attention model, trained on all captions of the training scenes.
+
+    A hard one goes on from the soft one, with draws, for two captions of each scene.
+    """
+    data, _, vocabulary = load()
+    torch.manual_seed(seed)
+    grid = tuple(data.maps.shape[2:])
+    model = ShowAttendTell(Config.world(len(vocabulary), annotation=data.maps.shape[1], grid=grid, **changes))
+    if model.config.mode == "hard":
+        model.load_state_dict({**train(seed).state_dict(), "baseline": model.baseline})
+        return _fit(model, data.maps, seed, epochs=1, lr=RATE / 2, captions=2)
+    return _fit(model, data.maps, seed)
+
+
+@functools.cache
+def train_blind(seed: int) -> show_and_tell.ShowAndTell:
+    """Show and Tell on the final vector, as many parameters as the soft attention model (to within one per cent)."""
+    data, _, vocabulary = load()
+    rival = Config.world(len(vocabulary), annotation=data.maps.shape[1], grid=tuple(data.maps.shape[2:]))
+    budget = size_of(ShowAttendTell(rival))
+    config = show_and_tell.Config.world(len(vocabulary), image=data.vectors.shape[1], embedding=rival.embedding)
+    sizes = {h: size_of(show_and_tell.ShowAndTell(replace(config, hidden=h))) for h in range(64, 512, 4)}
+    hidden = min(sizes, key=lambda h: abs(sizes[h] - budget))
+    torch.manual_seed(seed)
+    return _fit(show_and_tell.ShowAndTell(replace(config, hidden=hidden)), data.vectors, seed)
+
+
+def _fit(
+    model: nn.Module, features: Tensor, seed: int, epochs: int = EPOCHS, lr: float = RATE, captions: int = 5
+) -> nn.Module:
+    data, _, vocabulary = load()
+    five = [of_one[:captions] for of_one in data.rows["captions"]]
+    ids = encode_captions([caption for one in five for caption in one], vocabulary)
+    owner = torch.arange(len(five)).repeat_interleave(len(five[0]))
+    batches = caption_batches(features, ids, owner, BATCH)
+    training.fit(model, batches, epochs=epochs, lr=lr, warmup=50, weight_decay=DECAY, clip=5.0, seed=seed)
+    return model
+
+
+def size_of(model: nn.Module) -> int:
+    """The number of weights."""
+    return sum(p.numel() for p in model.parameters())
+
+
+# --- What they say -------------------------------------------------------------------------------------------------------
+
+
+def write(model: nn.Module, features: Tensor, vocabulary: Vocabulary, detail: float = 0.0) -> list[str]:
+    """The best caption of a beam of five. With ``detail`` 1 its score is the mean over its words, which favours longer captions."""
+    where = next(model.parameters()).device
+    found = decoding.beam_search(model, features.float().to(where), width=5, length_penalty=detail, n_best=1)
+    return [" ".join(vocabulary.words[i] for i in best.ids) for best, *_ in found]
+
+
+def truth(written: Sequence[str], rows: world.Dataset) -> np.ndarray:
+    """1 for a caption that is true of its scene, 0 for a false or unreadable one."""
+    return np.array([bool(captions.is_true(c, s)) for c, s in zip(written, rows["scene"])], dtype=float)
+
+
+def named(written: Sequence[str], rows: world.Dataset) -> float:
+    """How many different things of its scene a caption names, on average."""
+    return float(np.mean([len(set(tokenize(c)) & set(t)) for c, t in zip(written, rows["things"])]))
+
+
+def shuffled_truth(written: Sequence[str], rows: world.Dataset) -> float:
+    """The truth rate of the same captions, each held against the next scene: what saying likely things is worth."""
+    return float(truth([*written[1:], written[0]], rows).mean())
+
+
+def pointing(model: ShowAttendTell, written: Sequence[str], data: Scenes, vocabulary: Vocabulary) -> dict[str, float]:
+    """Where the model looks when it writes the name of a thing that is there.
+
+    Returns:
+        the share of attention in the thing's box ("mass"), how often the most looked-at place lies in it ("pointing"),
+        the box's share of the picture ("area"), and mass / area ("ratio").
+    """
+    ids = encode_captions(written, vocabulary)
+    where = next(model.parameters()).device
+    with torch.no_grad():
+        weights = model.weights(data.maps.float().to(where), ids.to(where)).cpu()  # (N, T-1, L)
+    steps, boxes = [], []
+    for i, (caption, things, corners) in enumerate(zip(written, data.rows["things"], data.rows["boxes"])):
+        for t, word in enumerate(tokenize(caption)):
+            if word in things:
+                steps.append((i, t))
+                boxes.append(box_mask([b for b, thing in zip(corners, things) if thing == word]))
+    if not steps:
+        return {"mass": 0.0, "pointing": 0.0, "area": 0.0, "ratio": 0.0}
+    rows, times = torch.tensor(steps).T
+    maps = weights[rows, times].view(-1, *data.maps.shape[2:])
+    masks = torch.stack(boxes)
+    mass, area = metrics.attention_mass(maps, masks), metrics.area_share(masks)
+    return {
+        "mass": float(mass.mean()),
+        "pointing": float(metrics.pointing_game(maps, masks).float().mean()),
+        "area": float(area.mean()),
+        "ratio": float(mass.mean() / area.mean()),
+    }
+
+
+def box_mask(boxes: Sequence[Sequence[int]]) -> Tensor:
+    """True inside any of the boxes (x0, y0, x1, y1)."""
+    mask = torch.zeros(PIXELS, PIXELS, dtype=torch.bool)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+# --- The claims ----------------------------------------------------------------------------------------------------------
+
+
+def c19(seed: int) -> Values:
+    """Truth rate of detailed captions by the number of things in the scene: attention, and one vector of equal size."""
+    _, test, vocabulary = load()
+    soft, blind = train(seed), train_blind(seed)
+    count = np.array([len(t) for t in test.rows["things"]])
+    rates, out = {}, {}
+    for name, model, features in (("soft", soft, test.maps), ("vector", blind, test.vectors)):
+        plain, detailed = (write(model, features, vocabulary, detail) for detail in (0.0, 1.0))
+        rates[name] = truth(detailed, test.rows)
+        out |= {
+            f"{name}_plain": float(truth(plain, test.rows).mean()),
+            f"{name}_detailed": float(rates[name].mean()),
+            f"{name}_by_count": [float(rates[name][count == k].mean()) for k in (1, 2, 3, 4)],
+            f"{name}_named": named(detailed, test.rows),
+            f"{name}_plain_named": named(plain, test.rows),
+            f"{name}_shuffled": shuffled_truth(plain, test.rows),
+            f"{name}_parameters": size_of(model),
+        }
+    gap = rates["soft"] - rates["vector"]
+    few, many = (float(gap[chosen].mean()) for chosen in (count <= 2, count > 2))
+    return {**out, "ahead": float(gap.mean()), "ahead_few": few, "ahead_many": many}
+
+
+def c20(seed: int) -> Values:
+    """Where soft and hard attention look when they name a thing; the truth rate of hard attention."""
+    _, test, vocabulary = load()
+    out = {}
+    for mode in ("soft", "hard"):
+        model = train(seed) if mode == "soft" else train(seed, mode="hard")
+        plain, detailed = (write(model, test.maps, vocabulary, detail) for detail in (0.0, 1.0))
+        out |= {f"{mode}_{k}": v for k, v in pointing(model, detailed, test, vocabulary).items()}
+        out |= {
+            f"{mode}_plain": float(truth(plain, test.rows).mean()),
+            f"{mode}_detailed": float(truth(detailed, test.rows).mean()),
+            f"{mode}_named": named(detailed, test.rows),
+        }
+    return out
+
+
+def c21(seed: int) -> Values:
+    """How well a linear probe finds a lone thing, from the map and from the final vector; and what the captioners say of places."""
+    train_set, test, vocabulary = load()
+    out = {}
+    for name in ("maps", "vectors"):
+        x, y = zip(*(lone(getattr(s, name), s.rows) for s in (train_set, test)))
+        generator = torch.Generator().manual_seed(seed)
+        chosen = torch.randperm(len(x[0]), generator=generator)[
+            : int(0.8 * len(x[0]))
+        ]  # four fifths: another draw a seed
+        out[f"{name}_error"] = probe((x[0][chosen], y[0][chosen]), (x[1], y[1]))
+    blind = (y[1] - y[0].mean(0)).norm(dim=1).mean()  # always the middle
+    for name, model, features in (("maps", train(seed), test.maps), ("vectors", train_blind(seed), test.vectors)):
+        written = write(model, features, vocabulary, 1.0)
+        placed = np.array([bool(PLACED & set(tokenize(c))) for c in written])
+        out |= {
+            f"{name}_places_told": float(placed.mean()),
+            f"{name}_places_true": float(truth(written, test.rows)[placed].mean()) if placed.any() else 0.0,
+        }
+    return {**out, "blind_error": float(blind), "times": out["vectors_error"] / out["maps_error"]}
+
+
+#: Words with which a caption says where something is.
+PLACED = frozenset(
+    ("left", "right", "above", "below", "over", "under", "top", "bottom", "middle", "near", "next", "far")
+    + ("front", "behind", "beside", "higher", "lower")
+)
+
+
+def lone(features: Tensor, rows: world.Dataset) -> tuple[Tensor, Tensor]:
+    """Features (M, ...) flattened and centres (M, 2) in pixels of the scenes with one thing."""
+    chosen = [i for i, t in enumerate(rows["things"]) if len(t) == 1]
+    boxes = torch.tensor([rows["boxes"][i][0] for i in chosen], dtype=torch.float32)
+    return features[chosen].float().flatten(1), (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def probe(known: tuple[Tensor, Tensor], unseen: tuple[Tensor, Tensor]) -> float:
+    """The mean distance in pixels of a ridge regression's guess from the truth; its strength is found by cross-validation."""
+    from sklearn.linear_model import RidgeCV
+
+    model = RidgeCV(alphas=np.logspace(0, 6, 13)).fit(known[0].numpy(), known[1].numpy())
+    return float(np.linalg.norm(model.predict(unseen[0].numpy()) - unseen[1].numpy(), axis=1).mean())
+
+
+def c22(seed: int) -> Values:
+    """Soft weights: range, sum, the same twice, and the gradient against finite differences, for a random model and picture."""
+    torch.manual_seed(seed)
+    model = ShowAttendTell(tiny(mode="soft")).double()
+    features, ids = torch.randn(4, 3, 2, 2).double(), torch.tensor([[1, 4, 5, 2]] * 4)
+    first, again = (model.weights(features, ids).detach() for _ in range(2))
+    sums = float((first.sum(-1) - 1).abs().max())
+    features = features[:1].requires_grad_()
+    smooth = torch.autograd.gradcheck(lambda x: model.weights(x, ids[:1]), (features,))
+    return {
+        "lowest": float(first.min()),
+        "highest": float(first.max()),
+        "sum_error": sums,
+        "repeat_error": float((first - again).abs().max()),
+        "gradcheck": float(smooth),
+    }
+
+
+def tiny(**changes: object) -> Config:
+    """A model so small that all its ways of looking can be counted: 4 places, so 4³ = 64 ways for three words."""
+    sizes = dict(annotation=3, grid=(2, 2), embedding=4, hidden=5, attention=4, prepare=0, entropy=0.0)
+    return Config(vocabulary=8, **{**sizes, **changes})
+
+
+DRAWS = (1, 4, 16, 64, 256, 1024)
+
+
+def c23(seed: int) -> Values:
+    """Draws tend to the mean as 1/√n; REINFORCE against the exact gradient; its variance with and without a baseline."""
+    torch.manual_seed(seed)
+    model = ShowAttendTell(tiny(mode="soft")).double()
+    nn.init.normal_(model.score.weight, std=3.0)  # so that the places differ
+    memory, state = model.begin(torch.randn(1, 3, 2, 2).double())
+    log_alpha = model.attend(state.h, memory).detach()
+    mean = model.look(log_alpha, memory, None).detach()
+    errors = [draw_error(log_alpha, memory, mean, n) for n in DRAWS]
+    slope = float(np.polyfit(np.log(DRAWS), np.log(errors), 1)[0])
+    found = reinforce(seed)
+    fits = {"slope_fits": float(abs(slope + 0.5) <= 0.05), "gradient_fits": float(abs(found["error_in_se"]) <= 3)}
+    return {"slope": slope, "errors": errors, **found, **fits}
+
+
+def draw_error(log_alpha: Tensor, memory: Memory, mean: Tensor, n: int, times: int = 2000) -> float:
+    """The root mean square distance of the mean of n draws from the weighted mean."""
+    a = memory.annotations[0].detach()  # (L, D)
+    places = torch.multinomial(log_alpha.exp()[0], n * times, replacement=True).view(times, n)
+    return float((a[places].mean(1) - mean).square().sum(1).mean().sqrt())
+
+
+def reinforce(seed: int, batches: int = 400, copies: int = 250) -> dict[str, float]:
+    """The estimate of equation 11 against the exact gradient of the lower bound, found by counting all 64 ways of looking.
+
+    Returns:
+        ``error_in_se``: distance of the estimate from the exact gradient along that gradient, in standard errors;
+        ``rms_z``: the root mean square of all weights' distances in standard errors, about 1 if nothing is biased;
+        ``variance_ratio``: the gradient's variance with the baseline, as a share of that without.
+    """
+    torch.manual_seed(seed)
+    model = ShowAttendTell(tiny(mode="hard", expected=0.0)).double()
+    nn.init.normal_(model.score.weight, std=2.0)
+    nn.init.normal_(model.key.weight, std=1.0)
+    nn.init.normal_(model.out_z.weight, std=1.0)  # so that the words depend on the place
+    picture, caption = torch.randn(1, 3, 2, 2).double(), torch.tensor([[1, 4, 5, 2]])
+    weights = [p for p in model.parameters()]
+
+    # exact: Σ_s p(s) log p(y | s), differentiated by autograd
+    ways = torch.tensor(list(itertools.product(range(4), repeat=3)))  # (64, 3)
+    many = picture.expand(len(ways), -1, -1, -1), caption.expand(len(ways), -1)
+    written = model.write(*many, places=ways)
+    log_s = written.log_weights.gather(2, ways[:, :, None])[:, :, 0].sum(1)
+    log_y = written.logits.log_softmax(-1).gather(2, many[1][:, 1:, None])[:, :, 0].sum(1)
+    exact = flat(torch.autograd.grad(-(log_s.exp() * log_y).sum(), weights, materialize_grads=True))
+
+    estimates = {}
+    for name, decay in (("with", 0.9), ("without", None)):
+        model.config = replace(model.config, baseline_decay=1.0 if decay is None else decay)
+        model.baseline.fill_(0.0 if decay is None else float((log_s.exp() * log_y).sum().detach()))
+        model.train()
+        batch = {"features": picture.expand(copies, -1, -1, -1), "captions": caption.expand(copies, -1)}
+        grads = [
+            flat(torch.autograd.grad(model.loss(batch)["loss"], weights, materialize_grads=True))
+            for _ in range(batches)
+        ]
+        estimates[name] = torch.stack(grads)  # (batches, P)
+    found = estimates["with"]
+    error, spread = found.mean(0) - exact, found.std(0) / math.sqrt(batches)
+    along = exact / exact.norm()
+    moving = spread > 1e-12  # weights that no draw can change have no spread
+    return {
+        "error_in_se": float((error @ along) / ((found @ along).std() / math.sqrt(batches))),
+        "rms_z": float((error[moving] / spread[moving]).square().mean().sqrt()),
+        "still_error": float(error[~moving].abs().max()) if (~moving).any() else 0.0,
+        "variance_ratio": float(found.var(0).sum() / estimates["without"].var(0).sum()),
+    }
+
+
+def flat(gradients: Sequence[Tensor]) -> Tensor:
+    """All gradients in one vector."""
+    return torch.cat([g.detach().flatten() for g in gradients])
+
+
+SIDES = (2, 4, 7, 14, 28)
+
+
+def c24(seed: int) -> Values:
+    """Weights and multiply-adds of one decoder step, as the map grows: the flattened map into the LSTM, or attention.
+
+    512 channels, a state of 512 and words of 512; the output layer, equal in both, is left out. Nothing is random.
+    """
+    del seed
+    weights: dict[str, list[float]] = {"flat": [], "attention": []}
+    adds: dict[str, list[float]] = {"flat": [], "attention": []}
+    d = n = m = a = 512
+    for side in SIDES:
+        places = side * side
+        lstm = 4 * n * (m + n)
+        weights["flat"].append(lstm + 4 * n * places * d + 4 * n)
+        adds["flat"].append(lstm + 4 * n * places * d)
+        with torch.device("meta"):
+            config = Config(10_000, d, (side, side), m, n, a, prepare=0)
+            parts = ShowAttendTell(config)
+        attention = [parts.key, parts.ask_state, parts.score, parts.gate, parts.word_gates, parts.state_gates]
+        weights["attention"].append(sum(size_of(p) for p in attention))
+        # a step: LSTM with context, query, tanh scores, weighted sum; the keys are made once for about 10 words
+        adds["attention"].append(lstm + 4 * n * d + n * a + places * a + places * d + places * d * a / 10)
+    return {
+        **{f"{k}_weights": [float(x) for x in v] for k, v in weights.items()},
+        **{f"{k}_adds": [float(x) for x in v] for k, v in adds.items()},
+        "weights_ratio": weights["flat"][3] / weights["attention"][3],
+        "adds_ratio": adds["flat"][3] / adds["attention"][3],
+    }
+
+
+def c25(seed: int) -> Values:
+    """The additive score with the state as query; query, key and value with the pooled map and the state."""
+    _, test, vocabulary = load()
+    out = {}
+    for name, changes in (
+        ("additive", {}),
+        ("qkv", {"score": "dot", "query": "both"}),
+    ):
+        model = train(seed, **changes)
+        for kind, detail in (("plain", 0.0), ("detailed", 1.0)):
+            out[f"{name}_{kind}"] = float(truth(write(model, test.maps, vocabulary, detail), test.rows).mean())
+    return {**out, "difference": out["qkv_detailed"] - out["additive_detailed"]}
+
+
+EXPERIMENTS = [
+    Experiment(
+        "C19",
+        "Detailed captions of 600 unseen scenes are true more often with soft attention than from one vector at equal size: the whole interval "
+        "of the difference lies above 0; and the mean difference is larger for scenes of three or four things than for one or two.",
+        c19,
+        lambda s: s["ahead"].low > 0 and s["ahead_many"].mean > s["ahead_few"].mean,
+        "ahead",
+        "attention − vector, truth rate:",
+    ),
+    Experiment(
+        "C20",
+        "When soft attention writes the name of a thing that is there, the share of its weights in the thing's box is at least 3 times the "
+        "box's share of the picture: the low end of the interval is at least 3.",
+        c20,
+        lambda s: s["soft_ratio"].low >= 3,
+        "soft_ratio",
+        "times the box's share:",
+    ),
+    Experiment(
+        "C21",
+        "A linear probe finds a lone thing at least twice as exactly from the map as from the final vector (low end of the ratio of errors), "
+        "and captions that say where something is are true more often with the map: the intervals do not overlap.",
+        c21,
+        lambda s: s["times"].low >= 2 and s["maps_places_true"].low > s["vectors_places_true"].high,
+        "times",
+        "error from the vector / error from the map:",
+    ),
+    Experiment(
+        "C22",
+        "The weights lie in [0, 1], sum to 1 within 1e-12 (float64), are the same twice, and their gradient passes gradcheck, for five random "
+        "models.",
+        c22,
+        lambda s: (
+            s["lowest"].low >= 0
+            and s["highest"].high <= 1
+            and s["sum_error"].mean < 1e-12
+            and s["repeat_error"].mean == 0
+            and s["gradcheck"].mean == 1
+        ),
+        "sum_error",
+        "largest distance of the sum from 1:",
+    ),
+    Experiment(
+        "C23",
+        "The distance of the mean of n draws from the soft context falls with slope −0.5 ± 0.05 in log-log; REINFORCE's estimate is within 3 standard errors "
+        "of the exact gradient along it; both in each of five runs; and the baseline lowers the variance (means).",
+        c23,
+        lambda s: s["slope_fits"].mean == 1 and s["gradient_fits"].mean == 1 and s["variance_ratio"].mean < 1,
+        "slope",
+        "slope:",
+    ),
+    Experiment(
+        "C24",
+        "With a map of 14 × 14 × 512 a decoder that reads the flattened map has at least 10 times the weights of one with attention. "
+        "A count: nothing is random, one run.",
+        c24,
+        lambda s: s["weights_ratio"].mean >= 10,
+        "weights_ratio",
+        "times the weights:",
+        seeds=1,
+    ),
+    Experiment(
+        "C25",
+        "Truth rate of detailed captions, query-key-value with the pooled map minus additive with the state: the interval contains 0 and the mean "
+        "lies within 3 points of it.",
+        c25,
+        lambda s: s["difference"].low <= 0 <= s["difference"].high and abs(s["difference"].mean) <= 0.03,
+        "difference",
+        "QKV − additive, truth rate:",
+    ),
+]
