@@ -13,11 +13,11 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor import decoding, training
-from mmtutor.show_attend_tell import MODES, QUERIES, SCORES, Config, ShowAttendTell
+from mmtutor.show_attend_tell import MODES, QUERIES, SCORES, STARTS, Config, ShowAttendTell
 from mmtutor.text import caption_batches
 
 BOS, EOS, PAD = 1, 2, 0
-SMALL = Config(vocabulary=9, annotation=3, grid=(2, 3), embedding=4, hidden=5, attention=6, prepare=0)
+SMALL = Config(vocabulary=9, annotation=3, grid=(2, 3), embedding=4, hidden=5, attention=6, start="mean", prepare=0)
 WAYS = list(itertools.product(SCORES, QUERIES, (0, 7)))  # score, query, prepare
 
 
@@ -198,6 +198,19 @@ def test_forward_equals_the_slow_loop(mode, score, query, prepare):
         n = len(caption) - 1
         assert close(written.logits[b, :n], logits)
         assert close(written.log_weights[b, :n].exp(), weights)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_start_from_zero_knows_nothing_of_the_picture(mode):
+    model, x = build(mode=mode, start="zero").eval(), pictures(3)
+    assert model.first is None
+    _, state = model.begin(x)
+    assert not torch.cat([*state]).any()
+    written = model.write(x, CAPTIONS)
+    places = None if mode == "soft" else written.draws[0].tolist()
+    logits, weights = slow(model, x[0], CAPTIONS[0].tolist(), places)
+    assert close(written.logits[0], logits)
+    assert close(written.log_weights[0].exp(), weights)
 
 
 @pytest.mark.parametrize(("score", "query"), itertools.product(SCORES, QUERIES))
@@ -600,9 +613,10 @@ def test_same_seed_same_result_and_a_checkpoint_resumes_exactly(tmp_path, mode):
 
 @pytest.mark.parametrize("query", QUERIES)
 @pytest.mark.parametrize("mode", MODES)
-def test_every_weight_gets_a_gradient(mode, query):
+@pytest.mark.parametrize("start", STARTS)
+def test_every_weight_gets_a_gradient(mode, query, start):
     """A weight without one is dead, and stops training on several processes with an error."""
-    model = build(mode=mode, query=query, prepare=4)
+    model = build(mode=mode, query=query, prepare=4, start=start)
     model.loss({"features": pictures(3), "captions": CAPTIONS})["loss"].backward()
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
@@ -750,6 +764,7 @@ def test_features_of_another_size(shape):
         ({"mode": "medium"}, "mode"),
         ({"score": "cosine"}, "score"),
         ({"query": "me"}, "query"),
+        ({"start": "maximum"}, "start"),
         ({"prepare": -1}, "prepare"),
         ({"doubly_stochastic": -0.1}, "doubly_stochastic"),
         ({"entropy": math.nan}, "entropy"),
