@@ -477,7 +477,7 @@ def counted():
     return model, picture, torch.tensor([caption]), float(bound.detach()), gradients(-bound, model)
 
 
-def estimates(counted: tuple, baseline: float, batches: int = 250, copies: int = 60) -> torch.Tensor:
+def estimates(counted: tuple, baseline: float, batches: int = 150, copies: int = 100) -> torch.Tensor:
     """Gradients of many batches of draws (batches, P), with a baseline that stays."""
     model, picture, caption, *_ = counted
     model = copy.deepcopy(model)
