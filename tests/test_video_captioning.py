@@ -431,3 +431,46 @@ def test_bad_settings(change):
 def test_a_vocabulary_of_special_words_only():
     with pytest.raises(ValueError, match="special words"):
         Config.world(4, D)
+
+
+# --- what the experiment stands on --------------------------------------------------------------------------------------
+
+
+def test_a_clip_played_backwards_is_its_frames_in_the_opposite_order():
+    from mmtutor.experiments import video_captioning as experiment
+    from mmtutor.world import clips
+
+    verbs = set()
+    for clip in experiment.staged("test", 60):
+        turned = clips.happenings(experiment.backwards(clip))
+        played = clips.happenings(clip, experiment.BACKWARDS)
+        assert {h[:3] for h in turned} == {h[:3] for h in played}
+        verbs |= {h.verb for h in clips.happenings(clip)}
+        frames, turned = (clips.render(c, 32).frames for c in (clip, experiment.backwards(clip)))
+        assert abs(frames[::-1].astype(int) - turned).mean() < 2
+    assert len(verbs) >= 12
+
+
+def test_a_turned_caption_is_true_backwards_and_the_caption_is_not():
+    from mmtutor.experiments import video_captioning as experiment
+    from mmtutor.world import clips
+
+    seen = 0
+    for clip in experiment.staged("test", 60):
+        for caption in clips.captions(clip):
+            other = experiment.turned(caption)
+            if other is not None:
+                assert experiment.truths([caption, other], [clip] * 2) == [True, False], (caption, other)
+                assert experiment.truths([caption, other], [clip] * 2, experiment.BACKWARDS) == [False, True]
+                seen += 1
+    assert seen > 100
+
+
+def test_a_held_clip_stands_still():
+    from mmtutor.experiments import video_captioning as experiment
+    from mmtutor.world import clips
+
+    held = [experiment.held(clip) for clip in experiment.staged("test", 30)]
+    for clip in filter(None, held):
+        assert {h.verb for h in clips.happenings(clip)} == {"stands still"}
+    assert sum(clip is not None for clip in held) >= 20
