@@ -28,6 +28,8 @@ from mmtutor.vision import check_features
 PAD = SPECIALS.index("<pad>")
 INJECT = ("pre", "init", "par")
 CELLS = ("lstm", "rnn")
+LOUD = 2.0  # deviation of the projected picture at the start, if the features have deviation 1; a word vector's is 0.1
+OPEN = 3.0  # bias of the forget gates at the start: sigmoid(3) = 0.95 of the memory is kept at each step
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Config:
 class ShowAndTell(nn.Module):
     """The captioner.
 
-    The stock LSTM of torch stands in for the paper's, which has no biases and no tanh on its output.
+    The stock LSTM of torch stands in for the paper's, which has no biases and no tanh on its output. It reads standardized
+    features best (:func:`mmtutor.vision.standardize`).
     """
 
     def __init__(self, config: Config) -> None:
@@ -92,6 +95,22 @@ class ShowAndTell(nn.Module):
         self.image = nn.Linear(c.image, c.hidden * parts if c.inject == "init" else c.embedding)
         self.dropout = nn.Dropout(c.dropout)
         self.output = nn.Linear(c.hidden, c.vocabulary)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Where training begins: the picture is loud, words are soft, and the memory is open.
+
+        A picture that is shown once must still be heard ten words later. From torch's own beginnings (word vectors louder than
+        the picture, forget gates half shut) the captioner learns the language first and the picture much later.
+        """
+        c = self.config
+        nn.init.normal_(self.words.weight, std=0.1)[PAD] = 0
+        nn.init.normal_(self.image.weight, std=LOUD)  # its input is divided by sqrt(image); see begin
+        nn.init.zeros_(self.image.bias)
+        if c.cell == "lstm":  # gates in the order i, f, g, o
+            nn.init.orthogonal_(self.recurrent.weight_hh_l0)
+            self.recurrent.bias_ih_l0[c.hidden : 2 * c.hidden] = OPEN
 
     # -- training: all steps at once ------------------------------------------------------------------------------
 
@@ -124,8 +143,9 @@ class ShowAndTell(nn.Module):
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """Look at the pictures (B, image); returns what every step sees (par-inject) and the first state, (B, H) each."""
-        v = self.image(check_features(features, (self.config.image,)))
         c = self.config
+        # Adam moves every weight equally far. Over a thousand inputs that adds up: divided by its norm the picture does not jump.
+        v = self.image(check_features(features, (c.image,)) * c.image**-0.5)
         if c.inject == "init":
             return None, tuple(torch.tanh(v).chunk(2 if c.cell == "lstm" else 1, -1))
         zero = v.new_zeros(len(v), c.hidden)
