@@ -253,7 +253,7 @@ def features(
     batch_size = batch_size or (8 if where.type == "cpu" else 64)
     out: Tensor | None = None
     for i in range(0, len(images), batch_size):
-        x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)
+        x = torch.from_numpy(images[i : i + batch_size].copy()).to(where).permute(0, 3, 1, 2)  # of a reversed view too
         y = encoder(x).to("cpu", torch.float16 if half else torch.float32)
         if out is None:
             out = torch.empty((len(images), *y.shape[1:]), dtype=y.dtype)
