@@ -1,5 +1,6 @@
 """Words, vocabularies and padding: known answers and properties."""
 
+import math
 import unicodedata
 
 import numpy as np
@@ -9,7 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 
-from mmtutor.text import BOS, EOS, PAD, SPECIALS, UNK, Vocabulary, pad, tokenize
+from mmtutor.text import (
+    BOS,
+    EOS,
+    PAD,
+    SPECIALS,
+    UNK,
+    Vocabulary,
+    caption_batches,
+    check_captions,
+    encode_captions,
+    pad,
+    tokenize,
+)
 
 
 @pytest.mark.parametrize(
@@ -221,3 +234,107 @@ def test_pad_errors():
         pad([])
     with pytest.raises(ValueError, match="a sequence of 3 ids does not fit the length 2"):
         pad([[1], [1, 2, 3]], length=2)
+
+
+# --- captions -------------------------------------------------------------------------------------------------------------
+
+SENTENCES = ["A dog.", "a cat and a dog", "two cats", "the dog is a cat", "a cat"]
+
+
+def test_captions_as_ids():
+    vocabulary = Vocabulary([w for s in SENTENCES for w in tokenize(s)])
+    ids = encode_captions(SENTENCES, vocabulary)
+    assert ids.shape == (5, 7)
+    assert ids.dtype == torch.int64
+    for row, sentence in zip(ids.tolist(), SENTENCES):
+        words = tokenize(sentence)
+        assert [vocabulary.words[i] for i in row[: len(words) + 2]] == [BOS, *words, EOS]
+        assert set(row[len(words) + 2 :]) <= {vocabulary.ids[PAD]}
+        assert vocabulary.decode(row) == words
+
+
+def test_captions_at_and_beyond_the_limit_and_unknown_words():
+    vocabulary = Vocabulary(["a", "dog"])
+    assert encode_captions(["a dog a"], vocabulary, limit=3).shape == (1, 5)
+    with pytest.raises(ValueError, match=r"a caption has 4 words, the limit is 3: 'a dog a dog'"):
+        encode_captions(["a", "a dog a dog"], vocabulary, limit=3)
+    assert encode_captions(["a yak"], vocabulary)[0].tolist()[2] == vocabulary.ids[UNK]
+    with pytest.raises(KeyError, match="'yak'"):
+        encode_captions(["a yak"], Vocabulary(["a"], specials=(PAD, BOS, EOS)))
+
+
+@pytest.mark.parametrize(
+    ("captions", "error"), [([], ValueError), (["a", ""], ValueError), (["?!"], ValueError), ("a dog", TypeError)]
+)
+def test_captions_without_words(captions, error):
+    with pytest.raises(error):
+        encode_captions(captions, Vocabulary(["a", "dog"]))
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 7), st.integers(0, 3))
+def test_batches_of_one_length_hold_every_caption_once_with_its_picture(lengths, size, seed):
+    captions, _ = pad([[1, *[4] * n, 2] for n in lengths])
+    captions[:, 0] = torch.arange(len(lengths)) + 100  # a mark instead of <bos>, to know each caption again
+    owner = torch.arange(len(lengths)) // 2
+    features = torch.arange(int(owner.max()) + 1, dtype=torch.float16)[:, None] * 2
+    loader = caption_batches(features, captions, owner, size)
+    loader.generator.manual_seed(seed)
+    batches = list(loader)
+    assert len(batches) == len(loader) == sum(math.ceil(lengths.count(n) / size) for n in set(lengths))
+    seen = []
+    for batch in batches:
+        ids, pictures = batch["captions"], batch["features"]
+        assert pictures.dtype == torch.float32
+        assert 1 <= len(ids) == len(pictures) <= size
+        assert bool((ids != 0).all())  # no padding at all
+        marks = (ids[:, 0] - 100).tolist()
+        assert {lengths[k] for k in marks} == {ids.shape[1] - 2}
+        assert pictures[:, 0].tolist() == [2.0 * int(owner[k]) for k in marks]
+        seen += marks
+    assert sorted(seen) == list(range(len(lengths)))
+
+
+def test_the_seed_decides_the_order_of_batches():
+    captions, _ = pad([[1, *[4] * (k % 3), 2] for k in range(60)])
+    captions[:, 0] = torch.arange(60) + 100
+
+    def order(seed):
+        loader = caption_batches(torch.zeros(60, 2), captions, batch_size=4)
+        loader.generator.manual_seed(seed)
+        return [batch["captions"][:, 0].tolist() for batch in loader]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+@pytest.mark.parametrize(
+    ("features", "captions", "owner", "size"),
+    [
+        (torch.zeros(2, 3), torch.ones(3, 4), None, 2),  # more captions than pictures, and nobody says whose they are
+        (torch.zeros(2, 3), torch.ones(3, 4), torch.tensor([0, 1]), 2),
+        (torch.zeros(2, 3), torch.ones(3, 4), torch.tensor([0, 1, 2]), 2),
+        (torch.zeros(2, 3), torch.ones(3, 4), torch.tensor([0, 1, -1]), 2),
+        (torch.zeros(2, 3), torch.ones(0, 4), None, 2),
+        (torch.zeros(2, 3), torch.ones(2, 4), None, 0),
+    ],
+)
+def test_batches_that_do_not_fit(features, captions, owner, size):
+    with pytest.raises(ValueError):
+        caption_batches(features, captions.long(), owner, size)
+
+
+@pytest.mark.parametrize(
+    ("captions", "pictures", "message"),
+    [
+        (torch.ones(3), 3, "T at least 2"),
+        (torch.ones(3, 1), 3, "T at least 2"),
+        (torch.ones(3, 4), 2, "2 pictures but 3 captions"),
+        (torch.full((3, 4), 9), 3, r"0\.\.8, got 9\.\.9"),
+        (torch.full((3, 4), -1), 3, r"got -1\.\.-1"),
+        (torch.tensor([[1, 2], [1, 0]]), 2, "all padding"),
+    ],
+)
+def test_check_captions(captions, pictures, message):
+    with pytest.raises(ValueError, match=message):
+        check_captions(captions.long(), 9, pictures)
+    check_captions(torch.tensor([[1, 8, 2], [1, 2, 0]]), 9, 2)
