@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmtutor import decoding, metrics, show_and_tell, training, vision, world
 from mmtutor.ledger import Experiment, Values
-from mmtutor.runtime import device
+from mmtutor.runtime import cpu_threads, device
 from mmtutor.show_attend_tell import Config, Memory, ShowAttendTell
 from mmtutor.text import Vocabulary, caption_batches, encode_captions, tokenize
 from mmtutor.world import captions
@@ -117,7 +117,8 @@ def _fit(
     ids = encode_captions([caption for one in five for caption in one], vocabulary)
     owner = torch.arange(len(five)).repeat_interleave(len(five[0]))
     batches = caption_batches(features, ids, owner, BATCH)
-    training.fit(model, batches, epochs=epochs, lr=lr, warmup=50, weight_decay=decay, clip=5.0, seed=seed)
+    with cpu_threads(1):  # its operations are small: with two threads a busy machine makes it collapse
+        training.fit(model, batches, epochs=epochs, lr=lr, warmup=50, weight_decay=decay, clip=5.0, seed=seed)
     return model
 
 
