@@ -245,8 +245,8 @@ class VideoCaptioner(nn.Module):
         words = self.embed(captions[:, :-1])  # (B, T - 1, E)
         gates = self.from_word(words)  # all words at once; only what depends on h must wait for its turn
         steps = []
-        for t in range(words.shape[1]):
-            weights, context, state = self._cell(gates[:, t], state, memory)
+        for word_gates in gates.unbind(1):
+            weights, context, state = self._cell(word_gates, state, memory)
             steps.append((weights, context, state[0]))
         weights, contexts, states = (torch.stack(part, dim=1) for part in zip(*steps, strict=True))
         return self._read(states, contexts, words), weights
