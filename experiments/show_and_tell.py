@@ -334,7 +334,7 @@ EXPERIMENTS = [
         c16,
         lambda s: s["small_gap"].low >= 0.2 and s["gap"][-1].mean <= s["small_gap"].mean / 2,
         "gap",
-        "gap in truth rate with 32, 64, 128 units:",
+        "gap in truth rate with 32, 64, 128 units",
     ),
     Experiment(
         "C17",
