@@ -13,12 +13,14 @@ Both share every weight; they differ in one line of :meth:`ShowAttendTell.look` 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from mmtutor.text import SPECIALS, check_captions
 from mmtutor.vision import check_features
@@ -129,11 +131,24 @@ class State(NamedTuple):
 
 
 class Written(NamedTuple):
-    """One pass over given captions."""
+    """One pass over given captions. At padding the weights are even, and the rest has no meaning."""
 
     logits: Tensor  # (B, T-1, K)
     log_weights: Tensor  # (B, T-1, L), log α
     draws: Tensor | None  # (B, T-1), the places drawn by hard attention, in training
+
+
+def longest_first(captions: Tensor) -> tuple[Tensor, list[int]]:
+    """How to walk through captions (B, T) without reading padding: their order, and how many have a word at each step.
+
+    Away from the CPU everything stays as it is, padding included: to ask for the lengths would make the device wait.
+    """
+    steps = captions.shape[1] - 1
+    if captions.device.type != "cpu":
+        return torch.arange(len(captions), device=captions.device), [len(captions)] * steps
+    place = torch.arange(1, steps + 1)
+    lengths, order = ((captions[:, 1:] != PAD) * place).amax(1).sort(descending=True, stable=True)  # (B,)
+    return order, (lengths[:, None] >= place).sum(0).clamp(min=1).tolist()
 
 
 class ShowAttendTell(nn.Module):
@@ -235,27 +250,33 @@ class ShowAttendTell(nn.Module):
         check_captions(captions, self.config.vocabulary, len(features))
         if places is not None:
             self.check_places(places, captions)
-        memory, state = self.begin(features)
-        y = self.dropout(self.words(captions[:, :-1]))  # (B, T-1, m)
+        order, sizes = longest_first(captions)
+        memory, state = self.begin(features[order])
+        y = self.dropout(self.words(captions[order, :-1]))  # (B, T-1, m)
         words = self.word_gates(y)  # (B, T-1, 4n)
         hard = self.config.mode == "hard"
         # with probability one half a caption of a hard batch sees the mean, which lowers the variance (section 4.1)
         trick = hard and self.training and places is None
         mean = torch.rand(len(y), 1, device=y.device) < self.config.expected if trick else None
         hs, zs, logs, draws = [], [], [], []
-        for t, word in enumerate(words.unbind(1)):
-            log_alpha = self.attend(state.h, memory)  # (B, L)
+        for t, size in enumerate(sizes):  # the first ``size`` captions still have a word
+            if size < len(state.h):
+                memory, state = Memory(*(x[:size] for x in memory)), State(*(x[:size] for x in state))
+            log_alpha = self.attend(state.h, memory)  # (size, L)
             drawn = None
             if hard:
-                place = self.draw(log_alpha) if places is None else places[:, t]  # (B,)
+                place = self.draw(log_alpha) if places is None else places[order[:size], t]  # (size,)
                 drawn = F.one_hot(place, log_alpha.shape[-1]).to(log_alpha.dtype)
-                drawn = drawn if mean is None else torch.where(mean, log_alpha.exp(), drawn)
-                draws.append(place if mean is None else place.masked_fill(mean[:, 0], -1))
+                drawn = drawn if mean is None else torch.where(mean[:size], log_alpha.exp(), drawn)
+                draws.append(place if mean is None else place.masked_fill(mean[:size, 0], -1))
             z = torch.sigmoid(self.gate(state.h)) * self.look(log_alpha, memory, drawn)
-            state = self.recur(word, state, z)
+            state = self.recur(words[:size, t], state, z)
             hs.append(state.h), zs.append(z), logs.append(log_alpha)
-        logits = self.read_out(y, torch.stack(hs, 1), torch.stack(zs, 1))
-        return Written(logits, torch.stack(logs, 1), torch.stack(draws, 1) if draws else None)
+        back = order.argsort()
+        # rows of each step (size, ...) to (B, T-1, ...), in the order in which the captions came
+        hs, zs, draws = (pad_sequence(x)[back] if x else None for x in (hs, zs, draws))
+        logs = pad_sequence(logs, padding_value=-math.log(memory.keys.shape[1]))[back]
+        return Written(self.read_out(y[back], hs, zs), logs, draws)
 
     def check_places(self, places: Tensor, captions: Tensor) -> None:
         """Raise a ValueError unless ``places`` holds a place for every step of the captions, and attention is hard."""

@@ -13,7 +13,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor import decoding, training
-from mmtutor.show_attend_tell import MODES, QUERIES, SCORES, STARTS, Config, ShowAttendTell
+from mmtutor.show_attend_tell import MODES, QUERIES, SCORES, STARTS, Config, ShowAttendTell, longest_first
 from mmtutor.text import caption_batches
 
 BOS, EOS, PAD = 1, 2, 0
@@ -300,7 +300,7 @@ def test_soft_equals_hard_when_all_weight_is_on_one_place():
     hard.load_state_dict(soft.state_dict())
     x = pictures(3)
     alpha = soft.weights(x, CAPTIONS)
-    assert alpha.amax(-1).min() > 1 - 1e-12
+    assert alpha[CAPTIONS[:, 1:] != PAD].amax(-1).min() > 1 - 1e-12
     for mode in (True, False):  # where there is no choice, a draw is no surprise
         assert close(soft.train(mode)(x, CAPTIONS), hard.train(mode)(x, CAPTIONS))
 
@@ -532,6 +532,33 @@ def test_a_padded_batch_equals_its_captions_alone(mode):
     assert close(gradients(together, model), gradients(sum(alone) / 3, model))
 
 
+def test_longest_first_leaves_padding_out():
+    order, sizes = longest_first(CAPTIONS)
+    assert (order.tolist(), sizes) == ([0, 2, 1], [3, 2, 2, 1])
+    wide = torch.nn.functional.pad(
+        CAPTIONS[1:], (0, 1)
+    )  # two columns more than anybody needs: a step is there, but narrow
+    assert (longest_first(wide)[0].tolist(), longest_first(wide)[1]) == ([1, 0], [2, 1, 1, 1, 1])
+    same = torch.tensor([[1, 4, 2], [1, 5, 2], [1, 6, 2]])
+    assert (longest_first(same)[0].tolist(), longest_first(same)[1]) == ([0, 1, 2], [3, 3])
+
+
+def test_longest_first_does_not_ask_another_device_for_lengths():
+    with FakeTensorMode():
+        order, sizes = longest_first(torch.zeros(3, 5, dtype=torch.long, device="cuda"))
+    assert (order.shape, order.device.type, sizes) == ((3,), "cuda", [3, 3, 3, 3])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_order_of_a_batch_does_not_matter(mode):
+    model, x, mixed = build(mode=mode).eval(), pictures(3), torch.tensor([2, 0, 1])
+    for name in ("logits", "log_weights"):
+        here, there = (getattr(model.write(f, c), name) for f, c in ((x, CAPTIONS), (x[mixed], CAPTIONS[mixed])))
+        assert close(here[mixed], there)
+    even = model.weights(x, CAPTIONS)[CAPTIONS[:, 1:] == PAD]
+    assert close(even, torch.full_like(even, 1 / 6))
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("score", "query"), itertools.product(SCORES, QUERIES))
 def test_step_by_step_equals_teacher_forcing(mode, score, query):
@@ -541,7 +568,8 @@ def test_step_by_step_equals_teacher_forcing(mode, score, query):
     memory, state = model.begin(x)
     for t in range(4):
         found, state = model.step(CAPTIONS[:, t], state, memory)
-        assert close(found, logits[:, t])
+        word = CAPTIONS[:, t + 1] != PAD
+        assert close(found[word], logits[word, t])
 
 
 @pytest.mark.parametrize("mode", MODES)
