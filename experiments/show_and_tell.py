@@ -76,9 +76,13 @@ def load() -> tuple:
     )
 
 
-@functools.lru_cache(maxsize=2)
 def data(pretrained: bool = True) -> Data:
     """Everything a captioner trains and is tested on, through the pre-trained encoder or the same network at random."""
+    return _data(pretrained)
+
+
+@functools.lru_cache(maxsize=2)
+def _data(pretrained: bool) -> Data:  # a cache takes f() and f(True) for two questions, so it sits behind the defaults
     train, test = load()
     encoder = vision.ImageEncoder(layer="vector", pretrained=pretrained).to(device())
     seen, unseen = (vision.features(np.asarray(part["image"]), encoder) for part in (train, test))
@@ -116,9 +120,13 @@ def build(seed: int, pretrained: bool = True, **changes: object) -> ShowAndTell:
     )
 
 
-@functools.lru_cache(maxsize=16)
 def trained(seed: int, pretrained: bool = True, epochs: int = EPOCHS, **changes: object) -> Trained:
     """Show and Tell with world settings, kept so that claims share one training. On a CPU: some 20 seconds of one core."""
+    return _trained(seed, pretrained, epochs, **changes)
+
+
+@functools.lru_cache(maxsize=16)
+def _trained(seed: int, pretrained: bool, epochs: int, **changes: object) -> Trained:
     model, d = build(seed, pretrained, **changes), data(pretrained)
     before = {name: table.weight.detach().clone() for name, table in (("read", model.words), ("write", model.output))}
     batches = text.caption_batches(d.features, d.captions, d.owner, BATCH)
@@ -177,8 +185,12 @@ def scores(captions: Sequence[str], d: Data) -> dict[str, float]:
     }
 
 
-@functools.lru_cache(maxsize=32)
 def _scored(seed: int, how: str | int = 5, pretrained: bool = True, **changes: object) -> dict[str, float]:
+    return _scores(seed, how, pretrained, **changes)
+
+
+@functools.lru_cache(maxsize=32)
+def _scores(seed: int, how: str | int, pretrained: bool, **changes: object) -> dict[str, float]:
     d = data(pretrained)
     return scores(say(write(trained(seed, pretrained, **changes).model, d.unseen, how, seed), d.vocabulary), d)
 
