@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor.text import PAD, SPECIALS
+from mmtutor.vision import finite
 
 POOLINGS = ("attention", "mean")
 TIMES = ("add", "multiply", "none")
@@ -322,7 +323,7 @@ class VideoCaptioner(nn.Module):
                 raise ValueError(
                     f"clip {int((~mask.any(1)).nonzero()[0])} has no real frame: its mask is False throughout"
                 )
-            if not torch.isfinite(x).all():
+            if not finite(x):
                 raise ValueError("features hold NaN or infinity in a real frame")
         return x, mask
 

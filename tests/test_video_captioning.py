@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -449,6 +450,45 @@ def test_a_clip_played_backwards_is_its_frames_in_the_opposite_order():
         frames, turned = (clips.render(c, 32).frames for c in (clip, experiment.backwards(clip)))
         assert abs(frames[::-1].astype(int) - turned).mean() < 2
     assert len(verbs) >= 12
+
+
+def test_a_mirrored_clip_changes_left_and_right_and_nothing_else():
+    from mmtutor.experiments import video_captioning as experiment
+    from mmtutor.world import clips
+
+    sides, turned = {"left": "right", "right": "left"}, 0
+    for clip in experiment.staged("test", 60):
+        other = experiment.mirrored(clip)
+        assert experiment.mirrored(other) == clip
+        found = {h[:3] for h in clips.happenings(other)}
+        wanted = set()
+        for subject, verb, aim, *_ in clips.happenings(clip):
+            side = verb.removeprefix("moves ")
+            turned += side in sides or aim in sides
+            wanted.add((subject, f"moves {sides[side]}" if side in sides else verb, sides.get(aim, aim)))
+        assert found == wanted
+        for row, mirror in zip(*(clips.render(c, 64).boxes for c in (clip, other)), strict=True):
+            for box, there in zip(row, mirror, strict=True):
+                if any(box) and any(there):
+                    x0, y0, x1, y1 = box
+                    assert (
+                        np.abs(np.subtract(there, (64 - x1, y0, 64 - x0, y1))).max() <= 4
+                    )  # a sprite in the mirror hides others otherwise
+    assert turned > 10
+
+
+def test_features_in_the_mirror_are_nearer_to_what_the_network_sees_of_mirrored_pictures():
+    from mmtutor.experiments import video_captioning as experiment
+    from mmtutor.world import clips
+
+    frames = np.stack(
+        [clips.render(clip, 96, only=experiment.SEEN[:2]).frames for clip in experiment.staged("test", 6)]
+    )
+    seen, real = (experiment.see(f, cache=False) for f in (frames, frames[:, :, :, ::-1]))
+    guess = experiment.in_the_mirror(seen)
+    assert torch.equal(experiment.in_the_mirror(guess), seen)
+    error, before = (float((x - real).norm() / real.norm()) for x in (guess, seen))
+    assert error < 0.6 * before
 
 
 def test_a_turned_caption_is_true_backwards_and_the_caption_is_not():

@@ -140,6 +140,15 @@ def test_shuffled_frames_make_most_captions_false():
     assert false > 0.97 * total
 
 
+def test_some_frames_only():
+    whole, some = clips.render(HAND["rises"], 64), clips.render(HAND["rises"], 64, only=(7, 0))
+    assert np.array_equal(some.frames, whole.frames[[7, 0]])
+    assert some.boxes == [whole.boxes[7], whole.boxes[0]]
+    for wrong in ((), (12,), (-1,)):
+        with pytest.raises(ValueError, match="only must name one frame or more, each from 0 to 11"):
+            clips.render(HAND["rises"], 64, only=wrong)
+
+
 def test_a_bag_of_frames_is_the_same_backwards():
     """The pictures of a clip and of its mirror in time are the same set, so only their order can tell the verb."""
     forwards = clips.render(HAND["rises"], 64).frames

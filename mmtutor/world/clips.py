@@ -678,21 +678,28 @@ class RenderedClip(NamedTuple):
     boxes: list[list[list[int]]]
 
 
-def render(clip: Clip, size: int = 64, frames: int = FRAMES) -> RenderedClip:
-    """Draw all frames of a clip and find what is visible of each actor.
+def render(clip: Clip, size: int = 64, frames: int = FRAMES, only: Sequence[int] | None = None) -> RenderedClip:
+    """Draw the frames of a clip and find what is visible of each actor.
 
     Args:
         clip: the clip.
         size: side of a frame in pixels, 32 to 1024.
-        frames: how many, 8 to 16.
+        frames: how many the clip has, 8 to 16.
+        only: which of them to draw, and in which order, 0 to ``frames - 1``; all by default.
 
     Raises:
-        TypeError, ValueError: for numbers out of range.
+        TypeError, ValueError: for numbers out of range, or no frame to draw.
     """
     size = cast._check_size(size, scenes.MIN_PIXELS, scenes.MAX_PIXELS)
+    rows = states(clip, frames)
+    if only is not None:
+        wanted = [*only]
+        if not wanted or not all(0 <= k < len(rows) for k in wanted):
+            raise ValueError(f"only must name one frame or more, each from 0 to {len(rows) - 1}, got {wanted}")
+        rows = [rows[k] for k in wanted]
     ground = paint(clip.background, clip.variant, size)
     pictures, boxes = [], []
-    for row in states(clip, frames):
+    for row in rows:
         image, owner = ground.copy(), np.zeros((size, size), np.uint8)
         for number, (actor, key) in enumerate(zip(clip.actors, row, strict=True)):
             if key.shown:
