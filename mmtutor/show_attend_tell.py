@@ -52,6 +52,8 @@ class Config:
             leaves the annotations alone (the paper).
         dropout: on word vectors and before the output.
         doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)², which wants every place looked at once (equation 14).
+        hedging: price of the entropy of α in soft attention, Σ_t H(α_t): what it costs to look at many places at once (not in the
+            paper).
         reinforce: λ_r, weight of the REINFORCE term of hard attention.
         entropy: λ_e, weight of the entropy of α, which keeps the draws varied.
         expected: how often a caption of a hard batch uses the mean in place of a draw (the paper: one half).
@@ -71,6 +73,7 @@ class Config:
     prepare: int = 128
     dropout: float = 0.0
     doubly_stochastic: float = 0.0
+    hedging: float = 0.0
     reinforce: float = 1.0
     entropy: float = 0.01
     expected: float = 0.5
@@ -85,7 +88,7 @@ class Config:
         for name, known in (("mode", MODES), ("score", SCORES), ("query", QUERIES), ("start", STARTS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        for name in ("prepare", "doubly_stochastic", "reinforce", "entropy"):
+        for name in ("prepare", "doubly_stochastic", "hedging", "reinforce", "entropy"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name in ("expected", "baseline_decay"):
@@ -149,6 +152,11 @@ def longest_first(captions: Tensor) -> tuple[Tensor, list[int]]:
     place = torch.arange(1, steps + 1)
     lengths, order = ((captions[:, 1:] != PAD) * place).amax(1).sort(descending=True, stable=True)  # (B,)
     return order, (lengths[:, None] >= place).sum(0).clamp(min=1).tolist()
+
+
+def entropy(log_alpha: Tensor, valid: Tensor) -> Tensor:
+    """Σ_t H(α_t) over the words of each caption, (B,): log α (B, T - 1, L), and which steps have a word (B, T - 1)."""
+    return -((log_alpha.exp() * log_alpha).sum(2) * valid).sum(1)
 
 
 class ShowAttendTell(nn.Module):
@@ -315,8 +323,10 @@ class ShowAttendTell(nn.Module):
         return {**terms, "per_word": (nll.sum() / valid.sum()).detach()}
 
     def soft_loss(self, nll: Tensor, written: Written, valid: Tensor) -> dict[str, Tensor]:
-        """Equation 14: −log p(y | x) + λ Σ_i (1 − Σ_t α_ti)², over the steps that have a word."""
+        """Equation 14: −log p(y | x) + λ Σ_i (1 − Σ_t α_ti)², over the steps that have a word; and the price of hedging."""
         loss = nll.mean()
+        if self.config.hedging:
+            loss = loss + self.config.hedging * entropy(written.log_weights, valid).mean()
         if self.config.doubly_stochastic:
             seen = (written.log_weights.exp() * valid[:, :, None]).sum(1)  # (B, L), how often each place was looked at
             loss = loss + self.config.doubly_stochastic * (1 - seen).square().sum(1).mean()
@@ -332,7 +342,7 @@ class ShowAttendTell(nn.Module):
         drawn = (written.draws >= 0) & valid
         log_s = log_alpha.gather(2, written.draws.clamp(min=0)[:, :, None])[:, :, 0]  # (B, T-1)
         log_s = (log_s * drawn).sum(1)  # (B,), log p(s)
-        entropy = -((log_alpha.exp() * log_alpha).sum(2) * valid).sum(1)  # (B,)
+        spread = entropy(log_alpha, valid)  # (B,)
         reward = -nll.detach()
         if self.training:
             with torch.no_grad():
@@ -341,8 +351,8 @@ class ShowAttendTell(nn.Module):
                 self.baseline.copy_(c.baseline_decay * b + (1 - c.baseline_decay) * now)
         else:
             b = torch.where(self.baseline.isnan(), reward.mean(), self.baseline)
-        loss = nll - c.reinforce * (reward - b) * log_s - c.entropy * entropy
-        return {"loss": loss.mean(), "nll": nll.mean().detach(), "entropy": entropy.mean().detach()}
+        loss = nll - c.reinforce * (reward - b) * log_s - c.entropy * spread
+        return {"loss": loss.mean(), "nll": nll.mean().detach(), "entropy": spread.mean().detach()}
 
     # -- writing: one step at a time (the protocol of mmtutor.decoding) ---------------------------------------------
 

@@ -342,9 +342,9 @@ def test_expected_decides_how_many_captions_see_the_mean():
 # --- the losses, by hand --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("penalty", [0.0, 0.7])
-def test_soft_loss_by_hand(penalty):
-    model, x = build(doubly_stochastic=penalty), pictures(3)
+@pytest.mark.parametrize(("penalty", "price"), [(0.0, 0.0), (0.7, 0.0), (0.0, 0.4), (0.7, 0.4)])
+def test_soft_loss_by_hand(penalty, price):
+    model, x = build(doubly_stochastic=penalty, hedging=price), pictures(3)
     total, words = 0.0, 0
     for b, caption in enumerate(unpadded(CAPTIONS)):
         logits, alpha = slow(model, x[b], caption)
@@ -357,6 +357,8 @@ def test_soft_loss_by_hand(penalty):
             for t in range(len(alpha)):
                 looked = looked + alpha[t][i]
             total = total + penalty * (1 - looked) ** 2
+        for row in alpha:
+            total = total - price * sum(a * a.log() for a in row)
     terms = model.loss({"features": x, "captions": CAPTIONS})
     assert close(terms["loss"], total / 3)  # mean over captions
     assert close(gradients(terms["loss"], model), gradients(total / 3, model))
@@ -795,6 +797,7 @@ def test_features_of_another_size(shape):
         ({"start": "maximum"}, "start"),
         ({"prepare": -1}, "prepare"),
         ({"doubly_stochastic": -0.1}, "doubly_stochastic"),
+        ({"hedging": -0.1}, "hedging"),
         ({"entropy": math.nan}, "entropy"),
         ({"reinforce": -1.0}, "reinforce"),
         ({"expected": 1.1}, "expected"),
