@@ -267,7 +267,7 @@ class ShowAttendTell(nn.Module):
         trick = hard and self.training and places is None
         mean = torch.rand(len(y), 1, device=y.device) < self.config.expected if trick else None
         hs, zs, logs, draws = [], [], [], []
-        for t, size in enumerate(sizes):  # the first ``size`` captions still have a word
+        for t, (size, word) in enumerate(zip(sizes, words.unbind(1))):  # the first ``size`` captions still have a word
             if size < len(state.h):
                 memory, state = Memory(*(x[:size] for x in memory)), State(*(x[:size] for x in state))
             log_alpha = self.attend(state.h, memory)  # (size, L)
@@ -278,7 +278,7 @@ class ShowAttendTell(nn.Module):
                 drawn = drawn if mean is None else torch.where(mean[:size], log_alpha.exp(), drawn)
                 draws.append(place if mean is None else place.masked_fill(mean[:size, 0], -1))
             z = torch.sigmoid(self.gate(state.h)) * self.look(log_alpha, memory, drawn)
-            state = self.recur(words[:size, t], state, z)
+            state = self.recur(word[:size], state, z)
             hs.append(state.h), zs.append(z), logs.append(log_alpha)
         back = order.argsort()
         # rows of each step (size, ...) to (B, T-1, ...), in the order in which the captions came
