@@ -6,7 +6,6 @@ Settings were chosen on seeds from 10 on, with 400 of the training scenes kept b
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,13 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmtutor import decoding, metrics, text, training, vision, world
+from mmtutor.experiments._captioning import THINGS, fit, images, kept, pairs, sentences, vocabulary_of
+from mmtutor.experiments._captioning import scenes as scenes_of
 from mmtutor.ledger import Experiment, Values
 from mmtutor.runtime import cpu_threads, device
 from mmtutor.show_and_tell import Config, ShowAndTell
 from mmtutor.world import cast, scenes
 from mmtutor.world.captions import At, Relation, understand
 
-PIXELS, THINGS, TRAIN, TEST = 96, 24, 4000, 600
+TRAIN = 4000
 EPOCHS, BATCH, RATE, DECAY, CLIP, WARMUP = 4, 128, 2e-2, 0.3, 5.0, 60
 HIDDEN, EMBEDDING = 128, 64
 
@@ -68,30 +69,21 @@ class Data:
     truth: list[scenes.Scene]
 
 
-@functools.cache
-def load() -> tuple:
+def load() -> tuple[world.Dataset, world.Dataset]:
     """The two data sets, training and test."""
-    return tuple(
-        world.load("scenes", s, n, pixels=PIXELS, things=THINGS) for s, n in (("train", TRAIN), ("test", TEST))
-    )
+    return scenes_of(TRAIN)
 
 
+@kept(2)
 def data(pretrained: bool = True) -> Data:
     """Everything a captioner trains and is tested on, through the pre-trained encoder or the same network at random."""
-    return _data(pretrained)
-
-
-@functools.lru_cache(maxsize=2)
-def _data(pretrained: bool) -> Data:  # a cache takes f() and f(True) for two questions, so it sits behind the defaults
     train, test = load()
     encoder = vision.ImageEncoder(layer="vector", pretrained=pretrained).to(device())
-    seen, unseen = (vision.features(np.asarray(part["image"]), encoder) for part in (train, test))
-    captions = [caption for own in train["captions"] for caption in own]
-    vocabulary = text.Vocabulary([word for caption in captions for word in text.tokenize(caption)])
+    seen, unseen = (vision.features(images(part), encoder) for part in (train, test))
+    vocabulary = vocabulary_of(train["captions"])
     return Data(
         vision.standardize(seen).float(),
-        text.encode_captions(captions, vocabulary),
-        torch.arange(len(train)).repeat_interleave(len(captions) // len(train)),
+        *pairs(train["captions"], vocabulary),
         vocabulary,
         vision.standardize(unseen, seen).float(),
         [list(own) for own in test["captions"]],
@@ -120,20 +112,13 @@ def build(seed: int, pretrained: bool = True, **changes: object) -> ShowAndTell:
     )
 
 
+@kept(16)
 def trained(seed: int, pretrained: bool = True, epochs: int = EPOCHS, **changes: object) -> Trained:
     """Show and Tell with world settings, kept so that claims share one training. On a CPU: some 20 seconds of one core."""
-    return _trained(seed, pretrained, epochs, **changes)
-
-
-@functools.lru_cache(maxsize=16)
-def _trained(seed: int, pretrained: bool, epochs: int, **changes: object) -> Trained:
     model, d = build(seed, pretrained, **changes), data(pretrained)
     before = {name: table.weight.detach().clone() for name, table in (("read", model.words), ("write", model.output))}
-    batches = text.caption_batches(d.features, d.captions, d.owner, BATCH)
-    with cpu_threads(1):
-        history = training.fit(
-            model, batches, epochs=epochs, lr=RATE, weight_decay=DECAY, clip=CLIP, warmup=WARMUP, seed=seed
-        )
+    settings = dict(epochs=epochs, lr=RATE, weight_decay=DECAY, clip=CLIP, warmup=WARMUP, seed=seed)
+    history = fit(model, d.features, d.captions, d.owner, BATCH, **settings)
     return Trained(model, before, history)
 
 
@@ -146,11 +131,6 @@ def write(model: ShowAndTell, unseen: Tensor, how: str | int = 5, seed: int = 0)
         if how == "sample":
             return [own[0] for own in decoding.sample(model, unseen, seed=seed)]
         return [own[0] for own in decoding.beam_search(model, unseen, width=int(how), n_best=1)]
-
-
-def say(hypotheses: Sequence[decoding.Hypothesis], vocabulary: text.Vocabulary) -> list[str]:
-    """Ids as sentences."""
-    return [" ".join(vocabulary.decode(h.ids)) for h in hypotheses]
 
 
 _NAMES = frozenset(one.name for one in cast.CAST)
@@ -185,14 +165,10 @@ def scores(captions: Sequence[str], d: Data) -> dict[str, float]:
     }
 
 
+@kept(32)
 def _scored(seed: int, how: str | int = 5, pretrained: bool = True, **changes: object) -> dict[str, float]:
-    return _scores(seed, how, pretrained, **changes)
-
-
-@functools.lru_cache(maxsize=32)
-def _scores(seed: int, how: str | int, pretrained: bool, **changes: object) -> dict[str, float]:
     d = data(pretrained)
-    return scores(say(write(trained(seed, pretrained, **changes).model, d.unseen, how, seed), d.vocabulary), d)
+    return scores(sentences(write(trained(seed, pretrained, **changes).model, d.unseen, how, seed), d.vocabulary), d)
 
 
 # --- Scores of the inside ------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ captioners are trained: what they differ in is how they pool the frames, and wha
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mmtutor import decoding, metrics, training, vision
+from mmtutor.experiments._captioning import kept, sentences, vocabulary_of
 from mmtutor.ledger import Experiment, Values
 from mmtutor.runtime import cpu_threads, device
 from mmtutor.text import Vocabulary, pad
@@ -228,7 +228,7 @@ def _join(*parts: Clips) -> Clips:
     )
 
 
-@functools.lru_cache(maxsize=1)
+@kept(1)
 def data(train: int = TRAIN, moving: int = MOVING) -> Data:
     """All clips and what the network sees of them.
 
@@ -244,8 +244,8 @@ def data(train: int = TRAIN, moving: int = MOVING) -> Data:
     forwards, test = (_described((seen[name] - centre) / spread, truth[name]) for name in truth)
     reverse = _described(forwards.features.flip(1), [backwards(clip) for clip in forwards.truth])
     known = _join(forwards, reverse, _held(forwards, every=10))
-    words = [w for own in known.captions for caption in own if plain(caption) for w in caption.split()]
-    return Data(known, test, _held(test, every=3), Vocabulary(words))
+    words = vocabulary_of([caption for caption in own if plain(caption)] for own in known.captions)
+    return Data(known, test, _held(test, every=3), words)
 
 
 # --- Training ------------------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def parameters(chosen: Config) -> int:
         return training.parameter_count(VideoCaptioner(chosen))
 
 
-@functools.lru_cache(maxsize=8)
+@kept(8)
 def trained(name: str, seed: int, epochs: int = EPOCHS) -> VideoCaptioner:
     """One captioner, trained; kept, so that the chapter can look at it after the claim was measured."""
     source = data()
@@ -329,7 +329,7 @@ def say(model: VideoCaptioner, features: Tensor, vocabulary: Vocabulary) -> list
     where = next(model.parameters()).device
     with cpu_threads(1):
         found = decoding.greedy(model, features.to(where))
-    return [" ".join(vocabulary.decode(one.ids)) for one in found]
+    return sentences(found, vocabulary)
 
 
 def truths(said: Sequence[str], truth: Sequence[clips.Clip], order: Sequence[int] | None = None) -> list[bool]:

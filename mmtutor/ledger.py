@@ -487,16 +487,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{claim_.id} {status} {claim_.chapter:<18} {claim_.text}")
         return
     folder = Path(__file__).parent.parent / "experiments"
-    systems = options.systems or sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
+    known = sorted(p.stem for p in folder.glob("[!_]*.py"))  # a file that begins with _ is a helper
+    systems = options.systems or known
     for system in systems:
         try:
             module = importlib.import_module(f"mmtutor.experiments.{system}")
         except ModuleNotFoundError as error:
             if error.name != f"mmtutor.experiments.{system}":
                 raise
-            parser.error(
-                f"no experiments/{system}.py; there are {', '.join(sorted(p.stem for p in folder.glob('*.py')))}"
-            )
+            parser.error(f"no experiments/{system}.py; there are {', '.join(known)}")
         print(f"== {system}")
         run(system, module.EXPERIMENTS, only=options.claims, seeds=options.seeds, fresh=options.fresh)
 

@@ -65,12 +65,12 @@ class Config:
     grid: tuple[int, int] = (6, 6)
     embedding: int = 128
     hidden: int = 128
-    attention: int = 64
+    attention: int = 32
     mode: str = "soft"
     score: str = "additive"
     query: str = "state"
     start: str = "zero"
-    prepare: int = 128
+    prepare: int = 96
     dropout: float = 0.0
     doubly_stochastic: float = 0.0
     hedging: float = 0.0
@@ -192,6 +192,8 @@ class ShowAttendTell(nn.Module):
         # b of equation 11, NaN until the first batch; a buffer, so that a checkpoint resumes exactly
         self.register_buffer("baseline", torch.tensor(float("nan")))
         nn.init.orthogonal_(self.state_gates.weight[:, : c.hidden])
+        with torch.no_grad():
+            self.words.weight.mul_(0.3)  # soft words, so that the picture is heard; a little better than torch's own start
 
     # -- the four parts of a step -------------------------------------------------------------------------------------
 

@@ -1,0 +1,76 @@
+"""What the experiments of the captioning chapters share: their scenes, how a captioner is fitted, ids as sentences, and a memory."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmtutor import training, world
+from mmtutor.decoding import Hypothesis
+from mmtutor.runtime import cpu_threads
+from mmtutor.text import Vocabulary, caption_batches, encode_captions, tokenize
+
+PIXELS, THINGS, TEST = 96, 24, 600
+
+
+@functools.cache
+def scenes(train: int) -> tuple[world.Dataset, world.Dataset]:
+    """So many scenes to learn from, and 600 unseen ones: 96 pixels wide, of 24 things."""
+    return tuple(
+        world.load("scenes", split, n, pixels=PIXELS, things=THINGS) for split, n in (("train", train), ("test", TEST))
+    )
+
+
+def images(rows: world.Dataset) -> np.ndarray:
+    """The pictures of a data set, uint8 (N, H, W, 3)."""
+    return rows.with_format("numpy", columns=["image"])["image"][:].astype(np.uint8, copy=False)
+
+
+def vocabulary_of(captions: Iterable[Sequence[str]]) -> Vocabulary:
+    """All words of the captions of many pictures."""
+    return Vocabulary(word for own in captions for caption in own for word in tokenize(caption))
+
+
+def pairs(captions: Sequence[Sequence[str]], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    """All captions of N pictures or clips as ids (M, T), and whose each one is (M,)."""
+    ids = encode_captions([caption for own in captions for caption in own], vocabulary)
+    return ids, torch.arange(len(captions)).repeat_interleave(torch.tensor([len(own) for own in captions]))
+
+
+def fit(
+    model: nn.Module, features: Tensor, ids: Tensor, owner: Tensor, batch_size: int, **settings: Any
+) -> training.History:
+    """Train a captioner; ``settings`` are those of :func:`mmtutor.training.fit`.
+
+    On one thread: its operations are small, and with two threads a busy machine makes it collapse.
+    """
+    with cpu_threads(1):
+        return training.fit(model, caption_batches(features, ids, owner, batch_size), **settings)
+
+
+def sentences(found: Iterable[Hypothesis], vocabulary: Vocabulary) -> list[str]:
+    """Ids as sentences."""
+    return [" ".join(vocabulary.decode(one.ids)) for one in found]
+
+
+def kept(size: int) -> Callable[[Callable], Callable]:
+    """Keep the last ``size`` results of a function. Unlike ``functools.lru_cache`` it knows that ``f()`` and ``f(default)`` are one call."""
+
+    def keep(function: Callable) -> Callable:
+        cached, signature = functools.lru_cache(size)(function), inspect.signature(function)
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return cached(*bound.args, **dict(sorted(bound.kwargs.items())))
+
+        return call
+
+    return keep

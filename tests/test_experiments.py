@@ -1,0 +1,99 @@
+"""What the captioning experiments share."""
+
+import pytest
+import torch
+
+from mmtutor.decoding import Hypothesis
+from mmtutor.experiments import _captioning as shared
+from mmtutor.text import Vocabulary
+
+
+def test_kept_takes_a_default_and_the_same_value_for_one_call():
+    calls = []
+
+    @shared.kept(8)
+    def f(a, b=2, **more):
+        calls.append((a, b, more))
+        return object()
+
+    assert f(1) is f(1, 2) is f(a=1, b=2)
+    assert f(1, x=1, y=2) is f(1, y=2, x=1)  # the order of names does not matter
+    assert len(calls) == 2
+    assert f(1) is not f(2)
+    with pytest.raises(TypeError):
+        f()
+
+
+def test_kept_forgets_the_oldest():
+    f = shared.kept(1)(lambda a: object())
+    first = f(1)
+    f(2)
+    assert f(1) is not first
+
+
+def test_pairs_know_whose_caption_each_is():
+    said = [["a dog", "one dog"], [], ["two cats here"]]  # a clip may have no caption of the wanted kind
+    vocabulary = shared.vocabulary_of(said)
+    ids, owner = shared.pairs(said, vocabulary)
+    assert owner.tolist() == [0, 0, 2]
+    assert [" ".join(vocabulary.decode(row)) for row in ids.tolist()] == ["a dog", "one dog", "two cats here"]
+
+
+def test_sentences_are_words_without_specials():
+    vocabulary = Vocabulary(["a", "dog"])
+    found = [Hypothesis(tuple(vocabulary.encode("a dog")), -1.0, -1.0, True), Hypothesis((), -1.0, -1.0, True)]
+    assert shared.sentences(found, vocabulary) == ["a dog", ""]
+
+
+def test_fit_trains_on_one_thread_and_gives_the_threads_back():
+    seen = []
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(3))
+
+        def loss(self, batch):
+            seen.append((torch.get_num_threads(), tuple(batch["captions"].shape)))
+            return (batch["features"] - self.w).square().mean()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ids = torch.tensor([[1, 4, 2, 0], [1, 4, 5, 2], [1, 5, 2, 0]])
+        model = Model()
+        history = shared.fit(model, torch.ones(2, 3), ids, torch.tensor([0, 0, 1]), 2, epochs=1, lr=0.1, log_every=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(seen) == [(1, (1, 4)), (1, (2, 3))]  # captions of one length share a batch
+    assert len(history.steps) == 2
+    assert bool((model.w > 0).all())
+
+
+def test_sides_are_right_for_who_sees_them_and_chance_for_who_does_not():
+    from mmtutor.experiments import show_attend_tell as experiment
+
+    captions = [["a dog on the left", "a dog"], ["the dog is on the right of a cat"], ["a dog at the top left"]]
+    vocabulary = Vocabulary(
+        ["a", "dog", "on", "the", "left", "right", "top", "bottom", "of", "cat", "is", "at", "above", "below"]
+    )
+
+    class Sees(torch.nn.Module):
+        def __init__(self, word):
+            super().__init__()
+            self.w, self.word = torch.nn.Parameter(torch.zeros(1)), word
+
+        def forward(self, features, ids):
+            scores = torch.zeros(*ids[:, 1:].shape, len(vocabulary))
+            for n, (feature, row) in enumerate(zip(features, ids)):
+                for t in range(len(row) - 1):
+                    word = self.word or ("left", "right", "top")[int(feature)]
+                    scores[n, t, vocabulary.ids[word]] = 1.0
+            return scores
+
+    features, rows = torch.arange(3.0)[:, None], {"captions": captions}
+    assert experiment.sides(Sees(None), features, rows, vocabulary) == 1.0
+    assert experiment.sides(Sees("left"), features, rows, vocabulary) == pytest.approx(
+        1 / 3
+    )  # "top" comes first in the third
