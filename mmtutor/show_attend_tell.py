@@ -193,7 +193,7 @@ class ShowAttendTell(nn.Module):
         self.register_buffer("baseline", torch.tensor(float("nan")))
         nn.init.orthogonal_(self.state_gates.weight[:, : c.hidden])
         with torch.no_grad():
-            self.words.weight.mul_(0.3)  # soft words, so that the picture is heard; a little better than torch's own start
+            self.words.weight.mul_(0.3)  # softer than torch's own start, so that the picture is heard
 
     # -- the four parts of a step -------------------------------------------------------------------------------------
 
