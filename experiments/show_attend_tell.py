@@ -64,6 +64,13 @@ def look(layer: str) -> tuple[Tensor, Tensor]:
 
 
 @functools.cache
+def told() -> tuple[Tensor, Tensor]:
+    """All training captions as ids (M, T), and the scene of each (M,)."""
+    data, _, vocabulary = load()
+    return pairs(data.rows["captions"], vocabulary)
+
+
+@functools.cache
 def train(seed: int, **changes: object) -> ShowAttendTell:
     """An attention model, trained on all captions of the training scenes, twice.
 
@@ -106,9 +113,7 @@ def train_blind(seed: int) -> show_and_tell.ShowAndTell:
 def _fit(
     model: nn.Module, features: Tensor, seed: int, *, decay: float, batch_size: int = BATCH, **settings: object
 ) -> nn.Module:
-    data, _, vocabulary = load()
-    ids, owner = pairs(data.rows["captions"], vocabulary)
-    fit(model, features, ids, owner, batch_size, weight_decay=decay, warmup=50, clip=5.0, seed=seed, **settings)
+    fit(model, features, *told(), batch_size, weight_decay=decay, warmup=50, clip=5.0, seed=seed, **settings)
     return model
 
 
