@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtutor.decoding import BANNED, BOS, EOS, beam_search
+from mmtutor.kit.decoding import BANNED, BOS, EOS, beam_search
 from mmtutor.show_attend_tell import PAD, Config, ShowAttendTell
 
 IMAGES, WIDTH, LIMIT = 64, 5, 20

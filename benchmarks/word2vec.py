@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from mmtutor import world
 from mmtutor.experiments.word2vec import analogy_accuracy, group_precision
-from mmtutor.text import Vocabulary
+from mmtutor.kit.text import Vocabulary
 from mmtutor.word2vec import Config, WordVectors, encode, keep_probability, noise_distribution, train
 
 DIM, WINDOW, NEGATIVES, SAMPLE, MIN_COUNT = 100, 5, 5, 1e-3, 5

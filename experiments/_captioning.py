@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmtutor import training, world
-from mmtutor.decoding import Hypothesis
-from mmtutor.runtime import cpu_threads
-from mmtutor.text import Vocabulary, caption_batches, encode_captions, tokenize
+from mmtutor import world
+from mmtutor.kit import training
+from mmtutor.kit.decoding import Hypothesis
+from mmtutor.kit.runtime import cpu_threads
+from mmtutor.kit.text import Vocabulary, caption_batches, encode_captions, tokenize
 
 PIXELS, THINGS, TEST = 96, 24, 600
 
@@ -46,7 +47,7 @@ def pairs(captions: Sequence[Sequence[str]], vocabulary: Vocabulary) -> tuple[Te
 def fit(
     model: nn.Module, features: Tensor, ids: Tensor, owner: Tensor, batch_size: int, **settings: Any
 ) -> training.History:
-    """Train a captioner; ``settings`` are those of :func:`mmtutor.training.fit`.
+    """Train a captioner; ``settings`` are those of :func:`mmtutor.kit.training.fit`.
 
     On one thread: its operations are small, and with two threads a busy machine makes it collapse.
     """

@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmtutor import decoding, metrics, text, training, vision, world
+from mmtutor import world
 from mmtutor.experiments._captioning import THINGS, fit, images, kept, pairs, sentences, vocabulary_of
 from mmtutor.experiments._captioning import scenes as scenes_of
-from mmtutor.ledger import Experiment, Values
-from mmtutor.runtime import cpu_threads, device
+from mmtutor.kit import decoding, metrics, text, training, vision
+from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.page.ledger import Experiment, Values
 from mmtutor.show_and_tell import Config, ShowAndTell
 from mmtutor.world import cast, scenes
 from mmtutor.world.captions import At, Relation, understand

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmtutor import decoding, metrics, show_and_tell, vision, world
+from mmtutor import show_and_tell, world
 from mmtutor.experiments._captioning import PIXELS, fit, images, pairs, scenes, sentences, vocabulary_of
-from mmtutor.ledger import Experiment, Values
-from mmtutor.runtime import device
+from mmtutor.kit import decoding, metrics, vision
+from mmtutor.kit.runtime import device
+from mmtutor.kit.text import Vocabulary, encode_captions, tokenize
+from mmtutor.page.ledger import Experiment, Values
 from mmtutor.show_attend_tell import Config, Memory, ShowAttendTell
-from mmtutor.text import Vocabulary, encode_captions, tokenize
 from mmtutor.world import captions
 
 # All settings were chosen on seeds from 10 on, and on 600 scenes of the training split that no model learns from.

@@ -1,6 +1,6 @@
 """The measurements behind the claims of the chapter on sound: C36, C37 and C38.
 
-``python -m mmtutor.ledger run sound`` measures them over their seeds; the chapter measures one seed afresh.
+``python -m mmtutor.page.ledger run sound`` measures them over their seeds; the chapter measures one seed afresh.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor import sound
-from mmtutor.ledger import Experiment
+from mmtutor.page.ledger import Experiment
 
 RATE = 16000
 

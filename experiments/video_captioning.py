@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtutor import decoding, metrics, training, vision
 from mmtutor.experiments._captioning import kept, sentences, vocabulary_of
-from mmtutor.ledger import Experiment, Values
-from mmtutor.runtime import cpu_threads, device
-from mmtutor.text import Vocabulary, pad
+from mmtutor.kit import decoding, metrics, training, vision
+from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.text import Vocabulary, pad
+from mmtutor.page.ledger import Experiment, Values
 from mmtutor.video_captioning import Config, VideoCaptioner
 from mmtutor.world import cast, clips
 from mmtutor.world.captions import Verdict

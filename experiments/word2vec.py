@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 
 from mmtutor import world
-from mmtutor.ledger import Experiment, Values
+from mmtutor.page.ledger import Experiment, Values
 from mmtutor.word2vec import Config, Trained, WordVectors, train
 
 # Words that a reader would put together, listed by hand before any model was trained. Those too rare for the vocabulary drop out.

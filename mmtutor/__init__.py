@@ -10,38 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Where each public name lives. Systems and common ground are submodules, found by their own names.
+# Where each public name lives. The rooms: systems stand here, what they share in kit, what only pages use in page.
 _FUNCTIONS = {
-    "device": "mmtutor.runtime",
-    "seed_everything": "mmtutor.runtime",
-    "check_environment": "mmtutor.runtime",
-    "show_source": "mmtutor.source",
-    "source_of": "mmtutor.source",
+    "device": "mmtutor.kit.runtime",
+    "seed_everything": "mmtutor.kit.runtime",
+    "check_environment": "mmtutor.kit.runtime",
+    "show_source": "mmtutor.page.source",
+    "source_of": "mmtutor.page.source",
 }
 _SUBMODULES = {
-    "decoding",
     "experiments",
     "hub",
-    "ledger",
-    "metrics",
-    "plotting",
-    "runtime",
+    "kit",
+    "page",
     "show_and_tell",
     "show_attend_tell",
     "sound",
-    "source",
-    "text",
-    "training",
     "video_captioning",
-    "vision",
-    "widgets",
     "word2vec",
     "world",
 }
 
 if TYPE_CHECKING:
-    from mmtutor.runtime import check_environment, device, seed_everything
-    from mmtutor.source import show_source, source_of
+    from mmtutor.kit.runtime import check_environment, device, seed_everything
+    from mmtutor.page.source import show_source, source_of
 
 __all__ = ["__version__", "check_environment", "device", "seed_everything", "show_source", "source_of"]
 

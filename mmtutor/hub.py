@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmtutor.world import _cache, _store
+from mmtutor.kit import cache
+from mmtutor.world import _store
 
 if TYPE_CHECKING:
     import datasets
@@ -397,7 +398,7 @@ def load(
         rows = open_rows()
         return source.kind.gather(rows if wanted is None else filter(wanted, rows))
 
-    identity = f"{name}-{_VERSION}-{_cache.digest(origin)[:12]}/{split}" + (f"-{option}" if option else "")
+    identity = f"{name}-{_VERSION}-{cache.digest(origin)[:12]}/{split}" + (f"-{option}" if option else "")
     recipe = _Recipe(f"{name!r}, split {split!r},", source.heading, source.kind, option, gather, identity, split)
     return recipe.load(size)
 
@@ -438,7 +439,7 @@ def _stream(name: str, source: Source, split: str) -> Iterator[Row]:
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}). "
             f"With a network, try again; if HF_HUB_OFFLINE is set, unset it. Without one, copy the repository's "
             f"Parquet files to this machine and pass path='that/folder'. What was loaded once stays in "
-            f"{_cache.cache_dir()} and needs no network. The world needs none at all: see world.names()."
+            f"{cache.cache_dir()} and needs no network. The world needs none at all: see world.names()."
         ) from error
 
 
@@ -582,7 +583,7 @@ def folder(
 
     kind = Kind(tuple(columns), _one_by_one, convert, which, tuple(labels))
     origin = _listing([*files, *tables]) + repr(labels)
-    identity = f"folder-{_VERSION}-{_cache.digest(str(root), origin)[:12]}/{split}-{option}"
+    identity = f"folder-{_VERSION}-{cache.digest(str(root), origin)[:12]}/{split}-{option}"
     heading = f"the {'pictures' if is_picture else 'sounds'} of {root.name}"
     return _Recipe(
         f"{str(path)!r}, split {split!r},", heading, kind, option, lambda: iter(files), identity, split
@@ -688,17 +689,17 @@ class _Recipe:
             size = _store.integer("size", size)
             if size <= 0:
                 raise ValueError(f"size must be 1 or more, not {size}")
-        folder = _cache.cache_dir() / "hub" / self.identity
+        folder = cache.cache_dir() / "hub" / self.identity
         tables = self._stored(folder, size)
         if tables is None:
             with contextlib.ExitStack() as held:
                 try:
-                    held.enter_context(_cache.locked(folder))
-                    _cache.sweep(folder)
+                    held.enter_context(cache.locked(folder))
+                    cache.sweep(folder)
                     tables = self._stored(folder, size)  # another process may have fetched it meanwhile
                     target = folder
                 except OSError as error:
-                    _cache.warn_unusable(folder, error)
+                    cache.warn_unusable(folder, error)
                     target = None
                 if tables is None:
                     tables = self._fetch(target, size)
@@ -743,7 +744,7 @@ class _Recipe:
                         _store.write_shard(table.table, path)
                         table = _store.read_shard(path) or table
                     except OSError as error:
-                        _cache.warn_unusable(folder, error)
+                        cache.warn_unusable(folder, error)
                         folder = None
             tables.append(table.slice(0, len(chunk)))
             start += len(chunk)
@@ -764,15 +765,15 @@ class _Recipe:
 
 def _write_end(folder: Path, samples: int) -> None:
     """Note how many samples the source has. A note that cannot be written is no harm: the end is met again."""
-    with contextlib.suppress(OSError), _cache.replacing(folder / "end") as partial:
-        partial.write_text(f"{samples} {_cache.digest(str(samples))}")
+    with contextlib.suppress(OSError), cache.replacing(folder / "end") as partial:
+        partial.write_text(f"{samples} {cache.digest(str(samples))}")
 
 
 def _read_end(folder: Path) -> int | None:
     """How many samples the source has, where that is known and the note undamaged."""
     with contextlib.suppress(OSError, ValueError):
         samples, check = (folder / "end").read_text().split()
-        if check == _cache.digest(samples):
+        if check == cache.digest(samples):
             return int(samples)
     return None
 

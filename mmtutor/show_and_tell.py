@@ -1,6 +1,6 @@
 """Show and Tell: a picture goes in once, a sentence comes out word by word (Vinyals, Toshev, Bengio and Erhan, CVPR 2015).
 
-A convolutional network has already turned the picture into one vector (:mod:`mmtutor.vision`). A recurrent network reads
+A convolutional network has already turned the picture into one vector (:mod:`mmtutor.kit.vision`). A recurrent network reads
 that vector, then writes: at each step it reads the word it wrote last and gives a probability to every word that may
 come next.
 
@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtutor.text import SPECIALS, check_captions
-from mmtutor.vision import check_features
+from mmtutor.kit.text import SPECIALS, check_captions
+from mmtutor.kit.vision import check_features
 
 PAD = SPECIALS.index("<pad>")
 INJECT = ("pre", "init", "par")
@@ -81,7 +81,7 @@ class ShowAndTell(nn.Module):
     """The captioner.
 
     The stock LSTM of torch stands in for the paper's, which has no biases and no tanh on its output. It reads standardized
-    features best (:func:`mmtutor.vision.standardize`).
+    features best (:func:`mmtutor.kit.vision.standardize`).
     """
 
     def __init__(self, config: Config) -> None:
@@ -139,7 +139,7 @@ class ShowAndTell(nn.Module):
         nll = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")
         return {"loss": nll / len(targets), "per_word": (nll / (targets != PAD).sum()).detach()}
 
-    # -- writing: one step at a time (the protocol of mmtutor.decoding) ---------------------------------------------
+    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding) ---------------------------------------------
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """Look at the pictures (B, image); returns what every step sees (par-inject) and the first state, (B, H) each."""

@@ -1,6 +1,6 @@
 """Show, Attend and Tell: look at one place of the picture for each word (Xu et al., ICML 2015).
 
-The picture is a map of L places, each with an *annotation* vector a_i of D numbers (:mod:`mmtutor.vision`). Before each word the
+The picture is a map of L places, each with an *annotation* vector a_i of D numbers (:mod:`mmtutor.kit.vision`). Before each word the
 decoder's state asks; every place answers with a score; a softmax turns the scores into weights α that sum to one. What
 the decoder reads, the *context* z, is
 
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from mmtutor.text import SPECIALS, check_captions
-from mmtutor.vision import check_features
+from mmtutor.kit.text import SPECIALS, check_captions
+from mmtutor.kit.vision import check_features
 
 PAD = SPECIALS.index("<pad>")
 MODES = ("soft", "hard")
@@ -356,7 +356,7 @@ class ShowAttendTell(nn.Module):
         loss = nll - c.reinforce * (reward - b) * log_s - c.entropy * spread
         return {"loss": loss.mean(), "nll": nll.mean().detach(), "entropy": spread.mean().detach()}
 
-    # -- writing: one step at a time (the protocol of mmtutor.decoding) ---------------------------------------------
+    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding) ---------------------------------------------
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """Read one word (B,), look, give the scores of the next (B, K) and the new state."""

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtutor.text import PAD, SPECIALS
-from mmtutor.vision import finite
+from mmtutor.kit.text import PAD, SPECIALS
+from mmtutor.kit.vision import finite
 
 POOLINGS = ("attention", "mean")
 TIMES = ("add", "multiply", "none")

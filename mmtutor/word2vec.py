@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtutor.text import Vocabulary
+from mmtutor.kit.text import Vocabulary
 
 OBJECTIVES = ("softmax", "nce", "negative_sampling")
 
@@ -361,7 +361,9 @@ def encode(sentences: Iterable[Sequence[str]], min_count: int) -> tuple[Vocabula
         TypeError: the corpus is one string.
     """
     if isinstance(sentences, str):
-        raise TypeError("the corpus must be a list of words or of sentences, not one string; use mmtutor.text.tokenize")
+        raise TypeError(
+            "the corpus must be a list of words or of sentences, not one string; use mmtutor.kit.text.tokenize"
+        )
     corpus = list(sentences)
     if corpus and isinstance(corpus[0], str):
         corpus = [corpus]
@@ -404,8 +406,8 @@ def train(
     """
     from tqdm.auto import tqdm
 
-    from mmtutor.runtime import cpu_threads
-    from mmtutor.runtime import device as default_device
+    from mmtutor.kit.runtime import cpu_threads
+    from mmtutor.kit.runtime import device as default_device
 
     config = config or Config.world()
     vocabulary, ids, sentence = encode(sentences, config.min_count)

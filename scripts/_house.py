@@ -435,7 +435,7 @@ def matches(path: Path, name: str) -> bool:
 def command_ledger(arguments: Sequence[str]) -> int:
     """run the experiments behind the claims (hours if need be; goes on where it stopped) and store their results"""
     install()
-    return python("-m", "mmtutor.ledger", "run", *[a for a in arguments if a])
+    return python("-m", "mmtutor.page.ledger", "run", *[a for a in arguments if a])
 
 
 def command_bench(arguments: Sequence[str]) -> int:

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mmtutor.decoding import Hypothesis
 from mmtutor.experiments import _captioning as shared
-from mmtutor.text import Vocabulary
+from mmtutor.kit.decoding import Hypothesis
+from mmtutor.kit.text import Vocabulary
 
 
 def test_kept_takes_a_default_and_the_same_value_for_one_call():

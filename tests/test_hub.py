@@ -16,11 +16,11 @@ import soundfile
 from PIL import Image
 
 from mmtutor import hub, world
-from mmtutor.world import _cache
+from mmtutor.kit import cache
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -244,9 +244,9 @@ def test_second_load_needs_no_network(fake_hub: list[str], monkeypatch: pytest.M
     assert len(fake_hub) == 3
 
 
-def test_damaged_cache_is_fetched_again(fake_hub: list[str], cache: Path) -> None:
+def test_damaged_cache_is_fetched_again(fake_hub: list[str], folder: Path) -> None:
     good = hub.load("flickr8k", size=20)[:]["image"]
-    (shard,) = cache.rglob("*.arrow")
+    (shard,) = folder.rglob("*.arrow")
     shard.write_bytes(shard.read_bytes()[:-100])
     np.testing.assert_array_equal(hub.load("flickr8k", size=20)[:]["image"], good)
     assert len(fake_hub) == 2
@@ -276,7 +276,7 @@ def test_many_shards(tmp_path: Path) -> None:
 def test_unusable_cache_warns_and_still_answers(repositories: Path, monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(_cache.CacheWarning, match="MMTUTOR_CACHE"):
+    with pytest.warns(cache.CacheWarning, match="MMTUTOR_CACHE"):
         check_flickr(hub.load("flickr8k", path=repositories / "flickr8k", pixels=32), 30, 0)
 
 

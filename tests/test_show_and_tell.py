@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmtutor import decoding, training
+from mmtutor.kit import decoding, training
+from mmtutor.kit.text import caption_batches
 from mmtutor.show_and_tell import CELLS, INJECT, Config, ShowAndTell
-from mmtutor.text import caption_batches
 
 V, C, E, H = 11, 6, 4, 5
 WAYS = pytest.mark.parametrize(("inject", "cell"), list(itertools.product(INJECT, CELLS)))

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmtutor import decoding, training
+from mmtutor.kit import decoding, training
+from mmtutor.kit.text import caption_batches
 from mmtutor.show_attend_tell import MODES, QUERIES, SCORES, STARTS, Config, ShowAttendTell, longest_first
-from mmtutor.text import caption_batches
 
 BOS, EOS, PAD = 1, 2, 0
 SMALL = Config(vocabulary=9, annotation=3, grid=(2, 3), embedding=4, hidden=5, attention=6, start="mean", prepare=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmtutor import training
+from mmtutor.kit import training
 from mmtutor.video_captioning import Config, TemporalAttention, VideoCaptioner, masked_mean, masked_softmax
 
 V, D, F = 13, 7, 5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor import word2vec as w2v
-from mmtutor.text import Vocabulary
+from mmtutor.kit.text import Vocabulary
 from mmtutor.word2vec import Config, SkipGram, WordVectors
 
 SMALL = Config(dim=8, min_count=1, epochs=2, batch=32, shared_noise=6, negatives=2, subsample=0.0, window=3)

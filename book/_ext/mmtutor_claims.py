@@ -1,11 +1,11 @@
-"""The ledger of claims as HTML, made from ``mmtutor/data/claims.json`` and ``book/results/*.json``."""
+"""The ledger of claims as HTML, made from ``mmtutor/page/claims.json`` and ``book/results/*.json``."""
 
 from __future__ import annotations
 
 from html import escape
 from pathlib import Path
 
-from mmtutor import ledger
+from mmtutor.page import ledger
 
 
 def sources(root: Path) -> list[Path]:

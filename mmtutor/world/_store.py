@@ -63,7 +63,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmtutor.world import _cache
+from mmtutor.kit import cache
 
 if TYPE_CHECKING:
     import datasets
@@ -89,7 +89,7 @@ _FORMAT = 1  # of the shards; raise it when the way of storing changes
 _MAGIC = b"mmtutor1"
 _DIGEST_BYTES = 16
 _WORTH_A_HELPER = 1.5  # seconds of remaining work above which a second process is started
-_NOT_SAMPLES = {"__init__.py", "_cache.py", "_store.py", "corpora.py"}  # source files that make no sample
+_NOT_SAMPLES = {"__init__.py", "_store.py", "corpora.py"}  # source files that make no sample
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def rng(*key: str | int) -> np.random.Generator:
         if isinstance(part, bool) or not isinstance(part, (str, int, np.integer)):
             raise TypeError(f"a key is made of strings and integers, not of {type(part).__name__}")
     canonical = [part if isinstance(part, str) else int(part) for part in key]
-    seed = int(_cache.digest(json.dumps(canonical)), 16)
+    seed = int(cache.digest(json.dumps(canonical)), 16)
     return np.random.Generator(np.random.PCG64(seed))
 
 
@@ -229,14 +229,14 @@ def load(
         with contextlib.ExitStack() as held:
             storing = True
             try:
-                held.enter_context(_cache.locked(folder))
+                held.enter_context(cache.locked(folder))
             except OSError as error:
-                _cache.warn_unusable(folder, error)
+                cache.warn_unusable(folder, error)
                 storing = False
             tables = {start: find_shard(folder, start, rows) for start, rows in chunks}  # made while we waited?
             missing = [(start, rows) for start, rows in chunks if tables[start] is None]
             if storing:
-                _cache.sweep(folder)
+                cache.sweep(folder)
                 # where a shorter shard lies already, a whole one will be needed sooner or later: make it now
                 missing = [(s, builder.chunk if _rows_on_disk(folder, s) else rows) for s, rows in missing]
                 missing = [(s, min(rows, builder.max_size[split] - s)) for s, rows in missing]
@@ -290,7 +290,7 @@ def integer(what: str, value: Any) -> int:
 def _folder(builder: Builder, split: str, seed: int, options: Mapping[str, Any]) -> Path:
     made_by = f"{builder.name}-{builder.version}-{_fingerprint(builder)}"
     chosen = "".join(f"-{option}={value}" for option, value in sorted(options.items()))
-    return _cache.cache_dir() / "world" / made_by / f"{split}-{seed}{chosen}"
+    return cache.cache_dir() / "world" / made_by / f"{split}-{seed}{chosen}"
 
 
 def _fingerprint(builder: Builder) -> str:
@@ -301,13 +301,13 @@ def _fingerprint(builder: Builder) -> str:
     for package in builder.packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             parts.append(f"{package} {importlib.metadata.version(package)}")
-    return _cache.digest(*parts)[:12]
+    return cache.digest(*parts)[:12]
 
 
 @functools.cache  # the code that runs is the code that was there first, even if its file is edited meanwhile
 def _source_digest(directory: Path) -> str:
     sources = [path for path in sorted(directory.glob("*.py")) if path.name not in _NOT_SAMPLES]
-    return _cache.digest(*(path.read_bytes() for path in sources))
+    return cache.digest(*(path.read_bytes() for path in sources))
 
 
 def as_dataset(tables: list, features: datasets.Features, description: str, split: str, identity: str) -> Any:
@@ -322,7 +322,7 @@ def as_dataset(tables: list, features: datasets.Features, description: str, spli
         concat_tables(tables),
         info=datasets.DatasetInfo(description=description, features=features),
         split=datasets.NamedSplit(split),
-        fingerprint=_cache.digest(identity)[:16],
+        fingerprint=cache.digest(identity)[:16],
     )
     arrays = [column for column, feature in features.items() if _is_numbers(feature)]
     if not arrays:
@@ -415,7 +415,7 @@ def _build_missing(task: _Task, missing: list[tuple[int, int]], processes: int, 
                 try:
                     write_shard(table.table, task.path(start, rows))
                 except OSError as error:
-                    _cache.warn_unusable(task.folder, error)
+                    cache.warn_unusable(task.folder, error)
                     storing = False
             if not storing:
                 in_memory[start] = table
@@ -535,7 +535,7 @@ def write_shard(table: pa.Table, path: Path) -> None:
     with pa.ipc.new_stream(sink, table.schema) as stream:
         stream.write_table(table.combine_chunks())
     content = sink.getvalue()
-    with _cache.replacing(path) as partial, open(partial, "wb") as file:
+    with cache.replacing(path) as partial, open(partial, "wb") as file:
         file.write(content)
         file.write(xxhash.xxh3_128_digest(content) + _MAGIC)
 
@@ -589,7 +589,7 @@ def _shards_at(folder: Path, start: int) -> list[tuple[int, Path]]:
 
 def cache_dir() -> Path:
     """Return the cache directory (``MMTUTOR_CACHE`` overrides the user's own)."""
-    return _cache.cache_dir()
+    return cache.cache_dir()
 
 
 def clear_cache(name: str | None = None) -> int:

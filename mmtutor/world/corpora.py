@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmtutor.world import _cache
+from mmtutor.kit import cache
 
 # A word: letters with inner apostrophes (king's), or a number (1,000 and 3.14 are one each). Hyphens part words.
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+(?:[.,]\d+)*")
@@ -294,24 +294,24 @@ def _cleaned_text(name: str) -> str:
         installed = importlib.metadata.version(entry.package)
     except importlib.metadata.PackageNotFoundError:
         installed = "missing"
-    path = _cache.cache_dir() / "corpora" / f"{name}-{entry.version}-{installed}.txt"
+    path = cache.cache_dir() / "corpora" / f"{name}-{entry.version}-{installed}.txt"
 
     text = _read_checked(path)
     if text is not None:
         return text
     try:
-        with _cache.locked(path):
+        with cache.locked(path):
             text = _read_checked(path)  # another process may have made it while this one waited
             if text is None:
-                _cache.sweep(path.parent)
+                cache.sweep(path.parent)
                 text = _compose(entry)
-                with _cache.replacing(path) as partial:
+                with cache.replacing(path) as partial:
                     body = text.encode()
-                    partial.write_bytes(_cache.digest(body).encode() + b"\n" + body)
+                    partial.write_bytes(cache.digest(body).encode() + b"\n" + body)
     except ModuleNotFoundError:
         raise
     except OSError as error:
-        _cache.warn_unusable(path, error)
+        cache.warn_unusable(path, error)
         text = text or _compose(entry)
     return text
 
@@ -326,4 +326,4 @@ def _read_checked(path: Path) -> str | None:
         fingerprint, _, body = path.read_bytes().partition(b"\n")
     except OSError:
         return None
-    return body.decode() if fingerprint.decode("ascii", "replace") == _cache.digest(body) else None
+    return body.decode() if fingerprint.decode("ascii", "replace") == cache.digest(body) else None

@@ -167,16 +167,16 @@ _MARK = "complete"
 
 
 @lru_cache(maxsize=8)
-def _short_data(cache: str, installed: str) -> str | None:
+def _short_data(directory: str, installed: str) -> str | None:
     """A data directory in the cache with the world's voices only; None where it cannot be had."""
-    from mmtutor.world import _cache
+    from mmtutor.kit import cache
 
     source = Path(installed)
     try:
         small = {f"lang/{name}": (source / "lang" / file).read_bytes() for name, file in _VOICES.items()}
         small |= {f"voices/!v/{name}": (source / "voices" / "!v" / name).read_bytes() for name in _VARIANTS}
         identity = [f"{name} {(source / name).stat().st_size}" for name in _LARGE]
-        folder = Path(cache) / f"espeak-{_cache.digest(installed, *identity, *small.values())[:12]}"
+        folder = Path(directory) / f"espeak-{cache.digest(installed, *identity, *small.values())[:12]}"
         if len(os.fsencode(folder)) > 120:  # eSpeak NG keeps its path in a short buffer
             return None
         if not (folder / _MARK).exists():
@@ -199,10 +199,10 @@ def _short_data(cache: str, installed: str) -> str | None:
 
 def _data() -> tuple[str, bool]:
     """The data directory to use, and whether it is the short one."""
-    from mmtutor.world import _cache
+    from mmtutor.kit import cache
 
     installed = _paths()[1]
-    short = _short_data(str(_cache.cache_dir()), installed)
+    short = _short_data(str(cache.cache_dir()), installed)
     if short is not None and os.path.exists(os.path.join(short, _MARK)):
         return short, True
     return installed, False

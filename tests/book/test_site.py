@@ -180,7 +180,7 @@ def test_a_doubled_key_is_seen() -> None:
 
 
 def test_the_ledger_shows_every_claim_once_and_as_it_was_measured() -> None:
-    from mmtutor import ledger
+    from mmtutor.page import ledger
 
     page = article("book/claims")
     stored = ledger.results(folder=ROOT / "book" / "results")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bookkit import Open, axe_violations
 
-from mmtutor import widgets
+from mmtutor.page import widgets
 
 pytestmark = pytest.mark.timeout(120)
 GREYS = [np.full((60, 200, 3), level, np.uint8) for level in (30, 120, 240)]

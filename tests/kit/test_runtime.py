@@ -1,5 +1,7 @@
 """Device, seeds, the check of the environment, and how cheap it is to import the package."""
 
+import functools
+import importlib
 import os
 import random
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 import mmtutor
-from mmtutor import runtime
+from mmtutor.kit import runtime
 
 
 @pytest.fixture
@@ -171,12 +173,22 @@ def test_the_package_lists_and_loads_its_names():
     names = dir(mmtutor)
     assert names == sorted(names)
     assert set(mmtutor.__all__) <= set(names)
-    assert {"text", "training", "sound", "world", "plotting", "ledger", "word2vec"} <= set(names)
+    assert {"kit", "page", "sound", "world", "hub", "word2vec"} <= set(names)
+    assert {"text", "training", "vision", "cache"} <= set(dir(mmtutor.kit))
+    assert {"plotting", "ledger", "widgets"} <= set(dir(mmtutor.page))
     assert mmtutor.device is runtime.device
-    assert mmtutor.text.tokenize("A b") == ["a", "b"]
+    assert mmtutor.kit.text.tokenize("A b") == ["a", "b"]
 
 
 def test_an_unknown_attribute_is_an_error():
     with pytest.raises(AttributeError, match="module 'mmtutor' has no attribute 'sounds'"):
         _ = mmtutor.sounds
     assert not hasattr(mmtutor, "__wrapped__")
+
+
+@pytest.mark.parametrize("old", ["text", "vision", "training", "ledger", "widgets", "world._cache"])
+def test_there_is_one_path_to_each_module(old):
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(f"mmtutor.{old}")
+    with pytest.raises(AttributeError, match="has no attribute"):
+        functools.reduce(getattr, old.split("."), mmtutor)

@@ -20,8 +20,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from mmtutor import training
-from mmtutor.training import History, ShuffledBatches, _TensorData, fit, schedule_factor
+from mmtutor.kit import training
+from mmtutor.kit.training import History, ShuffledBatches, _TensorData, fit, schedule_factor
 
 
 @pytest.fixture(autouse=True)

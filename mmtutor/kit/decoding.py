@@ -8,7 +8,7 @@ ways through that tree, from the simplest on:
 - :func:`greedy` takes the most probable word at every node and never looks back;
 - :func:`sample` throws dice with the model's probabilities (tempered or truncated, if asked);
 - :func:`beam_search` walks ``width`` paths at once and drops the worse ones at every step; :func:`beam_tree` and
-  :func:`draw_beam_tree` show what it did.
+  :func:`mmtutor.page.plotting.draw_beam_tree` show what it did.
 
 All of them work on whole batches and on any model with two methods, ``begin`` and ``step`` (:class:`CaptionModel`). All return
 :class:`Hypothesis` objects, whose ``logprob`` is always the model's own log-probability of the caption, whichever way it was
@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmtutor import text
+from mmtutor.kit import text
 
 PAD, BOS, EOS, UNK = (text.SPECIALS.index(word) for word in (text.PAD, text.BOS, text.EOS, text.UNK))
 #: What a caption must not contain: padding, a second start, and the word for words that are not known.
@@ -494,98 +494,6 @@ def beam_tree(
             grow(i // k, word[i], grown[i], False)
         beam = [grow(i // k, word[i], grown[i], True) for i in chosen]
     return BeamTree(tuple(nodes), tuple(found[0]), bos, eos)
-
-
-def draw_beam_tree(tree: BeamTree, words: Iterable[str], ax: Any = None) -> Any:
-    """Draw a beam search from left to right, one column a word.
-
-    A frame: kept in the beam. Italics, no frame and a dotted line: pruned. A double frame: the caption ended here, with its rank
-    beside it; the path to the best one is drawn thick. The grey number under a word is the log-probability of the path to it.
-    A caption of ten words needs about the width of a page; a beam of three with ``n_best=1`` is easiest to read.
-
-    Args:
-        tree: from :func:`beam_tree`.
-        words: the words of all ids in their order, for example a :class:`mmtutor.text.Vocabulary`.
-        ax: a matplotlib axis; a new figure of a fitting size if not given.
-
-    Returns:
-        the axis.
-
-    Raises:
-        ValueError: ``words`` is too short for an id of the tree.
-    """
-    import matplotlib.pyplot as plt
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    from mmtutor.plotting import COLORS
-
-    words = list(words)
-    largest = max(max(node.ids, default=tree.bos) for node in tree.nodes)
-    if largest >= len(words):
-        raise ValueError(f"the tree holds the id {largest}, but there are only {len(words)} words")
-    x, y = _layout(tree.nodes)
-    if ax is None:
-        ax = plt.subplots(figsize=(0.98 * max(x) + 1.9, 0.52 * (max(y) - min(y)) + 1.4))[1]
-    i = next((i for i, node in enumerate(tree.nodes) if node.rank == 1), -1)
-    best_path = set()
-    while i >= 0:
-        best_path.add(i)
-        i = tree.nodes[i].parent
-
-    grey, ink, blue = "#6B6B6B", COLORS["black"], COLORS["blue"]
-    for i, node in enumerate(tree.nodes):
-        word = words[node.ids[-1] if node.ids else tree.bos]
-        finished = node.ids[-1:] == (tree.eos,)
-        colour = blue if finished else ink if node.kept else grey
-        if node.ids:
-            line = dict(linestyle="-" if node.kept else ":", linewidth=2.6 if i in best_path else 1.0)
-            start = node.parent
-            ax.plot([x[start], x[i]], [y[start], y[i]], color=ink if node.kept else grey, zorder=1, **line)
-        look = dict(ha="center", va="center", fontsize=9, style="normal" if node.kept else "italic")
-        frame = dict(facecolor="white", edgecolor=colour if node.kept else "white", linewidth=1.0)
-        if finished:  # a wider frame behind the first
-            ax.text(x[i], y[i], word, color="none", zorder=2, bbox=dict(boxstyle="round,pad=0.45", **frame), **look)
-        ax.text(x[i], y[i], word, color=colour, zorder=3, bbox=dict(boxstyle="round,pad=0.2", **frame), **look)
-        note = dict(textcoords="offset points", va="center", zorder=4)
-        if node.ids:
-            number = f"{node.logprob:.2f}".replace("-", "−")
-            below = (0, -15 if finished else -13)
-            blank = dict(boxstyle="square,pad=0.05", facecolor="white", edgecolor="none")  # lines pass behind it
-            ax.annotate(number, (x[i], y[i]), below, ha="center", fontsize=7, color=grey, bbox=blank, **note)
-        if node.rank is not None:
-            mark = f"{node.rank}." if finished else f"{node.rank}. (cut off)"
-            ax.annotate(mark, (x[i], y[i]), (25, 0), ha="left", fontsize=9, weight="bold", color=colour, **note)
-    ax.legend(
-        handles=[
-            Patch(facecolor="white", edgecolor=ink, label="kept in the beam"),
-            Line2D([], [], color=grey, linestyle=":", label="pruned (italics)"),
-            Patch(facecolor="white", edgecolor=blue, linewidth=3, label="finished, with its rank"),
-            Line2D([], [], color=ink, linewidth=2.6, label="the best caption"),
-        ],
-        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, fontsize=8, frameon=False, handlelength=1.6,
-    )  # fmt: skip
-    ax.set(xlim=(-0.55, max(x) + 1.1), ylim=(min(y) - 0.7, max(y) + 0.6))
-    ax.axis("off")
-    return ax
-
-
-def _layout(nodes: Sequence[Node]) -> tuple[list[int], list[float]]:
-    """Columns by depth. Within a column the order of a walk through the tree, so that no two lines cross."""
-    children: list[list[int]] = [[] for _ in nodes]
-    for i, node in enumerate(nodes[1:], start=1):
-        children[node.parent].append(i)
-    columns: dict[int, list[int]] = {}
-    stack = [0]
-    while stack:
-        i = stack.pop()
-        columns.setdefault(len(nodes[i].ids), []).append(i)
-        stack += sorted(children[i], key=lambda j: nodes[j].logprob)  # the most probable child is visited first
-    y = [0.0] * len(nodes)
-    for column in columns.values():
-        for row, i in enumerate(column):
-            y[i] = (len(column) - 1) / 2 - row
-    return [len(node.ids) for node in nodes], y
 
 
 # --- Common to all -------------------------------------------------------------------------------------------------------

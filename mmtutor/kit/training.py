@@ -325,7 +325,7 @@ def _accelerator(precision: str) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
 
-    from mmtutor.runtime import device
+    from mmtutor.kit.runtime import device
 
     wanted, alone = device(), not torch.distributed.is_initialized()
     if precision == "fp16" and wanted.type == "cpu":  # Accelerate would compute in float32 without a word

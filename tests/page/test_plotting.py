@@ -10,8 +10,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from mmtutor import plotting
-from mmtutor.ledger import summarize
+from mmtutor.page import plotting
+from mmtutor.page.ledger import summarize
 
 # Full dichromacy on linear RGB: Machado, Oliveira and Fernandes 2009, table 1, severity 1.
 BLINDNESS = {

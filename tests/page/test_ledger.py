@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mmtutor import ledger
-from mmtutor.ledger import Experiment, Summary
+from mmtutor.page import ledger
+from mmtutor.page.ledger import Experiment, Summary
 
 
 def noisy(seed: int, scale: float = 1.0) -> dict:
@@ -137,7 +137,7 @@ def test_code_edited_during_a_sweep_does_not_pass_for_the_code_that_ran(tmp_path
     script = tmp_path / "sweep.py"
     text = (
         "import linecache, sys\n"
-        "from mmtutor import ledger\n"
+        "from mmtutor.page import ledger\n"
         "def measure(seed):\n"
         "    return {'value': 1.0}\n"
         "e = ledger.Experiment('C05', 'rule', measure, lambda s: True, 'value', seeds=1)\n"
@@ -171,7 +171,7 @@ def test_a_sweep_killed_at_any_point_goes_on(tmp_path):
     script = tmp_path / "sweep.py"
     script.write_text(
         "import sys, time\n"
-        "from mmtutor import ledger\n"
+        "from mmtutor.page import ledger\n"
         "def slow(seed):\n"
         "    time.sleep(0.2)\n"
         "    return {'value': float(seed)}\n"
@@ -198,7 +198,7 @@ def test_two_processes_that_measure_other_claims_lose_nothing(tmp_path):
     script = tmp_path / "sweep.py"
     script.write_text(
         "import sys\n"
-        "from mmtutor import ledger\n"
+        "from mmtutor.page import ledger\n"
         "def quick(seed):\n"
         "    return {'value': float(seed)}\n"
         "e = ledger.Experiment(sys.argv[1], 'rule', quick, lambda s: True, 'value', seeds=8)\n"

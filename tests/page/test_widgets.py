@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmtutor import widgets
+from mmtutor.page import widgets
 
 RATE = 8000
 TONE = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE // 2) / RATE)
@@ -111,7 +111,7 @@ def test_the_same_input_gives_the_same_bytes(name: str) -> None:
 
 def test_the_same_bytes_in_another_process() -> None:
     program = (
-        "import numpy as np; from mmtutor import widgets\n"
+        "import numpy as np; from mmtutor.page import widgets\n"
         "g = [np.full((4, 6, 3), v, np.uint8) for v in (10, 120, 240)]\n"
         "print(widgets.frames(g, ['a', 'b', 'c'], label='Level', alt=['dark', 'mid', 'light']).id)"
     )

@@ -15,8 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmtutor import metrics
-from mmtutor.text import tokenize
+from mmtutor.kit import metrics
+from mmtutor.kit.text import tokenize
 
 CANDIDATES = [
     "A red dog is to the left of the tree.",
@@ -185,7 +185,7 @@ def test_meteor_by_hand():
 
 def test_meteor_needs_no_downloaded_data(tmp_path):
     code = (
-        "import nltk; nltk.data.path[:] = []; from mmtutor import metrics; "
+        "import nltk; nltk.data.path[:] = []; from mmtutor.kit import metrics; "
         "print(metrics.meteor(['the dogs sleep'], [['the dog sleeps']]))"
     )
     env = dict(os.environ, NLTK_DATA=str(tmp_path), HOME=str(tmp_path))
@@ -382,6 +382,8 @@ def test_bad_attention(score):
 
 
 def test_import_is_light():
-    code = "import sys, mmtutor.metrics; print(sorted({'torch', 'nltk', 'pycocoevalcap', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, mmtutor.kit.metrics; print(sorted({'torch', 'nltk', 'pycocoevalcap', 'numpy'} & set(sys.modules)))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"

@@ -295,7 +295,7 @@ def standardize(features: Tensor, reference: Tensor | None = None) -> Tensor:
 
 def folder() -> Path:
     """Where features are kept: ``features`` under the book's cache directory."""
-    from mmtutor.world._cache import cache_dir
+    from mmtutor.kit.cache import cache_dir
 
     return cache_dir() / "features"
 

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmtutor import world
-from mmtutor.world import _cache, corpora
+from mmtutor.kit import cache
+from mmtutor.world import corpora
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One cache directory for this file's tests (those that damage it take their own)."""
     path = tmp_path_factory.getbasetemp() / "corpora-cache"
     monkeypatch.setenv("MMTUTOR_CACHE", str(path))
@@ -235,7 +236,7 @@ def test_without_gensim_the_error_says_what_to_install(monkeypatch: pytest.Monke
     assert world.corpus("kjv")[:2] == ["in", "the"]
 
 
-def test_gensim_is_read_but_not_imported(cache: Path) -> None:
+def test_gensim_is_read_but_not_imported(folder: Path) -> None:
     code = "import sys; from mmtutor import world; world.corpus('news'); print(*[m for m in ('gensim','torch','datasets','scipy') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
@@ -270,7 +271,7 @@ def test_second_time_comes_from_the_cache(counted: list[int]) -> None:
 @pytest.mark.parametrize("damage", ["short", "empty", "noise", "longer", "other text"])
 def test_damaged_cache_is_noticed_and_repaired(counted: list[int], damage: str) -> None:
     expected = world.corpus("tiny")
-    (path,) = _cache.cache_dir().rglob("tiny-*.txt")
+    (path,) = cache.cache_dir().rglob("tiny-*.txt")
     content = path.read_bytes()
     path.write_bytes(
         {
@@ -290,7 +291,7 @@ def test_damaged_cache_is_noticed_and_repaired(counted: list[int], damage: str) 
 def test_unusable_cache_directory_warns_and_still_answers(counted: list[int], monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.warns(_cache.CacheWarning, match="MMTUTOR_CACHE"):
+    with pytest.warns(cache.CacheWarning, match="MMTUTOR_CACHE"):
         assert world.corpus("tiny") == ["hello", "world", "안녕", "세계"]
 
 

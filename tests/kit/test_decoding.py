@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from mmtutor import decoding
-from mmtutor.decoding import BANNED, BOS, EOS, beam_search, beam_tree, draw_beam_tree, greedy, sample
+from mmtutor.kit import decoding
+from mmtutor.kit.decoding import BANNED, BOS, EOS, beam_search, beam_tree, greedy, sample
+from mmtutor.page import plotting
 
 SEEDS = st.integers(0, 2**31)
 
@@ -608,7 +609,7 @@ def test_tree_is_the_search(seed, width, sharpness, limit):
 
 def test_lines_of_the_drawing_never_cross():
     tree = beam_tree(Recurrent(8, words=9, sharpness=0.7), images(1), width=4, limit=6)
-    x, y = decoding._layout(tree.nodes)
+    x, y = plotting._tree_layout(tree.nodes)
     assert len(set(zip(x, y))) == len(tree.nodes)
     lines = [(x[i], y[n.parent], y[i]) for i, n in enumerate(tree.nodes) if n.ids]
     for a, b in itertools.combinations(lines, 2):
@@ -624,14 +625,14 @@ def test_drawing_shows_every_word_and_rank():
 
     tree = beam_tree(Recurrent(8, words=9, sharpness=0.7), images(1), width=3, limit=4)
     words = ["<pad>", "<bos>", "<eos>", "<unk>", *"abcde"]
-    ax = draw_beam_tree(tree, words)
+    ax = plotting.draw_beam_tree(tree, words)
     ax.figure.canvas.draw()
     shown = [t.get_text() for t in ax.texts]
     for i in {n.ids[-1] for n in tree.nodes if n.ids}:
         assert words[i] in shown
     assert sum(t[0].isdigit() and t[1] == "." and t[2:3] in ("", " ") for t in shown if t) == 3
     own = plt.subplots()[1]
-    assert draw_beam_tree(tree, words, ax=own) is own
+    assert plotting.draw_beam_tree(tree, words, ax=own) is own
     with pytest.raises(ValueError, match="only 3 words"):
-        draw_beam_tree(tree, words[:3])
+        plotting.draw_beam_tree(tree, words[:3])
     plt.close("all")

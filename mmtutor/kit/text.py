@@ -245,7 +245,7 @@ def caption_batches(
         batch_size: captions in a batch; the last batch of each length may be smaller.
 
     Returns:
-        A ``DataLoader`` of ``{"features": (B, ...), "captions": (B, t)}`` for :func:`mmtutor.training.fit`, in an order that its
+        A ``DataLoader`` of ``{"features": (B, ...), "captions": (B, t)}`` for :func:`mmtutor.kit.training.fit`, in an order that its
         seed decides.
 
     Raises:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import mmtutor
-from mmtutor import source, text, training
-from mmtutor.source import show_source, source_of
+from mmtutor.kit import text, training
+from mmtutor.page import source
+from mmtutor.page.source import show_source, source_of
 
 
 def around(function):

@@ -4,7 +4,7 @@ Three kinds of answer, from the most common to the most honest:
 
 - **Overlap with reference captions**: :func:`bleu`, :func:`rouge_l`, :func:`meteor`, :func:`cider`, and all of them at once by
   :func:`caption_scores`. They are computed by the packages whose numbers papers report (pycocoevalcap, nltk). Only the splitting
-  into words is ours: :func:`mmtutor.text.tokenize` for candidates and references alike (lower case, no punctuation) in place
+  into words is ours: :func:`mmtutor.kit.text.tokenize` for candidates and references alike (lower case, no punctuation) in place
   of the Penn Treebank tokenizer, which needs Java. On plain captions the words are the same; elsewhere a score can differ from
   a paper's in the last digits.
 - **Truth**: :func:`truth_rate` asks a judge, who knows the scene, whether what the caption says is so. A caption can share most of
@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmtutor.text import tokenize
+from mmtutor.kit.text import tokenize
 
 if TYPE_CHECKING:
     import numpy as np

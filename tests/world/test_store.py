@@ -27,7 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtutor import world
-from mmtutor.world import _cache, _store
+from mmtutor.kit import cache
+from mmtutor.world import _store
 
 TOY = """
 import os, time
@@ -269,7 +270,7 @@ def test_killed_build_is_taken_up_where_it_stopped(toy: Toy, processes: int) -> 
 
 def test_waits_for_a_builder_that_holds_the_lock(toy: Toy) -> None:
     folder = _store._folder(_store._builder("toy"), "train", 0, {"pixels": 4})
-    with _cache.locked(folder):
+    with cache.locked(folder):
         waiting = toy.start(10)
         time.sleep(1.0)
         assert waiting.poll() is None
@@ -369,7 +370,7 @@ def test_cache_directory_that_cannot_exist(toy: Toy, monkeypatch: pytest.MonkeyP
     good = fingerprint(world.load("toy", size=20))
     (toy.home / "file").write_text("a file, not a directory")
     monkeypatch.setenv("MMTUTOR_CACHE", str(toy.home / "file" / "cache"))
-    with pytest.warns(_cache.CacheWarning, match=r"file/cache/world.*environment variable MMTUTOR_CACHE"):
+    with pytest.warns(cache.CacheWarning, match=r"file/cache/world.*environment variable MMTUTOR_CACHE"):
         data = world.load("toy", size=20)
     assert fingerprint(data) == good
 
@@ -378,7 +379,7 @@ def test_cache_directory_that_cannot_exist(toy: Toy, monkeypatch: pytest.MonkeyP
 def test_read_only_file_system(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     good = fingerprint(world.load("toy", size=20))
     monkeypatch.setenv("MMTUTOR_CACHE", "/proc/mmtutor")  # nobody, not even root, can write here
-    with pytest.warns(_cache.CacheWarning, match="MMTUTOR_CACHE"):
+    with pytest.warns(cache.CacheWarning, match="MMTUTOR_CACHE"):
         assert fingerprint(world.load("toy", size=20)) == good
 
 
@@ -388,12 +389,12 @@ def test_read_only_cache_that_holds_the_data_is_simply_read(toy: Toy, monkeypatc
     def refuse(*_args, **_kwargs):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr(_cache, "locked", refuse)
-    monkeypatch.setattr(_cache, "replacing", refuse)
+    monkeypatch.setattr(cache, "locked", refuse)
+    monkeypatch.setattr(cache, "replacing", refuse)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert fingerprint(world.load("toy", size=20)) == good
-    with pytest.warns(_cache.CacheWarning, match="Read-only file system"):
+    with pytest.warns(cache.CacheWarning, match="Read-only file system"):
         assert len(world.load("toy", size=30)) == 30
 
 
@@ -424,7 +425,7 @@ def test_file_system_without_locks(toy: Toy, monkeypatch: pytest.MonkeyPatch) ->
         raise NotImplementedError("FileSystem does not appear to support flock")
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with pytest.warns(_cache.CacheWarning, match="MMTUTOR_CACHE"):
+    with pytest.warns(cache.CacheWarning, match="MMTUTOR_CACHE"):
         assert len(world.load("toy", size=20)) == 20
 
 
@@ -438,7 +439,7 @@ def test_no_space_left_after_the_first_shard(toy: Toy, monkeypatch: pytest.Monke
         real(source, target)
 
     monkeypatch.setattr(os, "replace", replace)
-    with pytest.warns(_cache.CacheWarning, match="No space left on device") as record:
+    with pytest.warns(cache.CacheWarning, match="No space left on device") as record:
         data = world.load("toy", size=40)
     assert len(record) == 1
     monkeypatch.undo()
@@ -591,7 +592,7 @@ def test_registry_lists_exactly_what_the_modules_define() -> None:
 # What is drawn or synthesised may differ in a last bit between processors and library versions; what is true may not.
 RENDERED = {"image", "canonical", "frames", "owner", "mask", "boxes", "wave", "opening", "roundness"}
 RENDERED |= {"phonemes", "starts", "ends", "start", "end"}  # told by the synthesiser
-TRUTH = Path(__file__).parent / "data" / "world_truth.json"
+TRUTH = Path(__file__).parent / "truth.json"
 
 
 def truth_hashes(name: str) -> dict[str, str]:

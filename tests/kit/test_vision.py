@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmtutor import vision
-from mmtutor.vision import ImageEncoder
+from mmtutor.kit import vision
+from mmtutor.kit.vision import ImageEncoder
 
 
 @pytest.fixture(scope="module")

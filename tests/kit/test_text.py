@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 
-from mmtutor.text import (
+from mmtutor.kit.text import (
     BOS,
     EOS,
     PAD,

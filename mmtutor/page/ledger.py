@@ -1,9 +1,9 @@
 """The claims ledger: one path from a measurement to every page that shows it.
 
-1. ``mmtutor/data/claims.json`` holds the text of each claim, and nothing else does.
+1. ``mmtutor/page/claims.json`` holds the text of each claim, and nothing else does.
 2. ``experiments/<system>.py`` lists one :class:`Experiment` a claim: a rule in words, the same rule as a function, and a
    function that measures one seed.
-3. ``python -m mmtutor.ledger run`` measures every claim over its seeds and writes ``book/results/<system>.json`` after each
+3. ``python -m mmtutor.page.ledger run`` measures every claim over its seeds and writes ``book/results/<system>.json`` after each
    single run, so that a kill at any point loses one run at most.
 4. A chapter prints a claim from that file (:func:`show`), measures one seed afresh and asserts that the number lies where
    the file says (:func:`live`). The ledger page reads the same files.
@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_PACKAGE = Path(__file__).resolve().parent.parent
 Values = Mapping[str, float | Sequence[float]]  # what one run of an experiment measures
 
 
@@ -99,7 +100,7 @@ class Experiment:
 
 def all_claims() -> dict[str, Claim]:
     """Every claim by its id, in the order of the ids."""
-    path = Path(__file__).parent / "data" / "claims.json"
+    path = Path(__file__).parent / "claims.json"
     return {key: Claim(id=key, **fields) for key, fields in json.loads(path.read_text(encoding="utf-8")).items()}
 
 
@@ -165,8 +166,8 @@ def _summaries(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def results_dir() -> Path:
     """The folder of the result files: inside an installed package, else ``book/results`` of the checkout."""
-    installed = Path(__file__).parent / "results"
-    return installed if installed.is_dir() else Path(__file__).parent.parent / "book" / "results"
+    installed = _PACKAGE / "results"
+    return installed if installed.is_dir() else _PACKAGE.parent / "book" / "results"
 
 
 @dataclass(frozen=True)
@@ -225,13 +226,13 @@ def result(id: str, folder: str | Path | None = None) -> Result:
     path = Path(folder or results_dir()) / f"{system}.json"
     found = results(system, folder) if path.exists() else {}
     if id not in found:
-        raise KeyError(f"{id} is not measured yet; run `python -m mmtutor.ledger run {system}`")
+        raise KeyError(f"{id} is not measured yet; run `python -m mmtutor.page.ledger run {system}`")
     return found[id]
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise FileNotFoundError(f"no results at {path}; run `python -m mmtutor.ledger run {path.stem}`")
+        raise FileNotFoundError(f"no results at {path}; run `python -m mmtutor.page.ledger run {path.stem}`")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data["claims"], dict):
@@ -381,13 +382,12 @@ def _cuda() -> bool:
 
 
 def _commit() -> str:
-    here = Path(__file__).parent
     try:
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True)
+        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=_PACKAGE, capture_output=True, text=True)
         if head.returncode:
             return "unknown"
         paths = [".", "../experiments"]
-        changed = subprocess.run(["git", "status", "--porcelain", *paths], cwd=here, capture_output=True, text=True)
+        changed = subprocess.run(["git", "status", "--porcelain", *paths], cwd=_PACKAGE, capture_output=True, text=True)
         return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
     except OSError:
         return "unknown"
@@ -470,7 +470,7 @@ def prediction_interval(samples: Sequence[float], slack: float = 0.02) -> tuple[
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m mmtutor.ledger", description="Measure the book's claims.")
+    parser = argparse.ArgumentParser(prog="python -m mmtutor.page.ledger", description="Measure the book's claims.")
     commands = parser.add_subparsers(dest="command", required=True)
     runner = commands.add_parser("run", help="measure what is not stored yet, and write book/results/<system>.json")
     runner.add_argument("systems", nargs="*", help="for example word2vec; all that have an experiments file if none")
@@ -486,7 +486,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             status = "…" if entry is None else "✓" if entry.holds else "✗"
             print(f"{claim_.id} {status} {claim_.chapter:<18} {claim_.text}")
         return
-    folder = Path(__file__).parent.parent / "experiments"
+    folder = _PACKAGE.parent / "experiments"
     known = sorted(p.stem for p in folder.glob("[!_]*.py"))  # a file that begins with _ is a helper
     systems = options.systems or known
     for system in systems:
