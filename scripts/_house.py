@@ -345,8 +345,10 @@ def pytest(*arguments: str, threads: str = THREADS, **extra: str) -> int:
 
 
 def lint() -> int:
-    code = python("-m", "ruff", "check", ".")
-    return python("-m", "ruff", "format", "--check", ".") or code
+    """Style, and who may import whom (the contracts stand in pyproject.toml)."""
+    contracts = "from importlinter.cli import lint_imports_command as main; main(['--no-logo', '--no-cache'])"
+    steps = [("-m", "ruff", "check", "."), ("-m", "ruff", "format", "--check", "."), ("-c", contracts)]
+    return max([python(*step) for step in steps])
 
 
 def unit_tests(*arguments: str) -> int:
