@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmtutor import world
 from mmtutor.kit import training
+from mmtutor.kit.arrays import column
 from mmtutor.kit.decoding import Hypothesis
 from mmtutor.kit.runtime import cpu_threads
 from mmtutor.kit.text import Vocabulary, caption_batches, encode_captions, tokenize
@@ -30,7 +31,7 @@ def scenes(train: int) -> tuple[world.Dataset, world.Dataset]:
 
 def images(rows: world.Dataset) -> np.ndarray:
     """The pictures of a data set, uint8 (N, H, W, 3)."""
-    return rows.with_format("numpy", columns=["image"])["image"][:].astype(np.uint8, copy=False)
+    return column(rows, "image")
 
 
 def vocabulary_of(captions: Iterable[Sequence[str]]) -> Vocabulary:

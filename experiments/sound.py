@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor import sound
+from mmtutor.kit.arrays import column
 from mmtutor.page.ledger import Experiment
 
 RATE = 16000
@@ -111,8 +112,9 @@ def spoken_words(split: str, size: int, seed: int) -> tuple[Tensor, Tensor]:
     """Words somewhere in a second of little noise, float32 ``(size, 16000)``, and their labels ``(size,)``."""
     from mmtutor import world
 
-    data = world.load("spoken_words", split=split, size=size, seed=seed).with_format("numpy")
-    return sound.pcm_to_float(torch.as_tensor(data["wave"][:]).to(torch.int16)), torch.as_tensor(data["label"][:])
+    data = world.load("spoken_words", split=split, size=size, seed=seed)
+    waves, labels = (torch.from_numpy(column(data, name)) for name in ("wave", "label"))
+    return sound.pcm_to_float(waves), labels
 
 
 def tell_words_apart(name: str, size: int, seed: int, train: int, test: int) -> float:

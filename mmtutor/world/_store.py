@@ -63,7 +63,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmtutor.kit import cache
+from mmtutor.kit import arrays, cache
 
 if TYPE_CHECKING:
     import datasets
@@ -324,11 +324,10 @@ def as_dataset(tables: list, features: datasets.Features, description: str, spli
         split=datasets.NamedSplit(split),
         fingerprint=cache.digest(identity)[:16],
     )
-    arrays = [column for column, feature in features.items() if _is_numbers(feature)]
-    if not arrays:
+    numbers = [column for column, feature in features.items() if _is_numbers(feature)]
+    if not numbers:
         return dataset
-    # dtype=None keeps each column's own type; without it the format widens uint8 to int64, eight times the memory
-    return dataset.with_format("numpy", columns=arrays, output_all_columns=True, dtype=None)
+    return dataset.with_format(arrays.register(), columns=numbers, output_all_columns=True)
 
 
 def _is_numbers(feature: Any, inside: bool = False) -> bool:
