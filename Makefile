@@ -9,7 +9,7 @@ $(error mmtutor needs Python 3.11 or newer on the PATH, and found none (see http
 endif
 HOUSE := @$(PYTHON) scripts/house.py
 
-.PHONY: help book test execute ledger bench lint serve lock clean
+.PHONY: help book test execute colab-check ledger bench lint serve lock clean
 
 help: ## list the targets
 	$(HOUSE) help
@@ -22,6 +22,9 @@ test: ## set everything up and prove everything
 
 execute: ## re-run the chapters and store their outputs; CHAPTER=word2vec for one
 	$(HOUSE) execute $(CHAPTER)
+
+colab-check: ## run the chapters on the versions that Colab has; CHAPTER=word2vec for one
+	$(HOUSE) colab-check $(CHAPTER)
 
 ledger: ## run the experiments behind the claims; SYSTEM=word2vec for one
 	$(HOUSE) ledger $(SYSTEM)

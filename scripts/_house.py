@@ -16,6 +16,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -229,6 +230,78 @@ def short(path: Path) -> str:
         return str(path)
 
 
+# --- Colab -------------------------------------------------------------------------------------------------------------
+
+COLAB_TOOLS = ("nbval>=0.11", "pytest-timeout>=2.3")  # what compares; Colab has no nbval
+
+
+def colab_dir() -> Path:
+    """Where Colab's versions go: ``.venv-colab``, or the folder that ``MMTUTOR_COLAB_VENV`` names."""
+    return Path(os.environ.get("MMTUTOR_COLAB_VENV") or ROOT / ".venv-colab").expanduser().absolute()
+
+
+def colab_versions(path: Path = ROOT / "scripts" / "colab.txt") -> dict[str, str]:
+    """Name and version of each package in the list; names in their normal form."""
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins}
+
+
+def colab_environment() -> Path:
+    """Make an environment with the versions of Colab and this package in it, kept for the next time; return its Python.
+
+    The package goes in as the set-up cell of a chapter puts it in, after everything else.
+
+    Raises:
+        Trouble: a package cannot be installed, or installing this one replaced a version that Colab has.
+    """
+    folder, log = colab_dir(), LOGS / "colab.log"
+    interpreter = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    versions = ROOT / "scripts" / "colab.txt"
+    wanted = {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "colab": digest(versions),
+        "tools": " ".join(COLAB_TOOLS),
+    }
+    common = [
+        str(interpreter),
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    LOGS.mkdir(exist_ok=True)
+    with locked(LOGS / "colab.lock"):
+        log.write_text("")
+        if read_stamp(folder) != wanted or not interpreter.exists():
+            check_python()
+            check_room(folder)
+            say(
+                f"Making {short(folder)} with Colab's versions (some minutes and 6 GB the first time; log: {short(log)}) …"
+            )
+            if run_logged([sys.executable, *MAKE_VENV, str(folder)], log) != 0:
+                raise Trouble(explain_venv(log.read_text(errors="replace"), log))
+            pip_step([*common, "-r", str(versions), *COLAB_TOOLS], log, env)
+            write_atomically(folder / "mmtutor-stamp.json", json.dumps(wanted, indent=1) + "\n")
+        pip_step([*common, f"{ROOT}[corpora]"], log, env)
+        pip_step([*common, "--force-reinstall", "--no-deps", str(ROOT)], log, env)  # the package as it is now
+        listing = subprocess.run([*common[:3], "list", "--format", "json"], capture_output=True, text=True, env=env)
+        found = {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"] for one in json.loads(listing.stdout)}
+        replaced = [
+            f"{name} {version} became {found.get(name, 'nothing')}"
+            for name, version in colab_versions(versions).items()
+            if found.get(name, "").partition("+")[0] != version
+        ]
+        if replaced:  # made anew next time
+            (folder / "mmtutor-stamp.json").unlink(missing_ok=True)
+            raise Trouble("installing the package replaced what Colab has: " + ", ".join(replaced))
+    say(f"Installing the package replaced none of Colab's {len(colab_versions(versions))} listed versions.")
+    return interpreter
+
+
 # --- The browser -------------------------------------------------------------------------------------------------------
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -285,7 +358,7 @@ def get_chromium(
 # --- Running things ----------------------------------------------------------------------------------------------------
 
 
-def run_env(threads: str = THREADS) -> dict[str, str]:
+def run_env(threads: str = THREADS, python: Path | None = None) -> dict[str, str]:
     """The environment of everything that runs a chapter or a test: the same everywhere, and never on the network."""
     dropped = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND")  # a backend from outside would keep figures out of notebooks
     env = {key: value for key, value in os.environ.items() if key not in dropped}
@@ -300,7 +373,7 @@ def run_env(threads: str = THREADS) -> dict[str, str]:
         HF_HUB_DISABLE_TELEMETRY="1",
         PYDEVD_DISABLE_FILE_VALIDATION="1",
     )
-    env["PATH"] = os.pathsep.join([str(venv_python().parent), env.get("PATH", "")])
+    env["PATH"] = os.pathsep.join([str((python or venv_python()).parent), env.get("PATH", "")])
     return env
 
 
@@ -420,18 +493,60 @@ def command_test(arguments: Sequence[str]) -> int:
 def command_execute(arguments: Sequence[str]) -> int:
     """re-run the chapters and store their outputs; a name (word2vec) runs that chapter only"""
     install()
+    return python(str(ROOT / "scripts" / "execute_notebooks.py"), *map(str, wanted_chapters(arguments)))
+
+
+def wanted_chapters(arguments: Sequence[str]) -> list[Path]:
+    """The chapters that these names mean; all where none is given."""
     wanted, found = [name for name in arguments if name], chapters()
     if wanted:
         found = [path for path in found if any(matches(path, name) for name in wanted)]
         for name in wanted:
             if not any(matches(path, name) for path in found):
                 raise Trouble(f"no chapter {name!r}; there are {', '.join(path.stem for path in chapters())}")
-    return python(str(ROOT / "scripts" / "execute_notebooks.py"), *map(str, found))
+    return found
 
 
 def matches(path: Path, name: str) -> bool:
     """Whether a chapter's file goes by this name: ``02_word2vec`` is also ``word2vec`` and ``02``."""
     return name.removesuffix(".ipynb").rpartition("/")[2] in (path.stem, *path.stem.split("_", 1))
+
+
+def command_colab_check(arguments: Sequence[str]) -> int:
+    """run the chapters on the versions that Colab has (scripts/colab.txt); a name (word2vec) runs that chapter only"""
+    check_room(LOGS)
+    found = wanted_chapters(arguments)
+    colab = colab_environment()
+    with tempfile.TemporaryDirectory(
+        prefix="mmtutor-colab-"
+    ) as name:  # nothing of the checkout is at hand there, as in Colab
+        folder = Path(name)
+        for path in [*found, ROOT / "book" / "conftest.py"]:
+            shutil.copy(path, folder)
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        limits = ["--nbval-cell-timeout", "300", "--nbval-kernel-startup-timeout", "180"]
+        results = []
+        for path in found:
+            say(f"\n=== {path.stem}, on Colab's versions")
+            start = time.monotonic()
+            command = [
+                str(colab),
+                "-m",
+                "pytest",
+                "--nbval",
+                "--nbval-current-env",
+                *limits,
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                path.name,
+            ]
+            code = subprocess.call(command, cwd=folder, env=run_env(python=colab))
+            results.append((path.stem, code, time.monotonic() - start))
+    say("\n=== summary")
+    for stem, code, seconds in results:
+        say(f"{'ok    ' if code == 0 else 'FAILED'} {seconds:6.0f} s  {stem}")
+    return int(any(code for _, code, _ in results))
 
 
 def command_ledger(arguments: Sequence[str]) -> int:
@@ -496,6 +611,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "book": command_book,
     "test": command_test,
     "execute": command_execute,
+    "colab-check": command_colab_check,
     "ledger": command_ledger,
     "bench": command_bench,
     "lint": command_lint,
@@ -506,7 +622,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def usage() -> str:
-    lines = [f"  {name:<8} {function.__doc__}" for name, function in COMMANDS.items()]
+    lines = [f"  {name:<11} {function.__doc__}" for name, function in COMMANDS.items()]
     return "usage: python3 scripts/house.py COMMAND\n" + "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The book's commands: python3 scripts/house.py book|test|execute|ledger|bench|lint|serve|lock|clean
+"""The book's commands: python3 scripts/house.py book|test|execute|colab-check|ledger|bench|lint|serve|lock|clean
 
 This file only looks at Python's version, in words that every Python understands; the work is in _house.py.
 """
