@@ -34,6 +34,9 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 def words(text: str) -> list[str]:
     """Split English text into lower-case words and numbers; punctuation is dropped.
 
+    Combining marks part words here, and must: the corpora's words are settled, and what was measured on them holds for
+    these. For text in any script take ``mmtutor.kit.text.tokenize``.
+
     >>> words("The king’s 1,000 well-fed men.")
     ['the', "king's", '1,000', 'well', 'fed', 'men']
     """

