@@ -29,7 +29,7 @@ _EXPORTS: dict[str, str] = {
     "names": "_store",
     "play_note": "sounds",
     "play_thing": "sounds",
-    "speak": "speech",
+    "speak": "voices",
 }
 _MODULES = {
     "captions",

@@ -1,14 +1,20 @@
-"""A small source of random whole numbers that gives the same ones on every machine, for ever.
+"""Sources of chance that give the same on every machine, and depend on the sample's address alone.
 
-The truth of the world is drawn from a hash (BLAKE2) of the sample's address: no library's generator, whose streams may
-change between versions, no floating point, and no order in which samples must be made.
+:class:`Dice` gives whole numbers, for ever the same: they are drawn from a hash (BLAKE2) of the address. No library's
+generator, whose streams may change between versions, no floating point, and no order in which samples must be made.
+:func:`rng` gives a NumPy generator, where real numbers or many of them are wanted.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import MutableSequence, Sequence
 from hashlib import blake2b
 from typing import TypeVar
+
+import numpy as np
+
+from mmtutor.kit import cache
 
 T = TypeVar("T")
 
@@ -66,3 +72,19 @@ class Dice:
         for i in range(len(items) - 1, 0, -1):
             j = self.below(i + 1)
             items[i], items[j] = items[j], items[i]
+
+
+def rng(*key: str | int) -> np.random.Generator:
+    """Return a generator that depends on the key alone: ``rng(name, split, seed, index)``.
+
+    The key's parts are strings and integers; different keys give independent streams, on every machine the same.
+
+    Raises:
+        TypeError: a part of the key is neither.
+    """
+    for part in key:
+        if isinstance(part, bool) or not isinstance(part, (str, int, np.integer)):
+            raise TypeError(f"a key is made of strings and integers, not of {type(part).__name__}")
+    canonical = [part if isinstance(part, str) else int(part) for part in key]
+    seed = int(cache.digest(json.dumps(canonical)), 16)
+    return np.random.Generator(np.random.PCG64(seed))

@@ -2,13 +2,13 @@
 
 How to write a builder
 ----------------------
-A module of this package describes its data sets in a module-level ``DATASETS: dict[str, Builder]`` and is listed in
-``MODULES`` below::
+A module of ``rows`` describes its data sets in a module-level ``DATASETS: dict[str, Builder]`` and is listed in
+``MODULES`` below. It gathers what the other modules of this package draw, play and speak; they know nothing of it::
 
     def _build(split: str, indices: range, seed: int) -> dict[str, list]:
         columns = {"image": [], "caption": []}
         for index in indices:
-            random = rng("scenes", split, seed, index)      # depends on nothing but its arguments
+            random = rng("scenes", split, seed, index)      # from _dice: depends on nothing but its arguments
             ...
             columns["image"].append(image)                   # numpy uint8, (64, 64, 3)
             columns["caption"].append("a dog on the beach")
@@ -64,6 +64,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmtutor.kit import arrays, cache
+from mmtutor.world.corpora import CORPORA
 
 if TYPE_CHECKING:
     import datasets
@@ -71,18 +72,18 @@ if TYPE_CHECKING:
 
 # Which module holds the builder of which data set: so a name is known, and checked, before anything heavy is imported.
 MODULES: dict[str, str] = {
-    "scenes": "mmtutor.world.scenes",
-    "questions": "mmtutor.world.questions",
-    "clips": "mmtutor.world.clips",
-    "dishes": "mmtutor.world.dishes",
-    "portraits": "mmtutor.world.scenes",
-    "faces": "mmtutor.world.faces",
-    "sounding_scenes": "mmtutor.world.sounds",
-    "sounds": "mmtutor.world.sounds",
-    "speech": "mmtutor.world.voices",
-    "spoken_scenes": "mmtutor.world.voices",
-    "spoken_words": "mmtutor.world.voices",
-    "talking_faces": "mmtutor.world.faces",
+    "scenes": "mmtutor.world.rows.scenes",
+    "questions": "mmtutor.world.rows.questions",
+    "clips": "mmtutor.world.rows.clips",
+    "dishes": "mmtutor.world.rows.dishes",
+    "portraits": "mmtutor.world.rows.scenes",
+    "faces": "mmtutor.world.rows.faces",
+    "sounding_scenes": "mmtutor.world.rows.sounds",
+    "sounds": "mmtutor.world.rows.sounds",
+    "speech": "mmtutor.world.rows.voices",
+    "spoken_scenes": "mmtutor.world.rows.voices",
+    "spoken_words": "mmtutor.world.rows.voices",
+    "talking_faces": "mmtutor.world.rows.faces",
 }
 
 _FORMAT = 1  # of the shards; raise it when the way of storing changes
@@ -121,19 +122,6 @@ class Builder:
     packages: tuple[str, ...] = ()
 
 
-def rng(*key: str | int) -> np.random.Generator:
-    """Return a generator that depends on the key alone: ``rng(name, split, seed, index)``.
-
-    The key's parts are strings and integers; different keys give independent streams, on every machine the same.
-    """
-    for part in key:
-        if isinstance(part, bool) or not isinstance(part, (str, int, np.integer)):
-            raise TypeError(f"a key is made of strings and integers, not of {type(part).__name__}")
-    canonical = [part if isinstance(part, str) else int(part) for part in key]
-    seed = int(cache.digest(json.dumps(canonical)), 16)
-    return np.random.Generator(np.random.PCG64(seed))
-
-
 # --- The registry ---------------------------------------------------------------------------------------------------
 
 
@@ -160,8 +148,6 @@ def _builder(name: str) -> Builder:
     if not isinstance(name, str):
         raise TypeError(f"the name of a data set must be a string, not {type(name).__name__}")
     if name not in MODULES:
-        from mmtutor.world.corpora import CORPORA
-
         if name in CORPORA:
             raise ValueError(f"{name!r} is a text corpus: use world.corpus({name!r})")
         raise ValueError(f"there is no data set {name!r};{_did_you_mean(name, MODULES)} there are {_listed(MODULES)}")
@@ -294,10 +280,10 @@ def _folder(builder: Builder, split: str, seed: int, options: Mapping[str, Any])
 
 
 def _fingerprint(builder: Builder) -> str:
-    """Fingerprint of the source code beside the builder and of the packages that it draws on."""
-    parts = [str(_FORMAT), str(builder.chunk)]
+    """Fingerprint of the source code of the world and beside the builder, and of the packages that it draws on."""
+    parts = [str(_FORMAT), str(builder.chunk), _source_digest(Path(__file__).parent)]  # who draws, plays and speaks
     with contextlib.suppress(OSError, TypeError):  # no source at hand (a zipped package): the version must do
-        parts.append(_source_digest(Path(inspect.getfile(builder.build)).parent))
+        parts.append(_source_digest(Path(inspect.getfile(builder.build)).parent))  # who gathers the rows
     for package in builder.packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             parts.append(f"{package} {importlib.metadata.version(package)}")
@@ -307,7 +293,7 @@ def _fingerprint(builder: Builder) -> str:
 @functools.cache  # the code that runs is the code that was there first, even if its file is edited meanwhile
 def _source_digest(directory: Path) -> str:
     sources = [path for path in sorted(directory.glob("*.py")) if path.name not in _NOT_SAMPLES]
-    return cache.digest(*(path.read_bytes() for path in sources))
+    return cache.digest(*(part for path in sources for part in (path.name, path.read_bytes())))
 
 
 def as_dataset(tables: list, features: datasets.Features, description: str, split: str, identity: str) -> Any:

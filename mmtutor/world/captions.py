@@ -204,7 +204,8 @@ _PLACE_WORDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("right", "bottom"): ("in the bottom right corner", "at the bottom right"),
 }
 _OF_PICTURE = ("", " of the picture")
-_GROUND_WORDS: dict[str, tuple[str, ...]] = {
+#: For each background the ways to say that something is there.
+GROUND_WORDS: dict[str, tuple[str, ...]] = {
     "field": ("in the field", "in a field", "on the grass"),
     "beach": ("on the beach", "at the beach"),
     "snow": ("in the snow", "on the snow"),
@@ -293,7 +294,7 @@ def _wording(statement: Statement, choose: _Choose) -> str:
 
     def ground() -> str:
         if background is not None:
-            return " " + choose(_GROUND_WORDS[background])
+            return " " + choose(GROUND_WORDS[background])
         return "" if claims else " " + choose(_NOWHERE)
 
     def claimed() -> str:
@@ -321,11 +322,11 @@ def _wording(statement: Statement, choose: _Choose) -> str:
     if form == "landscape where":
         return f"{choose(_LANDSCAPES[background])} where {subject} {be} {claimed()}"
     if form == "ground there":
-        return f"{choose(_GROUND_WORDS[background])} there {be_first} {subject}{and_claimed()}"
+        return f"{choose(GROUND_WORDS[background])} there {be_first} {subject}{and_claimed()}"
     if form == "ground see":
-        return f"{choose(_GROUND_WORDS[background])} {choose(_SEE[:3])} {subject}{and_claimed()}"
+        return f"{choose(GROUND_WORDS[background])} {choose(_SEE[:3])} {subject}{and_claimed()}"
     if form == "ground first":
-        return f"{choose(_GROUND_WORDS[background])} {subject} {be} {claimed()}"
+        return f"{choose(GROUND_WORDS[background])} {subject} {be} {claimed()}"
     if form == "with aside":
         aside = choose(_ASIDE_WORDS[OPPOSITE[relation.relation]])
         return f"{subject} with {_say(relation.object)} {aside}{ground()}"
@@ -401,7 +402,7 @@ def _lexicon() -> dict[str, _Phrases]:
         "noun": _index(nouns),
         "relation": _index(_all(_RELATION_WORDS)),
         "place": _index(places),
-        "ground": _index([*_all(_GROUND_WORDS), *((phrase, None) for phrase in _NOWHERE)]),
+        "ground": _index([*_all(GROUND_WORDS), *((phrase, None) for phrase in _NOWHERE)]),
         "landscape": _index(_all(_LANDSCAPES)),
         "aside": _index(_all(_ASIDE_WORDS)),
         "see": _index([(phrase, phrase) for phrase in _SEE]),
@@ -785,7 +786,7 @@ def vocabulary(scenic_only: bool = True) -> list[str]:
     words = {"the", "a", "an", "is", "are", "there", "and", "with", "where", "background", "be", "can", "seen", "shown"}
     words |= {"partly", "hidden", "covered", "by", "hide", "hides", "cover", "covers", "thing", "things"}
     words |= {*DETERMINERS, *SIZES}
-    tables = (_RELATION_WORDS, _PLACE_WORDS, _GROUND_WORDS, _LANDSCAPES, _ASIDE_WORDS)
+    tables = (_RELATION_WORDS, _PLACE_WORDS, GROUND_WORDS, _LANDSCAPES, _ASIDE_WORDS)
     phrases = [phrase for table in tables for phrase, _ in _all(table)]
     phrases += [*_OF_PICTURE, *_SEE, *_PICTURE, *_NOWHERE]
     members = cast.SCENIC if scenic_only else cast.CAST

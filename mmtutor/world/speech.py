@@ -23,12 +23,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from mmtutor.world.voices import Speaker
+from mmtutor.kit import cache
 
 NATIVE_RATE = 22050
 """Samples a second that eSpeak NG makes."""
@@ -96,7 +95,7 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class _Settings:
+class Settings:
     """What eSpeak NG is told before it speaks: a voice (with ``+variant``), words a minute, pitch and range 0-99.
 
     ``playback`` is the sample rate at which its output is played. Away from ``NATIVE_RATE`` it moves all resonances,
@@ -169,8 +168,6 @@ _MARK = "complete"
 @lru_cache(maxsize=8)
 def _short_data(directory: str, installed: str) -> str | None:
     """A data directory in the cache with the world's voices only; None where it cannot be had."""
-    from mmtutor.kit import cache
-
     source = Path(installed)
     try:
         small = {f"lang/{name}": (source / "lang" / file).read_bytes() for name, file in _VOICES.items()}
@@ -199,8 +196,6 @@ def _short_data(directory: str, installed: str) -> str | None:
 
 def _data() -> tuple[str, bool]:
     """The data directory to use, and whether it is the short one."""
-    from mmtutor.kit import cache
-
     installed = _paths()[1]
     short = _short_data(str(cache.cache_dir()), installed)
     if short is not None and os.path.exists(os.path.join(short, _MARK)):
@@ -234,7 +229,7 @@ def _espeak(data_path: str) -> Iterator[ctypes.CDLL]:
         _close(library)
 
 
-def _synthesize(text: str, settings: _Settings) -> tuple[np.ndarray, list[tuple[str, int]]]:
+def _synthesize(text: str, settings: Settings) -> tuple[np.ndarray, list[tuple[str, int]]]:
     """Speak ``text``: int16 samples ``(T,)`` at ``NATIVE_RATE`` and (raw symbol, first sample) of each phoneme."""
     chunks: list[bytes] = []
     events: list[tuple[str, int]] = []
@@ -335,7 +330,15 @@ def check_sample_rate(sample_rate: int) -> int:
     return int(sample_rate)
 
 
-def _check_text(text: str, language: str) -> str:
+def check_text(text: str, language: str) -> str:
+    """A text as it can be spoken, with single spaces, or a clear error.
+
+    Raises:
+        ValueError: an unknown language, nothing to say, too long, or a character that has no sound in the language.
+        TypeError: no text.
+    """
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language {language!r}; the world speaks {', '.join(map(repr, LANGUAGES))}")
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, not {type(text).__name__}")
     text = " ".join(unicodedata.normalize("NFC", text).split())
@@ -361,44 +364,17 @@ def _level(wave: np.ndarray) -> np.ndarray:
     return (wave * np.float32(gain)).astype(np.float32)
 
 
-def speak(text: str, language: str = "en", speaker: Speaker | str | None = None, sample_rate: int = 16000) -> Speech:
-    """Speak a text; about two milliseconds a sentence.
+def utter(text: str, settings: Settings, sample_rate: int) -> tuple[np.ndarray, list[Phoneme]]:
+    """Speak a checked text.
 
     Args:
-        text: up to ``MAX_CHARACTERS`` characters in Latin letters (and Hangul for Korean), digits and punctuation.
-        language: "en" or "ko".
-        speaker: a speaker of ``voices.speakers()`` or its name; None is a neutral voice.
-        sample_rate: samples a second, 4,000 to 48,000.
+        text: as :func:`check_text` returns it.
+        settings: the voice.
+        sample_rate: samples a second, as :func:`check_sample_rate` returns it.
 
     Returns:
-        The wave and its phonemes. The same call gives the same bytes, in any order, thread and process.
-
-    Raises:
-        ValueError: nothing to say, too long, a character that has no sound, an unknown language or speaker, or a
-            sample rate out of range.
-        TypeError: an argument of the wrong type.
-
-    Example:
-        >>> speech = speak("Hello, world.")
-        >>> speech.wave.dtype, speech.phonemes[1].symbol
-        (dtype('float32'), 'h')
+        The wave at the world's loudness, float32 ``(T,)`` in [-1, 1], and its phonemes.
     """
-    if language not in LANGUAGES:
-        raise ValueError(f"unknown language {language!r}; the world speaks {', '.join(map(repr, LANGUAGES))}")
-    sample_rate = check_sample_rate(sample_rate)
-    text = _check_text(text, language)
-    name, settings = None, _Settings(LANGUAGES[language])
-    if speaker is not None:
-        from mmtutor.world import voices
-
-        found = voices.speaker(speaker)
-        name, settings = found.name, found.settings(language)
-    wave, phonemes = _utter(text, settings, sample_rate)
-    return Speech(wave, sample_rate, phonemes, text, language, name)
-
-
-def _utter(text: str, settings: _Settings, sample_rate: int) -> tuple[np.ndarray, list[Phoneme]]:
-    """A checked text as a wave at the world's loudness, float32 ``(T,)``, with its phonemes."""
     raw, events = _synthesize(text, settings)
     wave = _level(resample(raw.astype(np.float32) / 32768.0, settings.playback, sample_rate))
     phonemes = [

@@ -165,19 +165,6 @@ def test_a_pair_depends_on_its_number_only():
     assert questions.pair("train", 0, seed=1) != TRAIN[0]
 
 
-def test_builder_rows_come_in_pairs():
-    rows = questions._build("test", range(10), 0)
-    assert rows["pair"] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    for k in range(0, 10, 2):
-        assert rows["question"][k] == rows["question"][k + 1]
-        assert rows["answer"][k] != rows["answer"][k + 1]
-    for question, expected, scene in zip(rows["question"], rows["answer"], rows["scene"], strict=True):
-        assert answer(question, scene) == expected
-    alone = questions._build("test", range(7, 8), 0)
-    assert alone["scene"] == rows["scene"][7:8]
-    assert (alone["image"][0] == rows["image"][7]).all()
-
-
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=60) | st.sampled_from([pair.question for pair in TRAIN]).map(lambda q: q[:-1]))
 def test_any_text_is_answered_or_refused(text):

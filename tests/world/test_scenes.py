@@ -245,26 +245,6 @@ def test_any_scene_can_be_drawn(things, background, variant, size):
     assert edges == {(j, OPPOSITE[relation], i) for i, relation, j in edges}
 
 
-def test_builder_gives_each_sample_by_itself():
-    whole = scenes._build("train", range(0, 12), 0)
-    part = scenes._build("train", range(7, 9), 0)
-    for name, values in part.items():
-        for a, b in zip(values, whole[name][7:9], strict=True):
-            np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-    assert all(len(row) == 5 for row in whole["captions"])
-    big = scenes._build("train", range(0, 2), 0, pixels=160)
-    assert big["scene"] == whole["scene"][:2]
-    assert big["image"][0].shape == (160, 160, 3)
-
-
-def test_columns_fit_the_declared_features():
-    for pixels in (64, 96):
-        features = scenes._features(pixels)
-        rows = scenes._build("test", range(3), 0, pixels=pixels)
-        assert set(features) == set(rows)
-        assert features["image"].shape == rows["image"][0].shape
-
-
 def test_a_smaller_world_is_made_of_fewer_things_of_every_kind():
     assert scenes.pool() == tuple(one.name for one in cast.SCENIC)
     kinds = {one.kind for one in cast.SCENIC}
@@ -278,8 +258,6 @@ def test_a_smaller_world_is_made_of_fewer_things_of_every_kind():
             assert {one.name for scene in some for one in scene.things} <= set(names)
             what = split.rpartition("_")[2]
             assert all((what in scenes.held_out(scene)) == ("unseen" in split) for scene in some)
-    rows = scenes._build("train", range(4), 0, things=12)
-    assert rows["scene"] == [scene.to_json() for scene in scenes.each("train", 4, things=12)]
     for things in (11, 0, 1000):
         with pytest.raises(ValueError, match="12 to"):
             scenes.sample("train", 0, things=things)
@@ -295,12 +273,6 @@ def test_portraits_show_the_whole_cast():
         assert test.variant % 4 == unseen.variant % 4 == 0
         assert (test.things[0].name, test.background) not in scenes.HELD_OUT_PLACES
         assert (unseen.things[0].name, unseen.background) in scenes.HELD_OUT_PLACES
-    rows, part = scenes._build_portraits("test", range(6), 0), scenes._build_portraits("test", range(4, 5), 0)
-    assert set(scenes._portrait_features()) == set(rows)
-    assert rows["scene"][4:5] == part["scene"]
-    assert (rows["image"][4] == part["image"][0]).all()
-    for name, korean, kind in zip(rows["name"], rows["korean"], rows["kind"], strict=True):
-        assert (cast.thing(name).korean, cast.thing(name).kind) == (korean, kind)
     with pytest.raises(ValueError, match="train, test"):
         scenes.portrait("valid", 0)
     with pytest.raises(ValueError, match="counts from 0"):

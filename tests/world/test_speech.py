@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from mmtutor import world
 from mmtutor.world import speech, voices
-from mmtutor.world.speech import PAUSE, Speech, resample, speak
+from mmtutor.world.speech import PAUSE, Speech, resample
+from mmtutor.world.voices import speak
 
 TEXT = "The small dog is left of a red car."
 KOREAN = "작은 개가 빨간 자동차 왼쪽에 있어요."
@@ -91,7 +92,7 @@ def test_same_bytes_whatever_was_said_before():
 
 def test_same_bytes_in_another_process():
     code = (
-        "import hashlib; from mmtutor.world.speech import speak; "
+        "import hashlib; from mmtutor.world.voices import speak; "
         f"speak('hello'); said = speak({TEXT!r}); "
         "print(hashlib.sha256(said.wave.tobytes() + repr(said.phonemes).encode()).hexdigest())"
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import importlib
+import inspect
 import json
 import os
 import pkgutil
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +30,13 @@ from hypothesis import strategies as st
 
 from mmtutor import world
 from mmtutor.kit import cache
-from mmtutor.world import _store
+from mmtutor.world import _store, rows
 
 TOY = """
 import os, time
 import numpy as np
-from mmtutor.world._store import Builder, rng
+from mmtutor.world._dice import rng
+from mmtutor.world._store import Builder
 
 def build(split, indices, seed, pixels=4):
     columns = {"image": [], "mask": [], "caption": [], "boxes": [], "wave": [], "index": [], "things": []}
@@ -363,6 +366,33 @@ def test_changed_source_is_never_answered_from_an_old_cache(toy: Toy) -> None:
     assert toy.built()[0] == 2  # the third came from the cache of the first
 
 
+def test_every_source_of_samples_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever file is edited that draws, plays, speaks or gathers rows: the key of every data set is another one."""
+    copy = tmp_path / "world"
+    shutil.copytree(Path(_store.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    builder = _store._builder("scenes")
+    home = Path(_store.__file__).parent
+    monkeypatch.setattr(_store, "__file__", str(copy / "_store.py"))
+    real = inspect.getfile
+    monkeypatch.setattr(inspect, "getfile", lambda it: str(copy / Path(real(it)).relative_to(home)))
+
+    def key() -> str:
+        _store._source_digest.cache_clear()
+        return _store._fingerprint(builder)
+
+    before = key()
+    sources = [path for path in copy.rglob("*.py") if path.name not in _store._NOT_SAMPLES]
+    assert {"scenes.py", "_dice.py", "speech.py"} <= {path.name for path in sources}
+    assert copy / "rows" / "voices.py" in sources
+    for source in sources:
+        content = source.read_bytes()
+        source.write_bytes(content + b"# edited\n")
+        assert key() != before, source
+        source.write_bytes(content)
+    assert key() == before
+    _store._source_digest.cache_clear()
+
+
 # --- A disk that refuses --------------------------------------------------------------------------------------------
 
 
@@ -533,58 +563,15 @@ def test_builder_that_breaks_its_promise(toy: Toy, change: str, message: str) ->
     assert not toy.shards()
 
 
-# --- Random numbers -------------------------------------------------------------------------------------------------
-
-
-def test_rng_depends_on_the_key_alone() -> None:
-    assert _store.rng("a", 1).random(4).tolist() == _store.rng("a", 1).random(4).tolist()
-    assert _store.rng("a", np.int64(1)).random() == _store.rng("a", 1).random()
-    keys = [
-        ("a", 1),
-        ("a", 2),
-        ("a", "1"),
-        ("a1",),
-        ("a", 1, 0),
-        ("a", "", 1),
-        (1, "a"),
-        ("ab", "c"),
-        ("a", "bc"),
-        (-1,),
-    ]
-    assert len({_store.rng(*key).random() for key in keys}) == len(keys)
-
-
-def test_rng_is_the_same_on_every_machine() -> None:
-    """Worked out by hand from the definition: BLAKE2b of the length and the JSON text of the key seeds PCG64."""
-    text = b'["scenes", "train", 0, 7]'
-    seed = hashlib.blake2b(len(text).to_bytes(8, "little") + text, digest_size=16).hexdigest()
-    expected = np.random.Generator(np.random.PCG64(int(seed, 16))).integers(0, 2**32, 5)
-    np.testing.assert_array_equal(_store.rng("scenes", "train", 0, 7).integers(0, 2**32, 5), expected)
-
-
-def test_rng_streams_are_unrelated() -> None:
-    first = np.array([_store.rng("toy", "train", 0, index).random(2) for index in range(4000)])  # (4000, 2)
-    assert abs(first.mean() - 0.5) < 4 * np.sqrt(1 / 12 / first.size)
-    assert abs(np.corrcoef(first[:-1, 0], first[1:, 0])[0, 1]) < 4 / np.sqrt(4000)
-
-
-@pytest.mark.parametrize("key", [(1.5,), (None,), (True,), (b"a",), (("a",),)])
-def test_rng_takes_strings_and_integers(key: tuple) -> None:
-    with pytest.raises(TypeError, match="strings and integers"):
-        _store.rng(*key)
-
-
 # --- The real data sets ---------------------------------------------------------------------------------------------
 
 
 def test_registry_lists_exactly_what_the_modules_define() -> None:
     found = {}
-    for module in pkgutil.iter_modules(importlib.import_module("mmtutor.world").__path__):
-        if not module.name.startswith("_"):
-            path = f"mmtutor.world.{module.name}"
-            for name, builder in getattr(importlib.import_module(path), "DATASETS", {}).items():
-                assert builder.name == name
-                found[name] = path
+    for module in pkgutil.iter_modules(rows.__path__, "mmtutor.world.rows."):
+        for name, builder in importlib.import_module(module.name).DATASETS.items():
+            assert builder.name == name
+            found[name] = module.name
     assert found == _store.MODULES
     assert world.names() == list(_store.MODULES)
 
@@ -622,7 +609,7 @@ def real_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("name", world.names())
 def test_truth_is_the_same_on_every_machine(name: str, real_cache: None) -> None:
-    """If a change is meant: raise the builder's version, then ``python tests/test_world_store.py`` writes the hashes."""
+    """If a change is meant: raise the builder's version, then ``python tests/world/test_store.py`` writes the hashes."""
     assert truth_hashes(name) == json.loads(TRUTH.read_text())[name]
 
 

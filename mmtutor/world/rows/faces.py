@@ -1,0 +1,181 @@
+"""Rows of ``faces`` and ``talking_faces``: the speakers' faces, still and talking, with voice and truth."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmtutor.world import faces, speech, voices
+from mmtutor.world._dice import rng
+from mmtutor.world._store import Builder
+from mmtutor.world.rows.voices import trait_features, traits
+
+if TYPE_CHECKING:
+    import datasets
+
+PIXELS = (64, 48, 96, 128)
+CLIP_SECONDS = 2.0
+"""Length of every clip of ``talking_faces``: 50 frames."""
+
+#: The columns that hold a :class:`faces.Face`, but for its spots.
+_FACE_NUMBERS = (*faces.TIED, *faces.INDEPENDENT[:3])
+_FACE_KINDS = faces.INDEPENDENT[3:-1]
+_LOOK_NUMBERS = (
+    *("yaw", "tilt", "roll", "scale", "light", "contrast", "brightness"),
+    *("smile", "brows", "eyes", "mouth", "roundness"),
+)
+
+
+def _columns(face: faces.Face) -> dict[str, float | str | bool]:
+    return {name: getattr(face, name) for name in (*_FACE_NUMBERS, *_FACE_KINDS, "spots")}
+
+
+def _column_features() -> dict[str, datasets.Value]:
+    import datasets
+
+    return {
+        **{name: datasets.Value("float32") for name in _FACE_NUMBERS},
+        **{name: datasets.Value("string") for name in _FACE_KINDS},
+        "spots": datasets.Value("bool"),
+    }
+
+
+def _in_turn(name: str, split: str, seed: int, index: int) -> voices.Speaker:
+    """Every run of as many samples as there are speakers shows each of them once, in an order of its own."""
+    people = voices.speakers(split)
+    block, place = divmod(index, len(people))
+    return people[int(rng(name, split, seed, "order", block).permutation(len(people))[place])]
+
+
+@lru_cache(maxsize=1024)
+def _canonical(name: str, pixels: int) -> np.ndarray:
+    return faces.draw_face(name, faces.CANONICAL, pixels)
+
+
+def _build_faces(split: str, indices: range, seed: int, pixels: int) -> dict[str, list]:
+    rows = []
+    for index in indices:
+        person = _in_turn("faces", split, seed, index)
+        drawn, look = faces.face(person), faces.random_look(rng("faces", split, seed, index))
+        rows.append(
+            {
+                "image": faces.draw_face(drawn, look, pixels),
+                "canonical": _canonical(person.name, pixels),
+                **traits(person),
+                **_columns(drawn),
+                **{f"look_{name}": getattr(look, name) for name in _LOOK_NUMBERS},
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _face_features(pixels: int) -> datasets.Features:
+    import datasets
+
+    return datasets.Features(
+        {
+            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
+            "canonical": datasets.Array3D((pixels, pixels, 3), "uint8"),
+            **trait_features(),
+            **_column_features(),
+            **{f"look_{name}": datasets.Value("float32") for name in _LOOK_NUMBERS},
+        }
+    )
+
+
+def _gentle_look(random: np.random.Generator) -> faces.Look:
+    """A look for a clip: a little turned, in some light, with no expression of its own."""
+    return faces.Look(
+        yaw=float(random.uniform(-12, 12)),
+        tilt=float(random.uniform(-5, 5)),
+        roll=float(random.uniform(-6, 6)),
+        light=float(random.uniform(0, 180)),
+        contrast=float(random.uniform(0, 0.6)),
+        brightness=float(random.uniform(0.85, 1.1)),
+        smile=float(random.uniform(-0.3, 0.6)),
+        backdrop=tuple(int(channel) for channel in random.integers(150, 226, 3)),
+    )
+
+
+def _build_talking(split: str, indices: range, seed: int, pixels: int, sample_rate: int) -> dict[str, list]:
+    frames, length = round(CLIP_SECONDS * faces.FRAMES_PER_SECOND), round(CLIP_SECONDS * sample_rate)
+    rows = []
+    for index in indices:
+        random = rng("talking_faces", split, seed, index)
+        person = _in_turn("talking_faces", split, seed, index)
+        text = " ".join(voices.sentence(random) for _ in range(2))  # long enough to fill the clip
+        wave, phonemes = speech.utter(text, person.settings(), sample_rate)
+        wave = np.pad(wave, (0, max(0, length - len(wave))))[:length]
+        heard = [phoneme for phoneme in phonemes if phoneme.start < CLIP_SECONDS]
+        heard[-1] = heard[-1]._replace(end=min(heard[-1].end, CLIP_SECONDS))
+        track, look = faces.mouth_track(heard, frames), _gentle_look(random)
+        rows.append(
+            {
+                "frames": faces.draw_talking(person, track, look, pixels),
+                "wave": speech.to_int16(wave),
+                "sample_rate": sample_rate,
+                "text": text,
+                **traits(person),
+                **_columns(faces.face(person)),
+                "opening": track[:, 0],
+                "roundness": track[:, 1],
+                "phonemes": [phoneme.symbol for phoneme in heard],
+                "starts": [phoneme.start for phoneme in heard],
+                "ends": [phoneme.end for phoneme in heard],
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _talking_features(pixels: int, sample_rate: int) -> datasets.Features:
+    import datasets
+
+    frames = round(CLIP_SECONDS * faces.FRAMES_PER_SECOND)
+
+    def many(kind: str, length: int = -1) -> datasets.Sequence:
+        return datasets.Sequence(datasets.Value(kind), length=length)
+
+    return datasets.Features(
+        {
+            "frames": datasets.Array4D((frames, pixels, pixels, 3), "uint8"),
+            "wave": many("int16", round(CLIP_SECONDS * sample_rate)),
+            "sample_rate": datasets.Value("int32"),
+            "text": datasets.Value("string"),
+            **trait_features(),
+            **_column_features(),
+            "opening": many("float32", frames),
+            "roundness": many("float32", frames),
+            "phonemes": many("string"),
+            "starts": many("float32"),
+            "ends": many("float32"),
+        }
+    )
+
+
+DATASETS: dict[str, Builder] = {
+    "faces": Builder(
+        "faces",
+        1,
+        _build_faces,
+        _face_features,
+        {"train": 2400, "test": 600},
+        {"train": 100_000, "test": 20_000},
+        "Drawn faces of the speakers, varied in pose, light and expression, each with its canonical picture",
+        options={"pixels": PIXELS},
+        packages=("pillow",),
+    ),
+    "talking_faces": Builder(
+        "talking_faces",
+        1,
+        _build_talking,
+        _talking_features,
+        {"train": 480, "test": 120},
+        {"train": 20_000, "test": 5000},
+        "Two seconds of a speaker's voice and face at 25 frames a second; the mouth follows the phonemes",
+        options={"pixels": (48, 64, 96), "sample_rate": (16000, 8000)},
+        chunk=40,
+        packages=("espeakng-loader", "pillow"),
+    ),
+}

