@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -514,7 +515,6 @@ def matches(path: Path, name: str) -> bool:
 
 def command_colab_check(arguments: Sequence[str]) -> int:
     """run the chapters on the versions that Colab has (scripts/colab.txt); a name (word2vec) runs that chapter only"""
-    check_room(LOGS)
     found = wanted_chapters(arguments)
     colab = colab_environment()
     with tempfile.TemporaryDirectory(
@@ -558,7 +558,7 @@ def command_ledger(arguments: Sequence[str]) -> int:
 def command_bench(arguments: Sequence[str]) -> int:
     """run every benchmark and print its table"""
     install()
-    paths = sorted(p for p in (ROOT / "benchmarks").glob("*.py") if not p.name.startswith("_"))
+    paths = sorted(p for p in (ROOT / "benchmarks").glob("[!._]*.py"))
     names = [a for a in arguments if a]
     if names:
         paths = [path for path in paths if path.stem in names]
@@ -582,11 +582,34 @@ def command_serve(arguments: Sequence[str]) -> int:
     """serve the built pages on this machine, http://127.0.0.1:8000"""
     if not (HTML / "index.html").exists():
         raise Trouble("there is no built book yet; run make book first")
-    port = next((a for a in arguments if a), "8000")
-    if not port.isdigit():
-        raise Trouble(f"the port must be a number, got {port!r}")
+    port = free_port(next((a for a in arguments if a), "8000"))
     say(f"Serving the book at http://127.0.0.1:{port}/ (stop with Ctrl-C)")
     return subprocess.call([sys.executable, "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", str(HTML)])
+
+
+def free_port(text: str) -> str:
+    """The port, if it can be used.
+
+    Raises:
+        Trouble: no number from 1 to 65535, a port that another program uses, or one that this user may not use.
+    """
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise Trouble(f"the port must be a number from 1 to 65535, got {text!r}")
+    with socket.socket() as probe:
+        if (
+            os.name != "nt"
+        ):  # as http.server does: a port that was used a moment ago is free (on Windows it means another thing)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(text)))
+        except OSError as error:
+            why = (
+                "is used by another program"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used ({error.strerror})"
+            )
+            raise Trouble(f"port {text} {why}; choose another: make serve PORT=8001") from None
+    return text
 
 
 def command_lock(arguments: Sequence[str]) -> int:
@@ -601,10 +624,23 @@ def command_lock(arguments: Sequence[str]) -> int:
 
 def command_clean(arguments: Sequence[str]) -> int:
     """remove what was built (the environment stays)"""
-    shutil.rmtree(ROOT / "_build", ignore_errors=True)
+    empty(ROOT / "_build")
     for log in LOGS.glob("*.log"):  # the mark of an interrupted install stays
         log.unlink()
     return 0
+
+
+BUILT = ("html", ".doctrees", ".jupyter_cache", "jupyter_execute", ".page")  # what a build puts into _build
+
+
+def empty(build: Path) -> None:
+    """Remove the build. Where ``_build`` is a link (to a larger disk, say), the link stays and what was built behind it goes."""
+    if build.is_symlink():
+        for name in BUILT:
+            if (build / name).is_dir() and not (build / name).is_symlink():
+                shutil.rmtree(build / name)
+    elif build.exists():
+        shutil.rmtree(build)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

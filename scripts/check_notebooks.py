@@ -124,11 +124,20 @@ def problems(notebook: dict[str, Any], *, size: int = 0, root: Path = ROOT) -> l
                 f"{where}: execution count {cell.get('execution_count')}, expected {expected}: run make execute"
             )
         expected += 1
+        if lacks_figure(cell):
+            found.append(f"{where}: a figure is described (mystnb.image.alt), but none is stored: run make execute")
         for output in cell.get("outputs", []):
             found += [f"{where}: {fault}" for fault in _output_faults(output, cell, tags)]
     if setups != 1:
         found.append(f"one cell must be tagged 'setup' (it installs the package in Colab), found {setups}")
     return found
+
+
+def lacks_figure(cell: dict[str, Any]) -> bool:
+    """Whether a code cell describes a picture that is not among its outputs (matplotlib had a backend that shows nothing)."""
+    described = cell.get("metadata", {}).get("mystnb", {}).get("image", {}).get("alt")
+    shown = any(mime in output.get("data", {}) for output in cell.get("outputs", []) for mime in IMAGES)
+    return cell["cell_type"] == "code" and bool(described) and not shown
 
 
 def _markdown_faults(source: str) -> list[str]:

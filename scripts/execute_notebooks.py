@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from check_notebooks import setup_source
+from check_notebooks import lacks_figure, setup_source
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -22,6 +22,10 @@ KEPT_NOTEBOOK_METADATA = ("kernelspec", "language_info")
 VOLATILE_CELL_METADATA = ("execution", "ExecuteTime", "collapsed", "scrolled", "outputId", "colab", "pycharm")
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
+
+
+class NoFigure(ValueError):
+    """A cell ran, but the figure that it describes did not come out."""
 
 
 def tidy(notebook: Any) -> Any:
@@ -68,11 +72,13 @@ def execute(path: Path) -> float:
 
     Raises:
         CellExecutionError: a cell failed; the file on disk is unchanged.
+        NoFigure: a cell that describes a figure gave none; the file on disk is unchanged.
     """
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         if "setup" in cell.metadata.get("tags", []):
             cell.source = setup_source()  # the repository's address comes from pyproject.toml
+    os.environ.pop("MPLBACKEND", None)  # a backend from outside would keep the figures out of the notebook
     client = NotebookClient(
         notebook,
         kernel_name="python3",
@@ -85,6 +91,11 @@ def execute(path: Path) -> float:
     start = time.perf_counter()
     client.execute()
     seconds = time.perf_counter() - start
+    bare = [number for number, cell in enumerate(notebook.cells, 1) if lacks_figure(cell)]
+    if bare:
+        raise NoFigure(
+            f"no figure came out of cell {', '.join(map(str, bare))}, which describes one (mystnb.image.alt)"
+        )
     notebook = merge_streams(tidy(notebook))
     nbformat.validate(notebook)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
@@ -105,9 +116,9 @@ def main(arguments: list[str]) -> int:
         path = Path(name)
         try:
             seconds = execute(path)
-        except CellExecutionError as error:
+        except (CellExecutionError, NoFigure) as error:
             failed += 1
-            print(f"{path.name}: a cell failed, the stored notebook is unchanged\n{error}", file=sys.stderr, flush=True)
+            print(f"{path.name}: not stored, the notebook is unchanged\n{error}", file=sys.stderr, flush=True)
             continue
         print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1e6:.2f} MB", flush=True)
     return int(failed > 0)

@@ -320,6 +320,137 @@ def test_serve_needs_a_book(
     no_traceback(capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1", "80a", "8 0", "١٢", "1e3"])
+def test_an_impossible_port_is_told_so(port: str) -> None:
+    with pytest.raises(house.Trouble, match="a number from 1 to 65535"):
+        house.free_port(port)
+
+
+def test_a_busy_port_is_told_so_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import socket
+
+    (tmp_path / "index.html").write_text("<p>here</p>")
+    monkeypatch.setattr(house, "HTML", tmp_path)
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        assert house.main(["serve", port]) == 1
+        told = capsys.readouterr().err
+    no_traceback(told)
+    assert f"port {port} is used by another program; choose another: make serve PORT=8001" in told
+    assert house.free_port(port) == port
+
+
+def test_clean_empties_a_build_behind_a_link_and_keeps_the_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far, home = tmp_path / "far", tmp_path / "home"
+    for name in ("html", ".doctrees"):
+        (far / name).mkdir(parents=True)
+        (far / name / "a").write_text("built")
+    (far / "mine.txt").write_text("not built")
+    home.mkdir()
+    (home / "_build").symlink_to(far)
+    monkeypatch.setattr(house, "ROOT", home)
+    monkeypatch.setattr(house, "LOGS", tmp_path / "none")
+    assert house.main(["clean"]) == 0
+    assert (home / "_build").is_symlink()
+    assert sorted(path.name for path in far.iterdir()) == ["mine.txt"]
+    (home / "_build").unlink()
+    (home / "_build" / "html").mkdir(parents=True)
+    assert house.main(["clean"]) == 0
+    assert not (home / "_build").exists()
+    assert house.main(["clean"]) == 0  # nothing to do is no trouble
+
+
+# --- Colab -------------------------------------------------------------------------------------------------------------
+
+
+def test_colabs_versions_stand_in_one_file() -> None:
+    versions = house.colab_versions()
+    assert {"torch", "torchvision", "torchaudio", "datasets", "numpy", "ipython", "ipywidgets"} <= set(versions)
+    assert all(part[0].isdigit() for part in versions.values())
+    others = [ROOT / name for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md", ".github/workflows/book.yml")]
+    for path in others:
+        assert "ipython==" not in path.read_text(), path
+
+
+def test_the_floors_admit_what_colab_has() -> None:
+    import tomllib
+
+    from packaging.requirements import Requirement
+
+    versions = house.colab_versions()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in map(Requirement, project["dependencies"]):
+        version = versions.get(requirement.name.replace("_", "-").lower())
+        assert version is None or requirement.specifier.contains(version), f"{requirement}, but Colab has {version}"
+
+
+@pytest.mark.parametrize("installed", ["2.1.3", "2.3.0"])
+def test_a_version_that_the_package_replaces_is_told(
+    installed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pip that answers with one version or another stands in for the real one."""
+    home = tmp_path / "home"
+    (home / "scripts").mkdir(parents=True)
+    (home / "scripts" / "colab.txt").write_text("# what Colab has\nnumpy==2.1.3\n")
+    pip = home / ".venv-colab" / "bin" / "python"
+    script = f"""#!/bin/sh
+case "$*" in *list*) echo '[{{"name": "NumPy", "version": "{installed}"}}]' ;; esac
+"""
+
+    def run(command: list[str], log: Path, **more: object) -> int:
+        pip.parent.mkdir(parents=True, exist_ok=True)
+        pip.write_text(script)
+        pip.chmod(0o755)
+        return 0
+
+    monkeypatch.delenv("MMTUTOR_COLAB_VENV", raising=False)
+    monkeypatch.setattr(house, "ROOT", home)
+    monkeypatch.setattr(house, "LOGS", home / ".house")
+    monkeypatch.setattr(house, "run_logged", run)
+    monkeypatch.setattr(house, "check_room", lambda folder: None)
+    monkeypatch.setattr(house.colab_versions, "__defaults__", (home / "scripts" / "colab.txt",))
+    if installed == "2.1.3":
+        assert house.colab_environment() == pip
+    else:
+        with pytest.raises(house.Trouble, match=r"replaced what Colab has: numpy 2\.1\.3 became 2\.3\.0"):
+            house.colab_environment()
+        assert house.read_stamp(home / ".venv-colab") == {}  # made anew next time
+
+
+# --- The rooms ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_contracts_name_every_system() -> None:
+    """A new file beside the systems is a system: it has to enter the contracts, and its tests and experiments their aisles."""
+    import tomllib
+
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {"hub", "sound"}
+    named = next(c for c in contracts if c["type"] == "independence")["modules"]
+    assert {name.removeprefix("mmtutor.") for name in named} == systems
+    for contract in contracts[1:3]:
+        assert named in (contract["source_modules"], contract["forbidden_modules"])
+    for system in systems:
+        assert (ROOT / "tests" / f"test_{system}.py").exists()
+        assert (ROOT / "experiments" / f"{system}.py").exists()
+    rooms = {path.name for path in (ROOT / "mmtutor").iterdir() if path.is_dir()} - {"__pycache__"}
+    assert rooms == {"kit", "page", "world"}
+
+
+def test_every_package_travels_in_the_wheel() -> None:
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "mmtutor").rglob("__init__.py")}
+    assert listed == there | {"mmtutor.experiments", "mmtutor.results"}
+
+
 def test_conda_gets_what_pip_gets() -> None:
     """environment.yml names no package of its own: it installs this package with all the extras of pyproject.toml."""
     import tomllib

@@ -10,7 +10,7 @@ from mmtutor.page import ledger
 
 def sources(root: Path) -> list[Path]:
     """The files that the ledger page is made of."""
-    return [root / "mmtutor" / "data" / "claims.json", *sorted((root / "book" / "results").glob("*.json"))]
+    return [root / "mmtutor" / "page" / "claims.json", *ledger.result_files(root / "book" / "results")]
 
 
 def chapter_page(system: str, root: Path) -> str | None:

@@ -189,6 +189,11 @@ class Result:
         return self.summary[name]
 
 
+def result_files(folder: str | Path) -> list[Path]:
+    """The result files of a folder, in the order of their names. Hidden ones (a Mac's ``._`` side-car files) are none."""
+    return sorted(Path(folder).glob("[!.]*.json"))
+
+
 def results(system: str | None = None, folder: str | Path | None = None) -> dict[str, Result]:
     """The stored results of one system, or of all, by claim id.
 
@@ -197,7 +202,7 @@ def results(system: str | None = None, folder: str | Path | None = None) -> dict
         ValueError: a file is damaged.
     """
     folder = Path(folder or results_dir())
-    paths = sorted(folder.glob("*.json")) if system is None else [folder / f"{system}.json"]
+    paths = result_files(folder) if system is None else [folder / f"{system}.json"]
     found: dict[str, Result] = {}
     for path in paths:
         for id, entry in _read(path)["claims"].items():
@@ -487,7 +492,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{claim_.id} {status} {claim_.chapter:<18} {claim_.text}")
         return
     folder = _PACKAGE.parent / "experiments"
-    known = sorted(p.stem for p in folder.glob("[!_]*.py"))  # a file that begins with _ is a helper
+    known = sorted(p.stem for p in folder.glob("[!._]*.py"))  # _ marks a helper, ._ a side-car file of a Mac
     systems = options.systems or known
     for system in systems:
         try:

@@ -62,7 +62,11 @@ def style(dpi: int = 110) -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:
         return
-    if get_ipython() is not None:
+    shell = get_ipython()
+    if shell is not None:
+        if getattr(shell, "kernel", None) is not None and mpl.get_backend().lower() == "agg":
+            # In a notebook, a backend without a screen (MPLBACKEND=Agg, as on servers) would keep every figure out of it.
+            shell.run_line_magic("matplotlib", "inline")
         # A fixed box: a tight one depends on the fonts of the machine.
         set_matplotlib_formats("png", bbox_inches=None)
 

@@ -30,6 +30,8 @@ from typing import Any
 
 import numpy as np
 
+from mmtutor.kit.pictures import rgb
+
 MAX_BYTES = 2_000_000  # of one widget: a notebook stays under 3 MB
 MAX_SECONDS = 15.0  # of one sound
 
@@ -93,7 +95,7 @@ w.dataset.ready="1";var d=JSON.parse(w.querySelector("script[type='application/j
 d.labels.forEach(function(s,i){if(!(s in at))at[s]=i});
 var svg=w.querySelector(".mmt-plot"),over=svg.querySelector(".mmt-o"),near=w.querySelector(".mmt-near");
 var input=w.querySelector("input"),say=w.querySelector(".mmt-say"),NS="http://www.w3.org/2000/svg";
-var small=false,now=d.start;
+var small=false,now=d.start,lost=false;
 function add(tag,attributes,text){var e=document.createElementNS(NS,tag);for(var k in attributes)e.setAttribute(k,attributes[k]);
 if(text!==undefined)e.textContent=text;over.appendChild(e);return e}
 function name(i,taken,must){var p=d.points[i],s=d.labels[i],z=small?2:1,wd=s.length*8*z,best=null;
@@ -103,7 +105,7 @@ if(!inside)return false;if(must&&!best)best=b;
 if(taken.some(function(t){return b[0]<t[2]&&t[0]<b[2]&&b[1]<t[3]&&t[1]<b[3]}))return false;best=b;return true});
 if(!best)return;taken.push(best);
 add("text",{x:best[0].toFixed(1),y:(best[1]+12*z).toFixed(1)},s)}
-function show(i){var list=d.neighbours[i]||[],taken=[];now=i;while(over.firstChild)over.removeChild(over.firstChild);
+function show(i){var list=d.neighbours[i]||[],taken=[];now=i;lost=false;while(over.firstChild)over.removeChild(over.firstChild);
 while(near.firstChild)near.removeChild(near.firstChild);
 list.forEach(function(n){add("path",{d:"M"+d.points[i].join(" ")+"L"+d.points[n[0]].join(" ")})});
 add("circle",{cx:d.points[i][0],cy:d.points[i][1],r:8,fill:"none",stroke:"#111","stroke-width":2.5});name(i,taken,true);
@@ -115,7 +117,8 @@ say.textContent=d.labels[i]+(d.groups?" ("+d.groups[i]+")":"")+(list.length?": n
 return d.labels[n[0]]}).join(", "):"")+"."}
 function pick(i){input.value=d.labels[i];show(i)}
 function read(strict){var s=input.value.trim(),i=s in at?at[s]:at[s.toLowerCase()];
-if(i!==undefined)show(i);else if(strict&&s)say.textContent="\\u201c"+s+"\\u201d is not among the "+d.labels.length+" names here."}
+if(i!==undefined){if(i!==now||lost)show(i)}else if(strict&&s){lost=true;say.textContent="\\u201c"+s+"\\u201d is not among the "+d.labels.length+" names here."}}
+near.addEventListener("mousedown",function(e){e.preventDefault()});
 input.addEventListener("input",function(){read(false)});input.addEventListener("change",function(){read(true)});
 input.addEventListener("keydown",function(e){if(e.key==="Enter"){e.preventDefault();read(true)}});
 svg.querySelector(".mmt-p").addEventListener("click",function(e){var i=e.target.getAttribute("data-i");if(i!==null)pick(+i)});
@@ -155,8 +158,9 @@ def frames(
     """A slider over pictures that were computed beforehand.
 
     Args:
-        images: one or more pictures: PIL images, arrays of shape (H, W), (H, W, 3) or (H, W, 4), uint8 or floats in
-            [0, 1], or matplotlib figures. Figures are closed, so that the notebook does not show them a second time.
+        images: one or more pictures: PIL images, arrays or tensors of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4),
+            bool, uint8, uint16 or floats in [0, 1] (see :func:`mmtutor.kit.pictures.rgb`), or matplotlib figures.
+            Transparency lies over white. Figures are closed, so that the notebook does not show them a second time.
         labels: a caption for each picture.
         label: what the slider changes; the title.
         alt: for each picture, what it shows, for who cannot see it.
@@ -265,40 +269,11 @@ def _picture(image: Any, fmt: str, dpi: int, quality: int) -> tuple[bytes, int, 
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)
         image = Image.open(buffer)
-    elif not isinstance(image, Image.Image):
-        image = Image.fromarray(_pixels(image))
-    if 0 in image.size:
-        raise ValueError("a picture must have at least one pixel")
-    if fmt == "jpeg" or (fmt == "png" and image.mode not in ("1", "L", "P", "RGB", "RGBA")):
-        image = image.convert("RGB")
+    image = rgb(image)
     buffer = io.BytesIO()
     options: dict[str, Any] = {"optimize": True} if fmt == "png" else {"quality": quality}
     image.save(buffer, format=fmt.upper(), **options)
     return buffer.getvalue(), image.width, image.height
-
-
-def _pixels(image: Any) -> np.ndarray:
-    """An array as uint8 pixels, or an error that says what is wrong with it."""
-    if hasattr(image, "detach"):
-        image = image.detach().cpu().numpy()
-    try:
-        array = np.asarray(image)
-    except Exception as error:
-        raise TypeError(f"a picture must be a PIL image, an array or a figure, got {type(image).__name__}") from error
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"a picture must be a PIL image, an array or a figure, got {type(image).__name__}")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or array.size == 0:
-        raise ValueError(f"a picture must have shape (H, W), (H, W, 3) or (H, W, 4), got {array.shape}")
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    if array.dtype.kind == "f" or array.dtype.kind == "b":
-        array = array.astype(np.float64)
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ValueError(
-                f"a picture of floats must be finite and in [0, 1], got [{array.min():.3g}, {array.max():.3g}]"
-            )
-        return np.round(array * 255).astype(np.uint8)
-    raise ValueError(f"a picture must be uint8, bool or float, got {array.dtype}")
 
 
 # --- Sounds ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from bookkit import ROOT
-from execute_notebooks import execute, limit, merge_streams, tidy
+from check_notebooks import problems
+from execute_notebooks import NoFigure, execute, limit, merge_streams, tidy
 
 
 def write(path: Path, source: str, output: str = "", **metadata: object) -> Path:
@@ -64,6 +65,38 @@ def test_execute_stores_tidy_outputs_and_a_failure_leaves_the_old_ones(tmp_path:
         execute(bad)
     assert bad.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ipynb", "bad.ipynb"]
+
+
+PLOT = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+FIGURE = {"mystnb": {"image": {"alt": "a line"}}}
+
+
+@pytest.mark.timeout(120)
+def test_a_backend_from_outside_keeps_no_figure_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own execution drops it; under papermill, which knows nothing of us, ``plotting.style`` puts it right."""
+    import papermill
+
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    styled = "from mmtutor.page import plotting\nplotting.style()\n" + PLOT
+    ran = papermill.execute_notebook(
+        write(tmp_path / "pm.ipynb", styled, **FIGURE), tmp_path / "out.ipynb", progress_bar=False
+    )
+    assert "image/png" in ran.cells[0].outputs[-1].data
+    path = write(tmp_path / "own.ipynb", PLOT, **FIGURE)
+    execute(path)
+    assert "image/png" in nbformat.read(path, as_version=4).cells[0].outputs[-1].data
+
+
+@pytest.mark.timeout(120)
+def test_a_figure_that_does_not_come_out_is_a_failure(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.ipynb", "import matplotlib\nmatplotlib.use('Agg')\n" + PLOT, "old\n", **FIGURE)
+    before = path.read_bytes()
+    with pytest.raises(NoFigure, match="no figure came out of cell 1"):
+        execute(path)
+    assert path.read_bytes() == before
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell("# Title"))
+    assert any("cell 2: a figure is described" in problem for problem in problems(notebook))
 
 
 def test_limits_come_from_tags() -> None:

@@ -11,7 +11,7 @@ import pytest
 from bookkit import ROOT, toc_pages
 from check_notebooks import check, html_faults, problems, setup_source
 
-NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "book").glob("[!.]*.ipynb"))
 
 
 def test_the_book_has_notebooks() -> None:

@@ -115,6 +115,40 @@ def test_the_explorer_answers_typing_clicking_and_nonsense(page_file: Path, open
         assert watched.errors == []
 
 
+@pytest.mark.parametrize("typed", ["queen", "emperor"])
+def test_after_typing_the_first_click_on_a_neighbour_counts(page_file: Path, open_page: Open, typed: str) -> None:
+    """Leaving the box is a change of it: that must not remove the button which the mouse is about to release."""
+    with open_page(page_file) as watched:
+        page, words = watched.page, watched.page.locator("#words")
+        say, box = words.locator(".mmt-say"), words.get_by_label("Choose one")
+        box.click()
+        page.keyboard.press("Control+A")
+        page.keyboard.type(typed)
+        button = words.locator(".mmt-near button").first
+        expected = (button.text_content() or "").split()[0]
+        button.scroll_into_view_if_needed()
+        place = button.bounding_box()
+        page.mouse.move(place["x"] + 8, place["y"] + 8)
+        page.mouse.down()
+        page.wait_for_timeout(30)
+        page.mouse.up()
+        assert say.inner_text().startswith(expected)
+        assert box.input_value() == expected
+        assert page.evaluate("document.activeElement.id") == "words-in"
+
+
+def test_after_typing_the_tab_key_reaches_the_first_neighbour(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file) as watched:
+        page, words = watched.page, watched.page.locator("#words")
+        words.get_by_label("Choose one").click()
+        page.keyboard.press("Control+A")
+        page.keyboard.type("queen")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "king 0.9"
+        page.keyboard.press("Enter")
+        assert words.locator(".mmt-say").inner_text().startswith("king")
+
+
 def test_the_static_picture_is_what_the_script_draws(page_file: Path, open_page: Open) -> None:
     """What is drawn in Python for readers without scripts says the same as what the script draws at first."""
     with open_page(page_file, scripts=False) as still, open_page(page_file) as live:

@@ -265,3 +265,11 @@ def test_stored_results_are_those_of_the_experiments_in_the_tree(path: Path):
         )
         assert result.holds == bool(e.holds(result.summary)), id
         assert ledger.claim_text(id).chapter == path.stem
+
+
+def test_side_car_files_of_a_mac_are_no_results(tmp_path):
+    """A Mac leaves ``._name`` beside a file on a disk that is not its own: binary, with the same suffix."""
+    for path in ledger.result_files(ledger.results_dir()):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+        (tmp_path / f"._{path.name}").write_bytes(b"\x00\x05\x16\x07\xff\xfe")
+    assert ledger.results(folder=tmp_path).keys() == ledger.results().keys()
