@@ -222,9 +222,9 @@ def test_a_smaller_world_asks_about_its_own_things():
 def test_the_truth_is_the_same_everywhere():
     """The digest of a table of truths: on every machine and version the same. Change it only with the world itself."""
     table = [
-        f"{pair.question} {pair.answers} {pair.scenes[0].to_json()} {pair.scenes[1].to_json()}" for pair in TRAIN[:40]
+        "\t".join([pair.question, *pair.answers, *(scene.to_json() for scene in pair.scenes)]) for pair in TRAIN[:40]
     ]
-    assert hashlib.sha256("\n".join(table).encode()).hexdigest()[:16] == "5a197e1da5fc39b9"
+    assert hashlib.sha256("\n".join(table).encode()).hexdigest()[:16] == "a2d3fafab77ee753"
 
 
 def test_bad_input_is_named():
