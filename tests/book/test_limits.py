@@ -127,3 +127,22 @@ def test_streams_are_merged_only_with_their_like() -> None:
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=stream)])
     assert [(o.name, o.text) for o in merge_streams(notebook).cells[0].outputs] == [("stdout", "ab"), ("stderr", "c")]
+
+
+def test_side_car_files_of_a_mac_are_no_pages(tmp_path: Path) -> None:
+    """A Mac leaves ``._name`` beside a file on a disk that is not its own: binary, with the same suffix."""
+    import yaml
+    from sphinx.project import Project
+
+    for name in (
+        "book/02_word2vec.ipynb",
+        "book/._02_word2vec.ipynb",
+        "book/._index.md",
+        "._index.md",
+        "book/index.md",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07\xff\xfe")
+    excluded = yaml.safe_load((ROOT / "_config.yml").read_text())["exclude_patterns"]
+    found = Project(tmp_path, {".ipynb": "myst-nb", ".md": "markdown"}).discover(excluded)
+    assert found == {"book/02_word2vec", "book/index"}
