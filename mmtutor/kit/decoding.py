@@ -12,7 +12,8 @@ ways through that tree, from the simplest on:
 
 All of them work on whole batches and on any model with two methods, ``begin`` and ``step`` (:class:`CaptionModel`). All return
 :class:`Hypothesis` objects, whose ``logprob`` is always the model's own log-probability of the caption, whichever way it was
-found, so that captions from different decoders can be compared.
+found, so that captions from different decoders can be compared. Ties are broken alike on every device: of two equally probable
+words the one with the lower id comes first.
 
 Sources: Vinyals et al. 2015, section 3.1 (beam search for captions); Wu et al. 2016, section 7 (length normalisation, there with
 (5 + length) / 6 for length); Fan et al. 2018 (top-k sampling); Holtzman et al. 2020, section 3.1 (nucleus sampling).
@@ -22,9 +23,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Real
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -77,13 +79,13 @@ class Hypothesis:
 def greedy(
     model: CaptionModel, inputs: Any, *, limit: int = 20, banned: Iterable[int] = BANNED, bos: int = BOS, eos: int = EOS
 ) -> list[Hypothesis]:
-    """The most probable next word, again and again, until it is ``<eos>``.
+    """The most probable next word, again and again, until it is ``<eos>``. Of equals, the one with the lowest id.
 
     Args:
         model: see :class:`CaptionModel`. It runs without gradients and in ``eval`` mode; its mode is restored.
         inputs: what ``model.begin`` takes, B of them.
         limit: the largest number of words, ``<eos>`` not counted.
-        banned: ids that are never written. If ``eos`` is among them every caption is cut off at the limit.
+        banned: ids that are never written, any iterable of them. If ``eos`` is among them every caption is cut off at the limit.
         bos: the id that opens a caption.
         eos: the id that closes it.
 
@@ -92,10 +94,11 @@ def greedy(
 
     Raises:
         ValueError: a bad argument, every word banned, or logits that are no numbers; the message names the step.
+        TypeError: logits that are no tensor.
     """
 
     def choose(logp: Tensor) -> Tensor:
-        return logp.argmax(1)
+        return logp.argmax(1)  # the first of equals, on every device
 
     return [h for (h,) in _write(model, inputs, choose, 1, limit, banned, bos, eos)]
 
@@ -132,13 +135,13 @@ def sample(
     Raises:
         ValueError: as :func:`greedy` and :func:`sampling_distribution`.
     """
-    _whole(n=n)
-    _check_sampling(temperature, top_k, top_p)
-    generator = torch.Generator().manual_seed(seed)
+    n = _whole("n", n)
+    temperature, top_k, top_p = _sampling(temperature, top_k, top_p)
+    generator = torch.Generator().manual_seed(_seed(seed))
 
     def choose(logp: Tensor) -> Tensor:
         # A word's share of the interval [0, total) is its probability; throw a point and see in whose share it falls.
-        shares = sampling_distribution(logp.double(), temperature=temperature, top_k=top_k, top_p=top_p).cumsum(1)
+        shares = _distribution(logp.double(), temperature, top_k, top_p).cumsum(1)
         point = torch.rand(len(logp), 1, generator=generator, dtype=torch.float64).to(logp.device) * shares[:, -1:]
         # right=True: the first share that ends beyond the point, so never one of size 0.
         return torch.searchsorted(shares, point, right=True)[:, 0].clamp(max=logp.shape[1] - 1)
@@ -166,9 +169,19 @@ def sampling_distribution(
         probabilities (..., V).
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: an argument outside its range, or a row of logits without a finite maximum (NaN, +∞, or nothing but −∞).
     """
-    _check_sampling(temperature, top_k, top_p)
+    if logits.dim() == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must be (..., V) with V at least 1, got {tuple(logits.shape)}")
+    broken = ~logits.amax(-1).isfinite()
+    if broken.any():
+        which = tuple(broken.nonzero()[0].tolist())
+        raise ValueError(f"the row{f' {which} of logits' if which else ''} has no finite maximum (NaN or ±inf)")
+    return _distribution(logits, *_sampling(temperature, top_k, top_p))
+
+
+def _distribution(logits: Tensor, temperature: float, top_k: int | None, top_p: float | None) -> Tensor:
+    """:func:`sampling_distribution` without checks; a row without a finite maximum comes out as NaN."""
     # The largest logit is moved to 0 first: a tiny temperature must not turn it into ∞.
     p = ((logits - logits.amax(-1, keepdim=True)) / temperature).softmax(-1)
     if top_k is None and top_p is None:
@@ -195,8 +208,8 @@ def _write(
     eos: int,
 ) -> list[list[Hypothesis]]:
     """Write n captions an input, word by word; ``choose`` takes log-probabilities (B·n, V) and returns words (B·n,)."""
-    _whole(limit=limit)
-    banned = _ids(banned, bos, eos)
+    limit = _whole("limit", limit)
+    banned, bos, eos = _ids(banned), _whole("bos", bos, 0), _whole("eos", eos, 0)
     if _none(inputs):
         return []
     with _reading(model):
@@ -211,9 +224,11 @@ def _write(
             logp = _log_probabilities(logits, t, open_, range(batch), banned, eos)  # (B·n, V)
             tokens = choose(logp)
             gain = logp.gather(1, tokens[:, None])[:, 0]
-            stuck = (open_ & (gain == -math.inf)).nonzero()
-            _check_way_out(len(stuck) > 0, stuck.flatten()[:1] // n)
-            ends = tokens == eos
+            possible = gain > -math.inf
+            if t < limit:
+                stuck = (open_ & ~possible).nonzero()
+                _check_way_out(len(stuck) > 0, stuck.flatten()[:1] // n, t)
+            ends = (tokens == eos) & possible
             counts = open_ & ends if t == limit else open_
             logprob += torch.where(counts, gain.double(), 0.0)
             open_ = open_ & ~ends
@@ -250,6 +265,9 @@ def beam_search(
     1. those that end in ``<eos>`` *and* are among the ``width`` best leave the beam for the list of finished captions. They
        are never expanded again, and they take no place from the living;
     2. the ``width`` best of the others are the new beam; the rest is pruned for good.
+
+    Equally probable candidates stand in the order of the paths they come from, and of one path in the order of their ids; of
+    equally good finished captions the one that was finished earlier comes first.
 
     Because of "among the ``width`` best" the search with ``width=1`` and no length penalty *is* greedy search: a caption ends
     only where ending is the most probable thing to do, and no living path can then overtake it.
@@ -288,7 +306,7 @@ def beam_search(
 class _Step(NamedTuple):
     """What one step of the search saw, for B inputs, K paths and the k best words after each."""
 
-    grown: Tensor  # (B, K, k) log-probability of each path with each of its best words
+    grown: Tensor  # (B, K, k) log-probability of each path with each of its best words; −inf for ``<eos>``
     word: Tensor  # (B, K, k) these words
     kept: Tensor  # (B, width) which of the K·k candidates are the new beam
     ending: Tensor  # (B, K) log-probability of each path with <eos>; −inf unless it was among the best candidates
@@ -307,14 +325,13 @@ def _search(
     trace: list[_Step] | None = None,
 ) -> list[list[Hypothesis]]:
     """Beam search; every step is appended to ``trace`` if there is one."""
-    _whole(width=width, limit=limit)
-    n_best = width if n_best is None else n_best
-    _whole(n_best=n_best)
+    width, limit = _whole("width", width), _whole("limit", limit)
+    n_best = width if n_best is None else _whole("n_best", n_best)
     if n_best > width:
         raise ValueError(f"n_best must be at most the width of the beam, got n_best={n_best} and width={width}")
-    if not 0 <= length_penalty < math.inf:
-        raise ValueError(f"length_penalty must be a number of at least 0, got {length_penalty}")
-    banned = _ids(banned, bos, eos)
+    if not _is_number(length_penalty) or not 0 <= length_penalty < math.inf:
+        raise ValueError(f"length_penalty must be a number of at least 0, got {length_penalty!r}")
+    banned, bos, eos = _ids(banned), _whole("bos", bos, 0), _whole("eos", eos, 0)
     if _none(inputs):
         return []
     with _reading(model):
@@ -331,18 +348,18 @@ def _search(
             alive = live > -math.inf  # (R, K); the model may say anything about an empty place
             logp = _log_probabilities(logits, t, alive.flatten(), running, banned, eos)  # (R·K, V)
 
-            # Candidates. The K best of all K·V are among the K best of each path, so the rest need not be looked at.
-            ending = (live + logp[:, eos].view(-1, paths)).where(alive, -math.inf)  # (R, K)
-            logp[:, eos] = -math.inf
-            gain, word = (x.view(len(running), paths, -1) for x in logp.topk(min(width, logp.shape[1])))  # (R, K, k)
-            grown = (live[:, :, None] + gain).where(alive[:, :, None], -math.inf)
-            survivors, kept = grown.flatten(1).topk(min(width, grown[0].numel()))  # (R, width or, at first, k)
+            # Candidates: the ``width`` best of all are among the ``width`` best words of each path, or they are its <eos>.
+            gain, word = (x.view(len(running), paths, -1) for x in _best(logp, width + 1))  # (R, K, k)
+            total = (live[:, :, None] + gain).where(alive[:, :, None], -math.inf)
+            ends = word == eos
+            grown = total.masked_fill(ends | ((~ends).cumsum(2) > width), -math.inf)
+            survivors, kept = _best(grown.flatten(1), width)  # (R, width or, at first, k)
             empty = (0, width - survivors.shape[1])
             survivors, kept = F.pad(survivors, empty, value=-math.inf), F.pad(kept, empty)  # (R, width)
 
             # An ending counts if it is among the ``width`` best candidates of both kinds.
-            bar = torch.cat([ending, survivors], 1).topk(width).values[:, -1:]  # (R, 1)
-            ending = ending.masked_fill(ending < bar, -math.inf)
+            among = torch.zeros_like(ends).flatten(1).scatter(1, _best(total.flatten(1), width)[1], True).view_as(ends)
+            ending = total.where(ends & among, -math.inf).amax(2)  # (R, K)
             finished.add(running, ending, words, ending / (t + 1) ** length_penalty)
             if trace is not None:
                 trace.append(_Step(grown, word, kept, ending))
@@ -362,6 +379,9 @@ def _search(
             # Inputs that are done leave the batch as soon as there are enough of them to be worth copying the memory.
             stay = (live > -math.inf).any(1)  # (R,)
             left = int(stay.sum())
+            if left < len(running):
+                stuck = running[~stay & (finished.score[running, 0] == -math.inf)]
+                _check_way_out(len(stuck) > 0, stuck[:1], t)
             if left == 0:
                 break
             if left < 0.9 * len(running):
@@ -373,11 +393,23 @@ def _search(
             state = _map(lambda x: x[rows.flatten()], state)  # noqa: B023
             tokens = tokens.flatten()
 
-        result = []
-        for i, (made, unfinished) in enumerate(zip(finished.lists(True), cut.lists(False))):
-            result.append((made + unfinished)[:n_best])
-            _check_way_out(not result[-1], i)
-        return result
+        both = zip(finished.lists(True), cut.lists(False))
+        return [(made + unfinished)[:n_best] for made, unfinished in both]
+
+
+def _best(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest numbers of each row, best first, and their places, equals in the order of their places: (N, k) each, or all.
+
+    A stable sort of long rows is slow, and ``topk`` breaks ties as it likes; so it sorts only the rows with a tie among the best.
+    """
+    if x.shape[1] <= 64:
+        values, places = x.sort(descending=True, stable=True)
+    else:
+        values, places = x.topk(min(k + 1, x.shape[1]))  # one more, for a tie between the last and the first left out
+        tied = (values.diff() == 0).any(1)  # not so for two of −∞, which are never chosen
+        if tied.any():
+            places[tied] = x[tied].sort(descending=True, stable=True).indices[:, : places.shape[1]]
+    return values[:, :k].contiguous(), places[:, :k].contiguous()
 
 
 class _Ranking:
@@ -393,7 +425,7 @@ class _Ranking:
         """Let captions of some ``inputs`` (R,) compete for their places: ``logprob`` and ``score`` (R, K), ``words`` (R, K, t)."""
         t = words.shape[2]
         words = F.pad(words, (0, self.words.shape[2] - t))
-        best, place = torch.cat([self.score[inputs], score], 1).topk(self.score.shape[1])  # (R, N)
+        best, place = _best(torch.cat([self.score[inputs], score], 1), self.score.shape[1])  # (R, N)
         self.score[inputs] = best
         for mine, new in (
             (self.logprob, logprob),
@@ -465,10 +497,8 @@ def beam_tree(
     Raises:
         ValueError: as :func:`beam_search`; or not exactly one input.
     """
-    pruned = width if pruned is None else pruned
-    if pruned < 0:
-        raise ValueError(f"pruned must be at least 0, got {pruned}")
-    trace: list[_Step] = []
+    pruned = width if pruned is None else _whole("pruned", pruned, 0)
+    eos, trace = _whole("eos", eos, 0), []
     found = _search(model, inputs, width, length_penalty, limit, n_best, banned, bos, eos, trace)
     if len(found) != 1:
         raise ValueError(f"beam_tree shows the search for one input, got {len(found)}; give a batch of one")
@@ -486,7 +516,7 @@ def beam_tree(
         k = step.word.shape[2]
         possible = [i for i in range(len(word)) if grown[i] > -math.inf and t < limit]
         chosen = [i for i in dict.fromkeys(kept) if i in possible]
-        others = sorted(set(possible) - set(chosen), key=lambda i: -grown[i])[:pruned]
+        others = sorted(set(possible) - set(chosen), key=lambda i: (-grown[i], i))[:pruned]
         for path, logprob in enumerate(ending):
             if logprob > -math.inf:
                 grow(path, eos, logprob, True)
@@ -535,6 +565,8 @@ def _log_probabilities(
 
     Banned words keep their probability and are only never chosen, so that ``logprob`` stays that of the model.
     """
+    if not isinstance(logits, Tensor):
+        raise TypeError(f"model.step must return logits as a tensor, got {type(logits).__name__} at step {t}")
     if logits.dim() != 2 or len(logits) != len(in_use):
         raise ValueError(f"model.step must return logits ({len(in_use)}, V), got {tuple(logits.shape)} at step {t}")
     size = logits.shape[1]
@@ -551,10 +583,10 @@ def _log_probabilities(
     return logp.index_fill_(1, torch.tensor(banned, dtype=torch.int64, device=logp.device), -math.inf)
 
 
-def _check_way_out(stuck: bool, which: int | Tensor) -> None:
+def _check_way_out(stuck: bool, which: Tensor, t: int) -> None:
     if stuck:
         raise ValueError(
-            f"no caption for input {int(which)}: the model gave probability 0 to every word that is not banned"
+            f"no caption for input {int(which)}: the model gave probability 0 to every word that is not banned, at step {t}"
         )
 
 
@@ -585,25 +617,54 @@ def _none(inputs: Any) -> bool:
     return len(inputs) == 0 if first is None and hasattr(inputs, "__len__") else first is not None and len(first) == 0
 
 
-def _ids(banned: Iterable[int], bos: int, eos: int) -> tuple[int, ...]:
-    banned = tuple(sorted({int(i) for i in banned}))
-    if min(banned + (bos, eos)) < 0:
-        raise ValueError(f"ids cannot be negative, got banned={banned}, bos={bos}, eos={eos}")
-    return banned
+def _ids(banned: Iterable[int]) -> tuple[int, ...]:
+    """The banned ids, sorted, each once."""
+    try:
+        ids = None if isinstance(banned, str | bytes) else list(banned)
+    except TypeError:
+        ids = None
+    if ids is None:
+        raise ValueError(f"banned must be a row of ids such as {BANNED}, () for none, got {banned!r}")
+    found = [_index(i) for i in ids]
+    wrong = [i for i, n in zip(ids, found) if n is None or n < 0]
+    if wrong:
+        raise ValueError(f"banned must hold ids, whole numbers of at least 0, got {wrong[0]!r}")
+    return tuple(sorted(set(found)))
 
 
-def _whole(**numbers: Any) -> None:
-    for name, number in numbers.items():
-        if isinstance(number, bool) or not isinstance(number, Integral) or number < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
+def _index(number: Any) -> int | None:
+    """A whole number of Python, NumPy or torch as an ``int``; None for anything else, truth values too."""
+    truth = isinstance(number, bool) or getattr(number, "dtype", None) in (torch.bool, bool)
+    try:
+        return None if truth else operator.index(number)
+    except TypeError:
+        return None
 
 
-def _check_sampling(temperature: float, top_k: int | None, top_p: float | None) -> None:
-    if not 0 < temperature < math.inf:
+def _whole(name: str, number: Any, least: int = 1) -> int:
+    found = _index(number)
+    if found is None or found < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {number!r}")
+    return found
+
+
+def _seed(number: Any) -> int:
+    found = _index(number)
+    if found is None or not -(2**63) <= found < 2**64:
+        raise ValueError(f"seed must be a whole number from -2**63 to 2**64 - 1, got {number!r}")
+    return found
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool)
+
+
+def _sampling(temperature: float, top_k: int | None, top_p: float | None) -> tuple[float, int | None, float | None]:
+    """The three settings, checked."""
+    if not _is_number(temperature) or not 0 < temperature < math.inf:
         raise ValueError(
-            f"temperature must be above 0, got {temperature}; for the most probable word every time use greedy"
+            f"temperature must be a number above 0, got {temperature!r}; for the most probable word every time use greedy"
         )
-    if top_k is not None:
-        _whole(top_k=top_k)
-    if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    if top_p is not None and (not _is_number(top_p) or not 0 < top_p <= 1):
+        raise ValueError(f"top_p must be a number above 0 and at most 1, got {top_p!r}")
+    return temperature, None if top_k is None else _whole("top_k", top_k), top_p

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -180,6 +182,107 @@ def test_beam_of_width_one_is_greedy(seed, limit, sharpness):
     for (beam,), walked in zip(beam_search(model, x, width=1, limit=limit), greedy(model, x, limit=limit)):
         assert (beam.ids, beam.finished) == (walked.ids, walked.finished)
         assert beam.logprob == pytest.approx(walked.logprob)
+
+
+# --- ties ---------------------------------------------------------------------------------------------------------------
+
+TIED = st.lists(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), min_size=7, max_size=7).filter(
+    lambda row: max(row[3:]) > -9
+)
+
+
+class Tied(Table):
+    """Logits from a few values only, so that nearly every choice is a tie; the row depends on the words so far."""
+
+    def __init__(self, rows: list[list[float]]) -> None:
+        self.logits = torch.tensor(rows, dtype=torch.float64)
+
+    def step(self, tokens, state, memory):
+        state = 3 * state + tokens + 1
+        return self.logits[state % len(self.logits)], state
+
+
+@pytest.fixture(params=["cpu", "pretended cuda"])
+def topk(request, monkeypatch) -> None:
+    """``topk`` breaks ties as it likes, and otherwise on each device: here also as a device may that prefers the last."""
+    if request.param == "cpu":
+        return
+
+    def last_first(x, k, dim=-1, largest=True, sorted=True):
+        assert largest and dim in (-1, x.dim() - 1)
+        values, places = x.flip(-1).sort(dim=-1, descending=True, stable=True)
+        return torch.return_types.topk((values[..., :k], x.shape[-1] - 1 - places[..., :k]))
+
+    monkeypatch.setattr(torch.Tensor, "topk", last_first)
+
+
+def tied_walk(model, limit: int, banned: set[int], eos: int) -> tuple[tuple[int, ...], bool]:
+    """Greedy search in plain Python: the first of the best words."""
+    ids, state, token = (), torch.zeros(1, dtype=torch.int64), BOS
+    for _ in range(limit + 1):
+        logits, state = model.step(torch.tensor([token]), state, None)
+        row = [-math.inf if i in banned else x for i, x in enumerate(logits[0].tolist())]
+        token = row.index(max(row))
+        if token == eos or len(ids) == limit:
+            return ids, token == eos
+        ids = (*ids, token)
+    raise AssertionError
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(TIED, min_size=1, max_size=5), limit=st.integers(1, 5), eos=st.sampled_from([2, 5, 6]))
+def test_ties_go_to_the_lowest_id_in_greedy_and_in_a_beam_of_one(topk, rows, limit, eos):
+    model, options = Tied(rows), {"limit": limit, "banned": (0, 1), "eos": eos}
+    want = tied_walk(model, limit, {0, 1}, eos)
+    (walked,) = greedy(model, torch.zeros(1), **options)
+    ((beam,),) = beam_search(model, torch.zeros(1), width=1, **options)
+    assert (walked.ids, walked.finished) == want
+    assert (beam.ids, beam.finished) == want
+    assert beam.logprob == pytest.approx(walked.logprob)
+
+
+def tied_beam(model, width: int, penalty: float, limit: int, banned: set[int]) -> list[tuple[int, ...]]:
+    """Beam search in plain Python, without early stopping: equals stay in the order of their paths and of their ids."""
+    beam, finished = [((), 0.0, torch.zeros(1, dtype=torch.int64))], []
+    for t in range(limit + 1):
+        candidates = []
+        for ids, score, state in beam:
+            logits, after = model.step(torch.tensor([ids[-1] if ids else BOS]), state, None)
+            row = logits[0].log_softmax(0).tolist()
+            ranked = sorted((i for i in range(len(row)) if i not in banned), key=lambda i: -row[i])
+            candidates += [(score + row[i], (*ids, i), after) for i in ranked if row[i] > -math.inf]
+        candidates.sort(key=lambda c: -c[0])
+        finished += [(s / (t + 1) ** penalty, ids[:-1]) for s, ids, _ in candidates[:width] if ids[-1] == EOS]
+        beam = [(ids, s, state) for s, ids, state in candidates if ids[-1] != EOS][:width]
+    return [ids for _, ids in sorted(finished, key=lambda f: -f[0])][:width]
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(TIED, min_size=1, max_size=4),
+    width=st.integers(1, 5),
+    penalty=st.sampled_from([0.0, 1.0]),
+    limit=st.integers(1, 4),
+)
+def test_a_wider_beam_breaks_ties_by_path_and_then_by_id(topk, rows, width, penalty, limit):
+    rows = [[x if i != EOS else max(x, 0.0) for i, x in enumerate(row)] for row in rows]  # there is always a way out
+    model = Tied(rows)
+    want = tied_beam(model, width, penalty, limit, set(BANNED))
+    options = {"width": width, "length_penalty": penalty, "limit": limit}
+    (found,) = beam_search(model, torch.zeros(1), **options)
+    assert ids_of([h for h in found if h.finished]) == want
+    (first,) = beam_search(model, torch.zeros(1), **options, n_best=1)
+    assert first[0] == found[0]
+    tree = beam_tree(model, torch.zeros(1), **options)
+    assert list(tree.hypotheses) == found
+
+
+def test_a_tie_by_hand(topk):
+    model = Table([0, 0, 0.2, 0, 0.2, 0.2, 0.2, 0.2], [0, 0, 1.0, 0, 0, 0, 0, 0])
+    assert greedy(model, torch.zeros(1))[0].ids == ()  # <eos> has the lowest id
+    (found,) = beam_search(model, torch.zeros(1), width=4)
+    assert ids_of(found) == [(), (4,), (5,), (6,)]
+    assert greedy(model, torch.zeros(1), banned=(*BANNED, EOS), limit=1)[0].ids == (4,)
 
 
 def test_beam_beats_greedy_where_greedy_is_led_astray():
@@ -471,7 +574,7 @@ def test_half_precision_logits():
 
 @pytest.mark.parametrize("temperature", [0, 0.0, -1.0, math.nan, math.inf])
 def test_temperature_must_be_positive(temperature):
-    with pytest.raises(ValueError, match="temperature must be above 0"):
+    with pytest.raises(ValueError, match="temperature must be a number above 0"):
         sample(Recurrent(0), images(1), temperature=temperature)
 
 
@@ -485,8 +588,8 @@ def test_temperature_must_be_positive(temperature):
         (lambda m, x: greedy(m, x, limit=True), "limit must be"),
         (lambda m, x: sample(m, x, n=0), "n must be"),
         (lambda m, x: sample(m, x, top_k=0), "top_k must be"),
-        (lambda m, x: sample(m, x, top_p=0), "top_p must be above 0"),
-        (lambda m, x: sample(m, x, top_p=1.1), "top_p must be above 0 and at most 1"),
+        (lambda m, x: sample(m, x, top_p=0), "top_p must be a number above 0"),
+        (lambda m, x: sample(m, x, top_p=1.1), "top_p must be a number above 0 and at most 1"),
         (lambda m, x: sample(m, x, top_p=math.nan), "top_p must be"),
         (lambda m, x: beam_search(m, x, n_best=6), "n_best=6 and width=5"),
         (lambda m, x: beam_search(m, x, n_best=0), "n_best must be"),
@@ -495,15 +598,64 @@ def test_temperature_must_be_positive(temperature):
         (lambda m, x: greedy(m, x, banned=range(7)), "all 7 words are banned"),
         (lambda m, x: beam_search(m, x, banned=range(7)), "all 7 words are banned"),
         (lambda m, x: greedy(m, x, banned=(7,)), "knows 7 words, but eos or banned holds the id 7"),
-        (lambda m, x: greedy(m, x, banned=(-1,)), "negative"),
+        (lambda m, x: greedy(m, x, banned=(-1,)), "banned must hold ids, whole numbers of at least 0, got -1"),
         (lambda m, x: greedy(m, x, eos=9), "holds the id 9"),
         (lambda m, x: beam_tree(m, x), "a batch of one"),
         (lambda m, x: beam_tree(m, x[:1], pruned=-1), "pruned must be"),
+        (lambda m, x: beam_tree(m, x[:1], pruned=1.5), "pruned must be a whole number of at least 0, got 1.5"),
+        (lambda m, x: greedy(m, x, banned=(1.7,)), "banned must hold ids, whole numbers of at least 0, got 1.7"),
+        (lambda m, x: greedy(m, x, banned=(True,)), "banned must hold ids, .* got True"),
+        (lambda m, x: greedy(m, x, banned=4), "banned must be a row of ids .* got 4"),
+        (lambda m, x: greedy(m, x, banned=None), "banned must be a row of ids .* got None"),
+        (lambda m, x: greedy(m, x, banned="45"), "banned must be a row of ids .* got '45'"),
+        (lambda m, x: greedy(m, x, eos=2.0), "eos must be a whole number of at least 0, got 2.0"),
+        (lambda m, x: beam_search(m, x, bos=None), "bos must be a whole number of at least 0, got None"),
+        (lambda m, x: greedy(m, x, bos=-1), "bos must be .* got -1"),
+        (lambda m, x: beam_search(m, x, width=np.float64(2)), "width must be a whole number"),
+        (lambda m, x: beam_search(m, x, width=torch.tensor([2, 3])), "width must be a whole number"),
+        (lambda m, x: beam_search(m, x, width=torch.tensor(True)), "width must be a whole number"),
+        (lambda m, x: greedy(m, x, limit=np.bool_(True)), "limit must be a whole number"),
+        (lambda m, x: beam_search(m, x, length_penalty="1"), "length_penalty must be a number .* got '1'"),
+        (lambda m, x: beam_search(m, x, length_penalty=True), "length_penalty must be a number .* got True"),
+        (lambda m, x: sample(m, x, temperature="1"), "temperature must be a number above 0, got '1'"),
+        (lambda m, x: sample(m, x, top_p=True), "top_p must be a number above 0 and at most 1, got True"),
+        (lambda m, x: sample(m, x, top_p="1"), "top_p must be a number above 0"),
+        (lambda m, x: sample(m, x, seed=1.5), "seed must be a whole number .* got 1.5"),
+        (lambda m, x: sample(m, x, seed=True), "seed must be a whole number .* got True"),
+        (lambda m, x: sample(m, x, seed=2**64), "seed must be a whole number from"),
+        (lambda m, x: sample(m, x, seed=torch.Generator()), "seed must be a whole number .* got <torch"),
     ],
 )
 def test_bad_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(Recurrent(0), images(2))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, torch.tensor], ids=lambda k: k.__name__)
+def test_whole_numbers_of_other_libraries_are_whole_numbers(kind):
+    model, x = Recurrent(0, sharpness=0.5), images(2)
+    numbers = {"limit": 4, "bos": 1, "eos": 2}
+    same = {name: kind(n) for name, n in numbers.items()}
+
+    def ids() -> Iterator:
+        return (kind(i) for i in BANNED)
+
+    assert greedy(model, x, **same, banned=ids()) == greedy(model, x, **numbers)
+    want = sample(model, x, n=3, top_k=2, seed=5, **numbers)
+    assert sample(model, x, n=kind(3), top_k=kind(2), seed=kind(5), **same, banned=ids()) == want
+    want = beam_search(model, x, width=3, n_best=2, length_penalty=1.0, **numbers)
+    options = {"width": kind(3), "n_best": kind(2), "length_penalty": np.float32(1)}
+    assert beam_search(model, x, **options, **same, banned=ids()) == want
+    tree = beam_tree(model, x[:1], width=kind(3), pruned=kind(1), **same, banned=ids())
+    assert tree == beam_tree(model, x[:1], width=3, pruned=1, **numbers)
+
+
+@pytest.mark.parametrize("banned", [np.array([0, 1, 3]), torch.tensor([3, 1, 0]), {0, 1, 3}, range(0), iter([4])])
+def test_banned_ids_of_any_kind(banned):
+    model, x = Recurrent(0), images(2)
+    forbidden = {4} if not hasattr(banned, "__len__") else {int(i) for i in banned}
+    for h in greedy(model, x, banned=banned):
+        assert not forbidden & set(h.ids)
 
 
 def test_beam_wider_than_the_vocabulary():
@@ -518,6 +670,50 @@ def test_empty_batch():
     for found in every_decoder(Recurrent(0), images(0)):
         assert found == []
     assert greedy(Recurrent(0), []) == []
+
+
+@pytest.mark.parametrize("row", [[-math.inf] * 3, [math.nan, 0, 1], [math.inf, 0, 1]])
+@pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"top_p": 0.5}, {"temperature": 0.1}])
+def test_a_distribution_from_logits_without_a_finite_maximum_is_an_error(row, options):
+    logits = torch.tensor([[[0.0, 1, 2], row]])  # (1, 2, V)
+    with pytest.raises(ValueError, match=r"row \(0, 1\) of logits has no finite maximum"):
+        decoding.sampling_distribution(logits, **options)
+    with pytest.raises(ValueError, match="the row has no finite maximum"):
+        decoding.sampling_distribution(logits[0, 1], **options)
+
+
+def test_a_distribution_needs_logits_of_at_least_one_word():
+    with pytest.raises(ValueError, match=r"logits must be \(\.\.\., V\)"):
+        decoding.sampling_distribution(torch.zeros(2, 0))
+    with pytest.raises(ValueError, match=r"logits must be \(\.\.\., V\)"):
+        decoding.sampling_distribution(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_every_row_of_minus_infinity_is_named_with_its_step(decode):
+    model = Table([0, 0, 0, 0, 0.5, 0.5], [0, 0, 0, 0, 0, 0])
+    with pytest.raises(ValueError, match=r"without a finite maximum .* at step 1 for input 0"):
+        decode(model, torch.zeros(2))
+
+
+@pytest.mark.parametrize("eos", [0, 2, 5])
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_a_caption_at_the_limit_that_cannot_end_is_cut_off(decode, eos):
+    """After two words only banned words are possible; with a limit of two nobody has to write a third."""
+    word = 3 if eos == 0 else 4
+    rows = [[0.0] * 6 for _ in range(3)]
+    rows[0][word], rows[1][word], rows[2][1] = 1.0, 1.0, 1.0
+    found = decode(Table(*rows), torch.zeros(1), limit=2, banned=(1,), eos=eos)[0]
+    h = found if decode is greedy else found[0]
+    assert h == decoding.Hypothesis((word, word), 0.0, 0.0, False)
+
+
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_logits_that_are_no_tensor(decode):
+    model = Table([0, 0, 0.5, 0, 0.5])
+    model.step = lambda tokens, state, memory: ([[0.0] * 5] * len(tokens), state)
+    with pytest.raises(TypeError, match="model.step must return logits as a tensor, got list at step 0"):
+        decode(model, torch.zeros(2))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -542,7 +738,7 @@ def test_logits_that_are_no_numbers(decode, bad):
 @pytest.mark.parametrize("decode", [greedy, sample, beam_search])
 def test_no_way_out_is_an_error_and_not_padding(decode):
     model = Table([0, 0, 0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0, 0, 0])  # after one word only banned words are possible
-    with pytest.raises(ValueError, match="no caption for input 0"):
+    with pytest.raises(ValueError, match="no caption for input 0: .* at step 1"):
         decode(model, torch.zeros(2))
 
 
