@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from mmtutor.kit import pictures
+
 #: The network that works with no network connection: its ImageNet weights come in a pip package.
 DEFAULT = "efficientnet-lite0"
 LAYERS = ("map", "last", "vector")
@@ -99,20 +101,27 @@ class ImageEncoder(nn.Module):
 
 
 def rgb(images: Tensor) -> Tensor:
-    """Check pictures and bring them to (B, 3, H, W), float in [0, 1]; see :meth:`ImageEncoder.forward`."""
+    """Check pictures and bring them to (B, 3, H, W), float in [0, 1]; see :meth:`ImageEncoder.forward`.
+
+    What is white in which type is said by :mod:`mmtutor.kit.pictures`: bool and uint16 are taken too, other whole numbers
+    refused. Double precision becomes single, which is what the networks compute in.
+    """
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3, 4):
         got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise TypeError(f"pictures must be a tensor (B, 3, H, W) with 1, 3 or 4 channels (channels first), got {got}")
     if min(images.shape[2:]) < 32:
         raise ValueError(f"pictures must be at least 32 x 32 pixels, got {images.shape[2]} x {images.shape[3]}")
-    if images.dtype == torch.uint8:
-        images = images.float() / 255
+    white = pictures.WHITE.get(str(images.dtype).removeprefix("torch."))
+    if white is not None:
+        images = images.float() / white
     elif not images.is_floating_point():
-        raise TypeError(f"pictures must be float in [0, 1] or uint8, got {images.dtype}")
+        raise TypeError(pictures.unfit(images.dtype))
     elif images.numel() and not (images.amin() >= 0 and images.amax() <= 1):  # false for NaN too
         raise ValueError(
             f"float pictures must lie in [0, 1] without NaN, got {images.min():.3g} to {images.max():.3g}; divide by 255?"
         )
+    elif images.dtype == torch.float64:
+        images = images.float()
     if images.shape[1] == 1:
         return images.expand(-1, 3, -1, -1)
     if images.shape[1] == 4:

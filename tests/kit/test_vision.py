@@ -120,6 +120,32 @@ def test_bytes_and_fractions_are_the_same_pictures(encoders):
     torch.testing.assert_close(encoders["map"](x), encoders["map"](x.float() / 255))
 
 
+def test_every_type_that_says_what_is_white(encoders):
+    """16 bits, bits and double precision: the same pictures, the same features."""
+    x = batch(random_pictures())
+    expected = encoders["vector"](x)
+    for same in ((x.int() * 257).to(torch.uint16), x.double() / 255):
+        found = encoders["vector"](same)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    bits = x > 127
+    assert torch.equal(vision.rgb(bits), vision.rgb(bits.float()))
+    clear = torch.cat([x.int() * 257, torch.zeros(3, 1, 64, 64, dtype=torch.int32)], 1).to(torch.uint16)
+    assert (vision.rgb(clear) == 1).all()
+
+
+def test_agrees_with_the_conversion_of_single_pictures():
+    """Alpha over white, greys and 16 bits: what the encoder sees is what ``pictures.rgb`` makes of the same pixels."""
+    from mmtutor.kit import pictures
+
+    pixels = np.random.default_rng(0).integers(0, 65536, (32, 33, 4)).astype(np.uint16)
+    eight = (pixels >> 8).astype(np.uint8)
+    for one in (pixels, pixels[..., :3], pixels[..., :1], eight, pixels / 65535, pixels > 9999):
+        seen = vision.rgb(batch(one[None]))[0].permute(1, 2, 0).numpy()
+        apart = np.abs(seen - np.asarray(pictures.rgb(one)) / 255)
+        assert apart.max() <= 1.5 / 255  # colour, alpha and their sum are rounded
+
+
 def test_grey_is_three_equal_channels(encoders):
     grey = torch.rand(2, 1, 48, 48)
     torch.testing.assert_close(encoders["map"](grey), encoders["map"](grey.repeat(1, 3, 1, 1)))
@@ -208,7 +234,8 @@ def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
         (torch.zeros(3, 64, 64), TypeError, r"\(B, 3, H, W\)"),
         (torch.zeros(1, 64, 64, 3), TypeError, "channels first"),
         (torch.zeros(1, 2, 64, 64), TypeError, "1, 3 or 4 channels"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.int64), TypeError, "float in .* or uint8"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.int64), TypeError, "uint8, uint16, bool or float in .*int64"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.int16), TypeError, "int16, which does not say what is white"),
         (torch.zeros(1, 3, 31, 64), ValueError, "at least 32 x 32 pixels, got 31 x 64"),
         (torch.zeros(1, 3, 64, 1), ValueError, "at least 32 x 32"),
         (torch.full((1, 3, 64, 64), 255.0), ValueError, "divide by 255"),

@@ -233,6 +233,38 @@ def test_a_float_picture_is_scaled() -> None:
     assert [np.asarray(picture).flat[0] for picture in decoded(html)] == [0, 128, 255]
 
 
+@pytest.mark.parametrize("fmt", ["png", "webp", "jpeg"])
+def test_pictures_are_brought_to_rgb_whatever_the_format(fmt: str) -> None:
+    """16 bits and fractions are scaled, alpha lies over white (in jpeg too), a photograph is turned upright."""
+    from matplotlib.figure import Figure
+
+    turned = Image.new("RGB", (16, 32), (0, 0, 255))
+    turned.paste((255, 255, 255), (0, 0, 16, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    file = io.BytesIO()
+    turned.save(file, "PNG", exif=exif)
+    nothing = Figure(figsize=(1, 1), facecolor=(1, 0, 0, 0))
+    given_ = {
+        "16 bits": (np.full((16, 16), 32768, np.uint16), 128),
+        "16 bits of Pillow": (Image.fromarray(np.full((16, 16), 32768, np.uint16)), 128),
+        "fractions of Pillow": (Image.new("F", (16, 16), 0.5), 128),
+        "hidden": (Image.new("RGBA", (16, 16), (255, 0, 0, 0)), 255),
+        "hidden grey": (Image.new("LA", (16, 16), (0, 0)), 255),
+        "hidden in an array": (np.zeros((16, 16, 4)), 255),
+        "one channel": (np.full((16, 16, 1), 77, np.uint8), 77),
+        "a figure on nothing": (nothing, 255),
+    }
+    pictures = [picture for picture, _ in given_.values()] + [Image.open(file)]
+    names = [*given_, "upright"]
+    *found, upright = decoded(widgets.frames(pictures, names, label="x", alt=names, fmt=fmt)._repr_html_())
+    for (name, (_, level)), picture in zip(given_.items(), found, strict=True):
+        assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - level).max() <= 4, name
+    seen = np.asarray(upright.convert("RGB")).astype(int)
+    assert seen[24, 8].min() > 240
+    assert seen[8, 8, 0] < 15
+
+
 def test_a_pyplot_figure_is_closed() -> None:
     import matplotlib
 
@@ -260,7 +292,9 @@ def test_a_pyplot_figure_is_closed() -> None:
         ({"images": [np.full((2, 2), 1.5)] * 3}, ValueError, "finite and in"),
         ({"images": [np.zeros((2, 2, 5))] * 3}, ValueError, "must have shape"),
         ({"images": [np.zeros((0, 2))] * 3}, ValueError, "must have shape"),
-        ({"images": [np.zeros((2, 2), np.int64)] * 3}, ValueError, "uint8, bool or float"),
+        ({"images": [np.zeros((2, 2), np.int64)] * 3}, ValueError, "uint8, uint16, bool or float.*int64"),
+        ({"images": [Image.new("I", (2, 2), 70000)] * 3}, ValueError, "int32, which does not say what is white"),
+        ({"images": [Image.new("F", (2, 2), 200)] * 3}, ValueError, "finite and in"),
         ({"images": ["dog.png"] * 3}, TypeError, "PIL image, an array or a figure"),
     ],
 )
