@@ -190,12 +190,17 @@ TIED = st.lists(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), min_size=7, max_siz
     lambda row: max(row[3:]) > -9
 )
 
+TIMES = st.sampled_from([1, 10])
+
 
 class Tied(Table):
-    """Logits from a few values only, so that nearly every choice is a tie; the row depends on the words so far."""
+    """Logits from a few values only, so that nearly every choice is a tie; the row depends on the words so far.
 
-    def __init__(self, rows: list[list[float]]) -> None:
-        self.logits = torch.tensor(rows, dtype=torch.float64)
+    ``times`` repeats the words: long rows are searched in another way than short ones.
+    """
+
+    def __init__(self, rows: list[list[float]], times: int = 1) -> None:
+        self.logits = torch.tensor(rows, dtype=torch.float64).repeat(1, times)
 
     def step(self, tokens, state, memory):
         state = 3 * state + tokens + 1
@@ -209,7 +214,8 @@ def topk(request, monkeypatch) -> None:
         return
 
     def last_first(x, k, dim=-1, largest=True, sorted=True):
-        assert largest and dim in (-1, x.dim() - 1)
+        assert largest
+        assert dim in (-1, x.dim() - 1)
         values, places = x.flip(-1).sort(dim=-1, descending=True, stable=True)
         return torch.return_types.topk((values[..., :k], x.shape[-1] - 1 - places[..., :k]))
 
@@ -230,9 +236,11 @@ def tied_walk(model, limit: int, banned: set[int], eos: int) -> tuple[tuple[int,
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=st.lists(TIED, min_size=1, max_size=5), limit=st.integers(1, 5), eos=st.sampled_from([2, 5, 6]))
-def test_ties_go_to_the_lowest_id_in_greedy_and_in_a_beam_of_one(topk, rows, limit, eos):
-    model, options = Tied(rows), {"limit": limit, "banned": (0, 1), "eos": eos}
+@given(
+    rows=st.lists(TIED, min_size=1, max_size=5), times=TIMES, limit=st.integers(1, 5), eos=st.sampled_from([2, 5, 6])
+)
+def test_ties_go_to_the_lowest_id_in_greedy_and_in_a_beam_of_one(topk, rows, times, limit, eos):
+    model, options = Tied(rows, times), {"limit": limit, "banned": (0, 1), "eos": eos}
     want = tied_walk(model, limit, {0, 1}, eos)
     (walked,) = greedy(model, torch.zeros(1), **options)
     ((beam,),) = beam_search(model, torch.zeros(1), width=1, **options)
@@ -260,13 +268,14 @@ def tied_beam(model, width: int, penalty: float, limit: int, banned: set[int]) -
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(TIED, min_size=1, max_size=4),
+    times=TIMES,
     width=st.integers(1, 5),
     penalty=st.sampled_from([0.0, 1.0]),
     limit=st.integers(1, 4),
 )
-def test_a_wider_beam_breaks_ties_by_path_and_then_by_id(topk, rows, width, penalty, limit):
+def test_a_wider_beam_breaks_ties_by_path_and_then_by_id(topk, rows, times, width, penalty, limit):
     rows = [[x if i != EOS else max(x, 0.0) for i, x in enumerate(row)] for row in rows]  # there is always a way out
-    model = Tied(rows)
+    model = Tied(rows, times)
     want = tied_beam(model, width, penalty, limit, set(BANNED))
     options = {"width": width, "length_penalty": penalty, "limit": limit}
     (found,) = beam_search(model, torch.zeros(1), **options)
@@ -277,8 +286,10 @@ def test_a_wider_beam_breaks_ties_by_path_and_then_by_id(topk, rows, width, pena
     assert list(tree.hypotheses) == found
 
 
-def test_a_tie_by_hand(topk):
-    model = Table([0, 0, 0.2, 0, 0.2, 0.2, 0.2, 0.2], [0, 0, 1.0, 0, 0, 0, 0, 0])
+@pytest.mark.parametrize("unlikely", [0, 90])
+def test_a_tie_by_hand(topk, unlikely):
+    rest = [0.0] * unlikely
+    model = Table([0, 0, 0.2, 0, 0.2, 0.2, 0.2, 0.2, *rest], [0, 0, 1.0, 0, 0, 0, 0, 0, *rest])
     assert greedy(model, torch.zeros(1))[0].ids == ()  # <eos> has the lowest id
     (found,) = beam_search(model, torch.zeros(1), width=4)
     assert ids_of(found) == [(), (4,), (5,), (6,)]
@@ -712,7 +723,7 @@ def test_a_caption_at_the_limit_that_cannot_end_is_cut_off(decode, eos):
 def test_logits_that_are_no_tensor(decode):
     model = Table([0, 0, 0.5, 0, 0.5])
     model.step = lambda tokens, state, memory: ([[0.0] * 5] * len(tokens), state)
-    with pytest.raises(TypeError, match="model.step must return logits as a tensor, got list at step 0"):
+    with pytest.raises(TypeError, match=r"model\.step must return logits as a tensor, got list at step 0"):
         decode(model, torch.zeros(2))
 
 
@@ -738,7 +749,7 @@ def test_logits_that_are_no_numbers(decode, bad):
 @pytest.mark.parametrize("decode", [greedy, sample, beam_search])
 def test_no_way_out_is_an_error_and_not_padding(decode):
     model = Table([0, 0, 0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0, 0, 0])  # after one word only banned words are possible
-    with pytest.raises(ValueError, match="no caption for input 0: .* at step 1"):
+    with pytest.raises(ValueError, match=r"no caption for input 0: .* at step 1"):
         decode(model, torch.zeros(2))
 
 
