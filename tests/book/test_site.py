@@ -140,8 +140,9 @@ def test_the_address_of_the_repository_is_written_once() -> None:
     if listed.returncode == 0:
         files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
     else:
-        skipped = {".git", ".venv", "_build", ".house"}
-        files = [p for p in ROOT.rglob("*") if p.is_file() and not skipped & set(p.relative_to(ROOT).parts)]
+        skipped = (".git", ".venv", "_build", ".house")
+        tops = [top for top in ROOT.iterdir() if not top.name.startswith(skipped)]
+        files = [p for top in tops for p in ([top] if top.is_file() else top.rglob("*")) if p.is_file()]
         files = [p for p in files if p.parent.suffix != ".egg-info"]
     address = repository_address().removeprefix("https://")
     homes = []
