@@ -178,9 +178,14 @@ def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None =
 
     Raises:
         ValueError: no sequence, or one longer than ``length``.
+        TypeError: what is not a whole number.
     """
     import torch
 
+    for name, number in (("value", value), ("length", 0 if length is None else length)):
+        if not hasattr(number, "__index__"):
+            raise TypeError(f"{name} must be a whole number, got {number!r}")
+    sequences = [s if hasattr(s, "__len__") else list(s) for s in sequences]
     if len(sequences) == 0:
         raise ValueError("pad needs at least one sequence")
     lengths = torch.tensor([len(s) for s in sequences])
@@ -190,7 +195,16 @@ def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None =
         raise ValueError(f"a sequence of {longest} ids does not fit the length {length}; cut it first")
     mask = torch.arange(length) < lengths[:, None]  # (B, L)
     ids = torch.full((len(sequences), length), value, dtype=torch.int64)
-    ids[mask] = torch.tensor([i for s in sequences for i in s], dtype=torch.int64)
+    flat = [i for s in sequences for i in s]
+    if flat:
+        try:
+            values = torch.tensor(flat)
+        except (TypeError, ValueError, RuntimeError):
+            values = None
+        if values is None or values.ndim != 1 or values.is_floating_point():
+            wrong = next((i for i in flat if not hasattr(i, "__index__")), flat[0])
+            raise TypeError(f"pad needs lists of ids, whole numbers, got {wrong!r}")
+        ids[mask] = values.long()
     return ids, mask
 
 
@@ -199,18 +213,22 @@ def encode_captions(captions: Sequence[str], vocabulary: Vocabulary, limit: int 
 
     Args:
         captions: N sentences.
-        vocabulary: must have ``<bos>``, ``<eos>`` and ``<pad>``.
+        vocabulary: its first words must be ``<pad>``, ``<bos>`` and ``<eos>``, as captioning systems count on it.
         limit: the most words that a caption may have; longer ones are an error, never cut.
 
     Returns:
         (N, T) int64, T = the longest caption's words + 2.
 
     Raises:
-        ValueError: no captions, one without a word, or one beyond the limit; the message quotes it.
+        ValueError: no captions, one without a word, or one beyond the limit; the message quotes it. Or other special words.
         KeyError: an unknown word, where the vocabulary has no ``<unk>``.
+        TypeError: captions that are not strings.
     """
-    if isinstance(captions, str):
-        raise TypeError("encode_captions needs a sequence of captions, got one string")
+    if isinstance(captions, str | bytes):
+        raise TypeError(f"encode_captions needs a sequence of captions, got one {type(captions).__name__}")
+    if vocabulary.specials[:3] != SPECIALS[:3]:
+        raise ValueError(f"the vocabulary must begin with {PAD}, {BOS} and {EOS}, got {vocabulary.specials}")
+    captions = list(captions)
     words = [tokenize(c) for c in captions]
     for caption, w in zip(captions, words):
         if not w:
@@ -220,21 +238,25 @@ def encode_captions(captions: Sequence[str], vocabulary: Vocabulary, limit: int 
     return pad([vocabulary.encode(w, bos=True, eos=True) for w in words], vocabulary.ids[PAD])[0]
 
 
-def check_captions(captions: Tensor, size: int, pictures: int) -> None:
-    """Check ids of captions, as a captioning system reads them.
+def check_captions(captions: Tensor, size: int, pictures: int, kind: str = "picture") -> None:
+    """Check ids of captions, as a captioning system reads them. Their end may be missing: see :func:`check_ended`.
 
     Args:
         captions: (B, T) int64: ``<bos>``, words, ``<eos>``, ``<pad>``.
         size: of the vocabulary.
         pictures: how many pictures (or clips) there are; one caption each.
+        kind: what to call them in messages.
 
     Raises:
-        TypeError: ids that are not int64.
-        ValueError: the shape or number is wrong, an id is outside the vocabulary, or a caption is all padding. Values are only
-            looked at on the CPU: on a GPU it would make every training step wait.
+        TypeError: no tensor, or ids that are not int64.
+        ValueError: the shape or number is wrong, an id is outside the vocabulary, a caption is all padding, does not begin with
+            ``<bos>``, or has padding inside; the message names its row. Values are only looked at on the CPU: on a GPU it
+            would make every training step wait.
     """
     import torch
 
+    if not isinstance(captions, torch.Tensor):
+        raise TypeError(f"captions must be a tensor of ids (B, T), got {type(captions).__name__}")
     if captions.ndim != 2 or len(captions) < 1 or captions.shape[1] < 2:
         raise ValueError(
             f"captions must be ids (B, T), B at least 1 and T at least 2 (<bos> and <eos>), got {tuple(captions.shape)}"
@@ -242,13 +264,48 @@ def check_captions(captions: Tensor, size: int, pictures: int) -> None:
     if captions.dtype != torch.int64:
         raise TypeError(f"captions must be ids of type int64, got {captions.dtype}")
     if len(captions) != pictures:
-        raise ValueError(f"there are {pictures} pictures but {len(captions)} captions; each picture needs one")
+        raise ValueError(f"there are {pictures} {kind}s but {len(captions)} captions; each {kind} needs one")
     if captions.device.type == "cpu":
         low, high = int(captions.min()), int(captions.max())
         if low < 0 or high >= size:
             raise ValueError(f"caption ids must lie in 0..{size - 1}, got {low}..{high}")
-        if bool((captions[:, 1:] == SPECIALS.index(PAD)).all(1).any()):
-            raise ValueError("a caption is all padding: after <bos> it needs words or at least <eos>")
+        _check_padding(captions, first=1)
+        row = _first_row(captions[:, :1] != SPECIALS.index(BOS))
+        if row is not None:
+            raise ValueError(f"caption {row} begins with the id {int(captions[row, 0])}, not with {BOS}")
+
+
+def check_ended(captions: Tensor) -> None:
+    """Check that captions (B, T) which passed :func:`check_captions` are whole: a loss teaches when to stop.
+
+    Raises:
+        ValueError: a caption does not end in ``<eos>``, or has one before its end; the message names its row.
+    """
+    if captions.device.type == "cpu":
+        real = captions != SPECIALS.index(PAD)
+        last = real.clone()
+        last[:, :-1] &= ~real[:, 1:]  # (B, T), True at the last id of each caption
+        row = _first_row((captions == SPECIALS.index(EOS)) != last)
+        if row is not None:
+            raise ValueError(
+                f"caption {row} must end in its only {EOS}, got the ids {captions[row][real[row]].tolist()}"
+            )
+
+
+def _check_padding(captions: Tensor, first: int) -> None:
+    """Raise a ValueError unless each caption has an id from place ``first`` on, and padding only at its end."""
+    real = captions != SPECIALS.index(PAD)
+    row = _first_row(~real[:, first:].any(1, keepdim=True))
+    if row is not None:
+        raise ValueError(f"caption {row} is all padding: after {BOS} it needs words or at least {EOS}")
+    row = _first_row(real[:, 1:] & ~real[:, :-1])
+    if row is not None:
+        raise ValueError(f"caption {row} has {PAD} before a word; padding belongs at the end")
+
+
+def _first_row(wrong: Tensor) -> int | None:
+    """The first row (of B) with a True in it, if there is one."""
+    return int(wrong.nonzero()[0, 0]) if wrong.any() else None
 
 
 def caption_batches(
@@ -261,7 +318,7 @@ def caption_batches(
     Args:
         features: (N, ...), of N pictures or clips; half precision is handed out as float32.
         captions: (M, T) ids from :func:`encode_captions`.
-        owner: (M,), the picture of each caption; not needed if M = N.
+        owner: (M,) whole numbers, the picture of each caption; not needed if M = N.
         batch_size: captions in a batch; the last batch of each length may be smaller.
 
     Returns:
@@ -269,22 +326,33 @@ def caption_batches(
         seed decides.
 
     Raises:
-        ValueError: sizes that do not fit, or an owner out of range.
+        ValueError: sizes that do not fit, an owner out of range, or a caption with padding before a word, which would be lost.
+        TypeError: captions or owners that are not whole numbers.
     """
     import torch
     from torch.utils.data import DataLoader, Dataset
 
-    owner = torch.arange(len(captions)) if owner is None else owner
+    if not isinstance(captions, torch.Tensor):
+        raise TypeError(f"captions must be a tensor of ids (M, T), got {type(captions).__name__}")
+    if captions.dtype != torch.int64:
+        raise TypeError(f"captions must be ids of type int64, got {captions.dtype}")
+    if captions.ndim != 2:
+        raise ValueError(f"captions must be ids (M, T), got {tuple(captions.shape)}")
+    owner = torch.arange(len(captions)) if owner is None else torch.as_tensor(owner)
+    if owner.is_floating_point() or owner.dtype == torch.bool:
+        raise TypeError(f"owner must be whole numbers, got {owner.dtype}")
     if (
-        len(owner) != len(captions)
+        owner.shape != captions.shape[:1]
         or len(captions) == 0
         or not 0 <= int(owner.min()) <= int(owner.max()) < len(features)
     ):
         raise ValueError(
             f"{len(captions)} captions, {len(owner)} owners and {len(features)} features do not fit together"
         )
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    batch_size = operator.index(batch_size)
+    _check_padding(captions, first=0)
     lengths = (captions != SPECIALS.index(PAD)).sum(1)
     groups = [(lengths == n).nonzero()[:, 0] for n in lengths.unique()]
 
