@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,6 +165,14 @@ class Vocabulary:
         return out
 
 
+def _whole(number: Any, name: str = "an id") -> int:
+    """A whole number of Python, NumPy or torch as an ``int``."""
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {number!r}") from None
+
+
 def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None = None) -> tuple[Tensor, Tensor]:
     """Stack id sequences of different lengths.
 
@@ -182,9 +190,7 @@ def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None =
     """
     import torch
 
-    for name, number in (("value", value), ("length", 0 if length is None else length)):
-        if not hasattr(number, "__index__"):
-            raise TypeError(f"{name} must be a whole number, got {number!r}")
+    value, length = _whole(value, "value"), None if length is None else _whole(length, "length")
     sequences = [s if hasattr(s, "__len__") else list(s) for s in sequences]
     if len(sequences) == 0:
         raise ValueError("pad needs at least one sequence")
@@ -196,15 +202,9 @@ def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None =
     mask = torch.arange(length) < lengths[:, None]  # (B, L)
     ids = torch.full((len(sequences), length), value, dtype=torch.int64)
     flat = [i for s in sequences for i in s]
-    if flat:
-        try:
-            values = torch.tensor(flat)
-        except (TypeError, ValueError, RuntimeError):
-            values = None
-        if values is None or values.ndim != 1 or values.is_floating_point():
-            wrong = next((i for i in flat if not hasattr(i, "__index__")), flat[0])
-            raise TypeError(f"pad needs lists of ids, whole numbers, got {wrong!r}")
-        ids[mask] = values.long()
+    if set(map(type, flat)) - {int}:  # those of NumPy or torch, or none at all
+        flat = [_whole(i) for i in flat]
+    ids[mask] = torch.tensor(flat, dtype=torch.int64)
     return ids, mask
 
 

@@ -125,7 +125,7 @@ def test_a_vocabulary_whose_special_words_a_captioner_would_not_know(specials):
 
 @pytest.mark.parametrize("bad", [[1.5], [1.0], ["a"], [None], [[1]]])
 def test_pad_takes_whole_numbers_only(bad):
-    with pytest.raises(TypeError, match="pad needs lists of ids"):
+    with pytest.raises(TypeError, match="an id must be a whole number, got"):
         pad([[1, 2], bad])
 
 
