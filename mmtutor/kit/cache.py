@@ -1,4 +1,4 @@
-"""The cache directory and its three safe moves: find it, lock a name in it, put a whole file into it.
+"""The cache directory and its safe moves: find it, lock a name in it, put a whole file into it, empty it.
 
 Two notebooks may want the same file at once, a build may be killed, a disk may be full. The rules that make this
 harmless are few. A file is written under a temporary name and then renamed, so that a reader sees all of it or
@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import os
+import re
+import secrets
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +27,10 @@ _PARTIAL = ".partial"
 
 
 class CacheWarning(UserWarning):
-    """The cache could not be used; the result is right, but it will be made again next time."""
+    """The cache could not be used as wanted; the result is right, but it may have to be made again next time."""
+
+
+# --- Where it is ----------------------------------------------------------------------------------------------------
 
 
 def cache_dir() -> Path:
@@ -31,18 +38,73 @@ def cache_dir() -> Path:
 
     The environment variable ``MMTUTOR_CACHE`` overrides the user's cache directory of the operating system:
     ``$XDG_CACHE_HOME/mmtutor`` or ``~/.cache/mmtutor`` on Linux, ``~/Library/Caches/mmtutor`` on macOS,
-    ``%LOCALAPPDATA%\\mmtutor`` on Windows.
+    ``%LOCALAPPDATA%\\mmtutor`` on Windows. In these variables a leading ``~`` is the home directory, a blank value
+    counts as none, and a relative ``XDG_CACHE_HOME`` is ignored, as the XDG Base Directory Specification demands.
+
+    Where there is no home directory (in some containers and services), it is a folder of the user's own in the
+    temporary directory.
+
+    Warns:
+        CacheWarning: there is no home directory; once in a process.
     """
-    override = os.environ.get(VARIABLE, "").strip()
-    if override:
-        return Path(override).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mmtutor"
+    try:
+        override = _setting(VARIABLE)
+        if override is not None:
+            return override
+        if sys.platform == "win32":
+            base = _absolute("LOCALAPPDATA") or _home() / "AppData" / "Local"
+        elif sys.platform == "darwin":
+            base = _home() / "Library" / "Caches"
+        else:
+            base = _absolute("XDG_CACHE_HOME") or _home() / ".cache"
+    except RuntimeError as error:
+        return _stand_in(str(error))
+    return base / "mmtutor"
+
+
+def _setting(variable: str) -> Path | None:
+    """The path that an environment variable holds, ``~`` expanded; None where it is unset or blank."""
+    value = os.environ.get(variable, "").strip()
+    if value.startswith("~"):
+        _home()  # or a RuntimeError: without a home, Python would expand it to the root
+    return Path(value).expanduser() if value else None
+
+
+def _absolute(variable: str) -> Path | None:
+    path = _setting(variable)
+    return path if path is not None and path.is_absolute() else None
+
+
+def _home() -> Path:
+    """The user's home directory; RuntimeError where there is none."""
+    home = Path.home()
+    if not home.is_absolute() or (os.name == "posix" and not os.environ.get("HOME", "unset").strip()):
+        raise RuntimeError("the environment variable HOME names no directory")
+    return home
+
+
+@functools.cache  # so that it warns once
+def _stand_in(reason: str) -> Path:
+    """A folder of this user's own in the temporary directory, with a warning."""
+    user = str(os.getuid()) if hasattr(os, "getuid") else "cache"
+    try:
+        folder = Path(tempfile.gettempdir()) / f"mmtutor-{user}"
+    except FileNotFoundError:  # nothing at all can be written; who tries to store something will say so
+        folder = Path(os.sep) / "tmp" / f"mmtutor-{user}"
+    with contextlib.suppress(OSError):
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:  # of an earlier process, or a trap that somebody else has laid
+            status = folder.lstat()
+            if folder.is_symlink() or not folder.is_dir() or (user != "cache" and status.st_uid != int(user)):
+                folder = Path(tempfile.mkdtemp(prefix="mmtutor-"))
+    warnings.warn(
+        f"there is no home directory to keep a cache in ({reason}). What is made is stored in {folder}, which may be "
+        f"emptied at any time. Set the environment variable {VARIABLE} to a directory that stays.",
+        CacheWarning,
+        stacklevel=3,
+    )
+    return folder
 
 
 def warn_unusable(path: Path, error: OSError) -> None:
@@ -57,21 +119,33 @@ def warn_unusable(path: Path, error: OSError) -> None:
     )
 
 
+# --- To write into it -----------------------------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock that belongs to ``path`` (a file ``path.lock`` beside it); wait for another holder.
 
     The lock is the operating system's (``flock``/``LockFileEx``, through ``filelock``): it ends with its process, so
-    a build that was killed never leaves it behind. Raises OSError where the directory cannot be written.
+    a build that was killed never leaves it behind.
+
+    Raises:
+        OSError: the directory cannot be written, or its file system has no locks.
+        TimeoutError: with ``wait=False``, somebody else holds the lock.
     """
     import filelock
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(str(path) + ".lock")
-    try:
-        lock.acquire()
-    except NotImplementedError as error:  # a file system without locks
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(path)) from error
+    for tries_left in reversed(range(10)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+            break
+        except FileNotFoundError:  # another process is clearing the cache, and has just removed the directory
+            if not tries_left:
+                raise
+        except NotImplementedError as error:  # a file system without locks
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(path)) from error
     try:
         yield
     finally:
@@ -81,7 +155,7 @@ def locked(path: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path``; on success rename it to ``path``, on failure remove it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}{_PARTIAL}")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}")  # two threads may write at once
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
@@ -92,9 +166,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def sweep(directory: Path) -> None:
-    """Remove what killed builds left half-written in ``directory``. Call it while holding the directory's lock."""
-    for leftover in directory.glob(f"*{_PARTIAL}"):
+def sweep(path: Path) -> None:
+    """Remove what killed builds left half-written: of the file ``path``, or in the directory ``path``.
+
+    Call it while holding the lock of ``path``, so that nothing goes that another process is writing.
+    """
+    begun = [file for file in path.parent.glob(f"*{_PARTIAL}") if file.name.startswith(f"{path.name}.")]
+    for leftover in (*begun, *path.glob(f"*{_PARTIAL}")):
         with contextlib.suppress(OSError):
             leftover.unlink()
 
@@ -107,3 +185,90 @@ def digest(*parts: bytes | str) -> str:
         total.update(len(data).to_bytes(8, "little"))
         total.update(data)
     return total.hexdigest()
+
+
+# --- To empty it ----------------------------------------------------------------------------------------------------
+
+# What the package stores, as paths within the cache directory, folders with a slash at their end. Everything else there is
+# somebody else's, for the cache directory may be any directory. The named groups are what one lock guards.
+_BEGUN = r"(?:\.\w+\.partial)?"
+_STORED = re.compile(
+    "|".join(
+        (
+            # data sets of the world and the hub: shards, and what ``Dataset.map`` keeps beside them
+            r"(?P<set>(?:world|hub)/(?P<set_name>[\w-]+?)-\d+-[0-9a-f]{12}/[^/]+?)"
+            rf"(?:\.lock|/|/(?:\d{{7}}-\d+\.arrow|end){_BEGUN}|/cache-\w+\.arrow|/tmp\w+)",
+            rf"(?P<text>corpora/(?P<text_name>\w+)-\d+-[^/]+-[0-9a-f]{{12}}\.txt)(?:\.lock|{_BEGUN})",
+            rf"(?P<features>features/[\w.-]+-(?:half|full)-[0-9a-f]{{24}}\.npy)(?:\.lock|{_BEGUN})",
+            # the synthesiser's voices, whole or begun
+            r"espeak-(?:[0-9a-f]{12}|\w{8}/data)/(?:complete|phon\w+|intonations|\w\w_dict|(?:lang|voices)/.*[^/])",
+        )
+    )
+)
+_FOLDERS = re.compile(
+    r"(?:world|hub)/(?:[\w-]+-\d+-[0-9a-f]{12}/)?|corpora/|features/|espeak-(?:[0-9a-f]{12}/(?:(?:lang|voices)/.*)?|\w{8}/(?:data/.*)?)"
+)
+
+
+def clear(name: str | None = None) -> int:
+    """Delete what the package stores in the cache directory, and nothing else there; return the bytes freed.
+
+    Args:
+        name: only the data sets or corpora of that name, of any version, split and option. None means all, with
+            features, the synthesiser's voices, locks and what killed builds left behind.
+
+    Warns:
+        CacheWarning: something was left alone, because another process is building it.
+    """
+    root = cache_dir()
+    units: dict[str | None, list[Path]] = {}
+    for path, place in _below(root):
+        found = _STORED.fullmatch(place)
+        if found and name in (None, found["set_name"] or found["text_name"]):
+            units.setdefault(found["set"] or found["text"] or found["features"], []).append(path)
+    # without its mark nobody begins to use the synthesiser's folder; so the mark goes first
+    freed, busy = sum(map(_delete, sorted(units.pop(None, []), key=lambda path: path.name != "complete"))), []
+    for unit, paths in units.items():
+        lock = root / f"{unit}.lock"
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(locked(root / unit, wait=False))
+            except TimeoutError:
+                busy.append(unit)
+                continue
+            except OSError:  # no lock to be had here: then nobody holds one
+                pass
+            freed += sum(_delete(path) for path in (*paths, root / unit) if path != lock)
+            freed += _delete(lock)
+    for path, place in _below(root):
+        if _FOLDERS.fullmatch(place):
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+    if busy:
+        warnings.warn(f"another process is building {', '.join(busy)}; left alone", CacheWarning, stacklevel=3)
+    return freed
+
+
+def _below(root: Path) -> list[tuple[Path, str]]:
+    """Every file and folder below the folders that may be ours, with its place in the cache; what lies inside comes first."""
+    found: list[Path] = []
+    for top in (*(root / name for name in ("world", "hub", "corpora", "features")), *root.glob("espeak-*")):
+        for folder, folders, files in os.walk(top, topdown=False):
+            found += (Path(folder, name) for name in (*files, *folders))
+        found.append(top)
+    return [
+        (path, path.relative_to(root).as_posix() + ("/" if path.is_dir() and not path.is_symlink() else ""))
+        for path in found
+    ]
+
+
+def _delete(path: Path) -> int:
+    """Delete a file, a link or an empty folder, where possible; return the bytes freed."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+            return 0
+        size = path.lstat().st_size
+        path.unlink()
+        return size
+    return 0

@@ -8,10 +8,8 @@ computed once: :func:`features` keeps them on disk.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
-import zipfile
+import contextlib
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from mmtutor.kit import pictures
+from mmtutor.kit.cache import cache_dir, locked, replacing, sweep, warn_unusable
 
 #: The network that works with no network connection: its ImageNet weights come in a pip package.
 DEFAULT = "efficientnet-lite0"
@@ -237,7 +236,8 @@ def features(
 ) -> Tensor:
     """The features of many pictures, computed once and kept in a file.
 
-    The file's name holds the encoder and a hash of the pictures themselves, so that other pictures never get these features.
+    The file's name holds a hash of the pictures themselves, of the encoder's weights and of this module's code. So other
+    pictures never get these features, nor do the same pictures after the network's weights were replaced.
 
     Args:
         images: uint8 (N, H, W, 3): an array, or the image column of a data set in NumPy format.
@@ -251,18 +251,37 @@ def features(
 
     Raises:
         TypeError, ValueError: not such pictures, or none.
+
+    Warns:
+        CacheWarning: the cache directory cannot be written; the features are right, but they are not kept.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) == 0:
         raise ValueError(f"pictures must be uint8 (N, H, W, 3) with N at least 1, got {images.dtype} {images.shape}")
-    path = None
-    if cache:
-        digest = hashlib.blake2b(np.ascontiguousarray(images), digest_size=12)
-        digest.update(str(images.shape).encode())
-        path = folder() / f"{encoder.key}-{'half' if half else 'full'}-{digest.hexdigest()}.npy"
-        stored = _read(path, len(images))
-        if stored is not None:
-            return stored
+    if not cache:
+        return _encode(images, encoder, batch_size, half)
+    path = folder() / f"{encoder.key}-{'half' if half else 'full'}-{_identity(images, encoder)}.npy"
+    stored = _read(path)
+    if stored is not None:
+        return stored
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(path))
+        except OSError as error:
+            warn_unusable(path, error)
+            return _encode(images, encoder, batch_size, half)
+        stored = _read(path)  # another process may have made it while this one waited
+        if stored is None:
+            sweep(path)
+            stored = _encode(images, encoder, batch_size, half)
+            try:
+                _write(path, stored.numpy())
+            except OSError as error:
+                warn_unusable(path, error)
+    return stored
+
+
+def _encode(images: np.ndarray, encoder: ImageEncoder, batch_size: int | None, half: bool) -> Tensor:
     where = encoder.mean.device
     batch_size = batch_size or (8 if where.type == "cpu" else 64)
     out: Tensor | None = None
@@ -274,8 +293,6 @@ def features(
         out[i : i + len(y)] = y
     if not torch.isfinite(out).all():
         raise ValueError("the features are not finite; use half=False for features beyond 65,504")
-    if path is not None:
-        _write(path, out.numpy())
     return out
 
 
@@ -304,32 +321,56 @@ def standardize(features: Tensor, reference: Tensor | None = None) -> Tensor:
 
 def folder() -> Path:
     """Where features are kept: ``features`` under the book's cache directory."""
-    from mmtutor.kit.cache import cache_dir
-
     return cache_dir() / "features"
 
 
-def _read(path: Path, n: int) -> Tensor | None:
+def _identity(images: np.ndarray, encoder: ImageEncoder) -> str:
+    """Fingerprint of all that the features depend on: pictures, weights, the network's layers and this code."""
+    import xxhash
+
+    total = xxhash.xxh3_128(np.ascontiguousarray(images))
+    for name, tensor in (*encoder.named_parameters(), *encoder.named_buffers()):
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    total.update(f"{images.shape} {encoder!r} {_code()}".encode())
+    return total.hexdigest()[:24]
+
+
+@functools.cache  # the code that runs is the code that was there first
+def _code() -> str:
+    import xxhash
+
+    try:
+        return xxhash.xxh3_128_hexdigest(b"".join(Path(file).read_bytes() for file in (__file__, pictures.__file__)))
+    except OSError:  # no source at hand (a zipped package)
+        return ""
+
+
+def _checksum(path: Path, content: np.ndarray) -> bytes:
+    """Of a file's name and content: a file that is damaged, or in another's place, is noticed."""
+    import xxhash
+
+    total = xxhash.xxh3_128(path.name.encode())
+    total.update(content)
+    return total.digest()
+
+
+def _read(path: Path) -> Tensor | None:
     """What is stored, or ``None`` if there is nothing or it is damaged."""
     try:
-        stored = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        content = np.memmap(path, np.uint8, "r")
+        if content[-16:].tobytes() != _checksum(path, content[:-16]):
+            return None
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    except (OSError, ValueError):  # an empty file is a ValueError
         return None
-    return torch.from_numpy(stored) if len(stored) == n and np.isfinite(stored).all() else None
 
 
 def _write(path: Path, array: np.ndarray) -> None:
-    """Write all of it or nothing; a full or read-only disk costs the cache, not the result."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
+    """Write all of it, with its checksum at the end, or nothing."""
+    with replacing(path) as partial:
+        with open(partial, "wb") as file:
             np.save(file, array)
-        os.replace(temporary, path)
-    except OSError as error:
-        import warnings
-
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        warnings.warn(f"the features could not be kept ({error}); they will be computed again next time", stacklevel=3)
+        end = _checksum(path, np.memmap(partial, np.uint8, "r"))
+        with open(partial, "ab") as file:
+            file.write(end)
