@@ -1,25 +1,34 @@
 """One short training loop for every system, on Hugging Face Accelerate.
 
-A model brings ``model.loss(batch)``; the loop brings the rest: device placement, mixed precision, gradient clipping, a
-learning-rate schedule, checkpoints that resume exactly, several processes, a progress bar, and a history to plot.
+A model brings ``model.loss(batch)``; the loop brings the rest: device placement, mixed precision, gradient accumulation
+and clipping, a learning-rate schedule, checkpoints that resume exactly, several processes, a progress bar, and a history to
+plot. The parts of ``fit`` stand below it, in the order in which it uses them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import functools
+import inspect
 import math
 import os
 import random
 import sys
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from mmtutor.kit._identity import digest, without_addresses
 
 
 @dataclass
@@ -28,7 +37,7 @@ class History:
 
     ``losses`` maps a term's name to its values at ``steps`` (NaN where a step had no such term); ``"loss"`` is the total.
     ``learning_rate`` is the one of the first parameter group. ``validation`` maps a score's name to its values at the end of
-    each epoch.
+    each epoch (NaN where an epoch had no such score).
     """
 
     steps: list[int] = field(default_factory=list)
@@ -36,13 +45,19 @@ class History:
     learning_rate: list[float] = field(default_factory=list)
     validation: dict[str, list[float]] = field(default_factory=dict)
 
-    def log(self, step: int, learning_rate: float, terms: Mapping[str, Tensor]) -> None:
+    def log(self, step: int, learning_rate: float, terms: Mapping[str, float | Tensor]) -> None:
         """Add one step."""
         for name in {**self.losses, **terms}:
             values = self.losses.setdefault(name, [math.nan] * len(self.steps))
             values.append(float(terms[name]) if name in terms else math.nan)
         self.steps.append(step)
         self.learning_rate.append(learning_rate)
+
+    def log_scores(self, epoch: int, scores: Mapping[str, float]) -> None:
+        """Add the scores after an epoch (from 0)."""
+        for name in {**self.validation, **scores}:
+            values = self.validation.setdefault(name, [])
+            values += [math.nan] * (epoch - len(values)) + [scores.get(name, math.nan)]
 
     def plot(self, ax: Any = None) -> Any:
         """Draw every loss term over steps on a matplotlib axis (a new one if none) and return the axis."""
@@ -85,20 +100,46 @@ class ShuffledBatches:
 
     It also seeds every generator before it hands out a batch: what a dataset or a collate function draws at random to build
     that batch is then the same too, whatever happened before.
+
+    With several processes it hands out rounds of one batch for each of them, as Accelerate deals them out. A last round that
+    is not full is shared out as evenly as it goes; if it has fewer samples than there are processes, some batches hold a
+    sample that another process has too, and :meth:`weights` gives them none.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int, drop_last: bool = False, process: int = 0) -> None:
+    def __init__(
+        self, n: int, batch_size: int, seed: int, drop_last: bool = False, process: int = 0, processes: int = 1
+    ) -> None:
         self.n, self.batch_size, self.seed, self.drop_last, self.process = n, batch_size, seed, drop_last, process
-        self.epoch = 0
+        self.processes, self.epoch = processes, 0
 
     def __len__(self) -> int:
-        return self.n // self.batch_size if self.drop_last else math.ceil(self.n / self.batch_size)
+        full, rest = divmod(self.n, self.batch_size * self.processes)
+        return self.processes * (full + (rest > 0 and not self.drop_last))
+
+    def sizes(self, turn: int) -> list[int]:
+        """How many samples each process has in a round (from 0)."""
+        whole = self.batch_size * self.processes
+        each, more = divmod(min(whole, self.n - turn * whole), self.processes)
+        return [each + (process < more) for process in range(self.processes)]
+
+    def weights(self, first: int, count: int) -> list[float]:
+        """What this process must multiply its mean losses of ``count`` rounds from ``first`` on with.
+
+        The mean over processes of the sum over rounds is then the mean over all their samples.
+        """
+        rounds = [self.sizes(turn) for turn in range(first, first + count)]
+        samples = sum(map(sum, rounds))
+        return [self.processes * sizes[self.process] / samples for sizes in rounds]
 
     def __iter__(self) -> Iterator[list[int]]:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
         for i in range(len(self)):
+            turn, process = divmod(i, self.processes)
+            sizes = self.sizes(turn)
+            start = turn * self.batch_size * self.processes + sum(sizes[:process])
             _seed_all(self.seed, _BATCH, self.epoch, i, self.process)
-            yield order[i * self.batch_size : (i + 1) * self.batch_size].tolist()
+            # Never an empty batch, on which the model could not run.
+            yield (order[start : start + sizes[process]] if sizes[process] else order[-1:]).tolist()
 
 
 class _Loss(nn.Module):
@@ -129,7 +170,7 @@ def schedule_factor(kind: str | Callable[[int, int], float], step: int, total: i
         warmup: steps of linear rise from ``1 / warmup`` to 1 before the schedule proper, which shares the steps that are left.
 
     Raises:
-        ValueError: ``kind`` is none of these.
+        ValueError: ``kind`` is none of these, or the function's value is negative or not finite.
     """
     done = min(1.0, max(0, step - warmup) / max(1, total - warmup))
     factors = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
@@ -137,7 +178,10 @@ def schedule_factor(kind: str | Callable[[int, int], float], step: int, total: i
         raise ValueError(f"schedule must be one of {sorted(factors)} or a function of (step, total), got {kind!r}")
     if step < warmup:
         return (step + 1) / warmup
-    return float(kind(step, total)) if callable(kind) else factors[kind]
+    factor = float(kind(step, total)) if callable(kind) else factors[kind]
+    if not 0 <= factor < math.inf:
+        raise ValueError(f"schedule must give a factor that is finite and not negative, got {factor} at step {step}")
+    return factor
 
 
 def fit(
@@ -162,11 +206,20 @@ def fit(
     checkpoint_every: int | None = None,
     log_every: int = 10,
     progress: bool | None = None,
+    accumulate: int = 1,
 ) -> History:
     """Train ``model`` in place by minimizing ``model.loss(batch)``, and leave it in ``eval`` mode.
 
-    Several processes (``accelerate launch``) share the batches and average their gradients: ``n`` of them do what one would
-    with ``n * batch_size``.
+    A step is one update of the weights. It sees ``accumulate`` batches in each of ``n`` processes (``accelerate launch``),
+    and does what one process would do with a single batch of ``n * accumulate * batch_size`` samples, up to rounding; at the
+    end of an epoch too, where fewer samples are left: every sample of a step counts alike, wherever it was computed. This
+    holds if the loss is a mean over samples. A mean over words is then weighted by samples; batch normalisation, or a loss
+    that compares the samples of a batch with one another, sees only ``batch_size`` of them; and each batch draws its own
+    dropout. (A ``DataLoader`` of your own is dealt out by Accelerate: where the last round of batches is not full, it is
+    filled up with samples from the beginning of the epoch, and all processes count alike.)
+
+    Of Accelerate's environment variables only ``ACCELERATE_MIXED_PRECISION`` is followed. Others that would change the
+    result are an error, but for the one for gradient accumulation, which is ignored with a warning.
 
     Args:
         model: brings ``loss(batch) -> Tensor``, or a dictionary of named terms that are summed; if one of them is called
@@ -175,10 +228,11 @@ def fit(
         data: a dictionary of tensors (fastest), a map-style dataset (a Hugging Face one in torch format too), or a ready
             ``DataLoader``, which then decides batches and order (a generator that it brings is seeded anew each epoch).
         epochs: passes over the data, at least 1.
-        batch_size: samples a step and process.
+        batch_size: samples in a batch.
         lr: the peak learning rate.
-        optimizer: called with the trainable parameters, ``lr`` and ``weight_decay``. Parameter groups with learning rates of
-            their own keep the ratio.
+        optimizer: anything that returns a ``torch.optim.Optimizer`` when called with the trainable parameters, ``lr`` and
+            ``weight_decay`` (which it need not take if it is 0): a class, a function, or a ``functools.partial``, in which
+            these two must not be preset. Parameter groups with learning rates of their own keep the ratio.
         weight_decay: passed on to the optimizer.
         schedule: see :func:`schedule_factor`.
         warmup: steps of linear warm-up.
@@ -190,125 +244,104 @@ def fit(
         collate: makes a batch from a list of samples of a dataset.
         drop_last: leave out a last batch that is not full.
         validate: called after each epoch, and at the end, with the model in ``eval`` mode and without gradients; returns
-            named scores.
+            named scores: numbers, or tensors of one. A score of NaN is recorded with a warning.
         checkpoint: a file. If it exists the run goes on from there, to the same result as an unbroken run; it is written
             after each epoch, every ``checkpoint_every`` steps, and always whole. (With a ``DataLoader`` of your own the
-            result is the same if nothing but its order is random.)
+            result is the same if nothing but its order is random.) A checkpoint of another run is an error that names what
+            differs: sizes and settings, the optimizer and the schedule (functions with their code and what they refer
+            to), dropout and the like in the model, and the data. Of those it knows all bytes of tensors, the fingerprint
+            of a Hugging Face dataset, and of other datasets the type, the length and the first batch, as far as this is
+            not drawn at random outside of torch's, NumPy's and Python's global generators.
         checkpoint_every: see ``checkpoint``.
-        log_every: how often a loss enters the history. With several processes it is their mean.
+        log_every: every how many steps a loss enters the history: its mean over all samples of that step.
         progress: show a tqdm bar; by default unless ``MMTUTOR_PROGRESS=0``, as in the stored notebooks.
+        accumulate: how many batches make a step; more of them make a large batch fit into a small memory.
 
     Returns:
         The :class:`History`.
 
     Raises:
-        TypeError: the model has no ``loss``, or the data is none of the kinds above.
+        TypeError: the model has no ``loss``, the data is none of the kinds above, the optimizer is none, or ``validate``
+            returns something else.
         ValueError: no data, no trainable parameter, a setting out of range, a loss that is not a scalar, or a checkpoint that
-            is damaged or of another run.
+            is damaged, of another version or of another run (the model is then as before).
+        OSError: the checkpoint cannot be written; known before the first step.
         FloatingPointError: the loss or its gradient is not finite; the message names the step and the terms. The weights
             are those from before that step.
     """
-    _check(
-        epochs=epochs,
-        batch_size=batch_size,
-        log_every=log_every,
-        max_steps=max_steps,
-        checkpoint_every=checkpoint_every,
-    )
-    for name, value in [("lr", lr), ("clip", clip)]:
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} must be positive, got {value}")
-    if warmup < 0 or seed < 0:
-        raise ValueError(f"warmup and seed must not be negative, got {warmup} and {seed}")
-    precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if precision not in ("no", "bf16", "fp16"):
-        raise ValueError(f"precision must be 'no', 'bf16' or 'fp16', got {precision!r}")
-    schedule_factor(schedule, 0, 1)  # an unknown name is an error now, not after the warm-up
-    if not callable(getattr(model, "loss", None)):
-        raise TypeError(f"{type(model).__name__} has no method loss(batch)")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError("the model has no trainable parameter")
+    _check_counts(epochs=epochs, batch_size=batch_size, log_every=log_every, accumulate=accumulate)
+    _check_counts(optional=True, max_steps=max_steps, checkpoint_every=checkpoint_every)
+    _check_numbers(lr, weight_decay, clip, schedule, warmup, seed)
+    precision, parameters, path = _precision(precision), _trainable(model), _checkpoint_path(checkpoint)
 
-    accelerator = _accelerator(precision)
-    process = accelerator.process_index
-    loader, sampler = _loader(data, batch_size, seed, collate, drop_last, process)
-    opt = optimizer(parameters, lr=float(lr), weight_decay=float(weight_decay))
+    accelerator = _accelerator(precision, accumulate, even_batches=isinstance(data, DataLoader))
+    batches, sampler = _batches(data, batch_size, seed, collate, drop_last, accelerator)
+    opt = _optimizer(optimizer, parameters, lr, weight_decay)
     peaks = [float(group["lr"]) for group in opt.param_groups]
-    wrapped, opt, loader = accelerator.prepare(_Loss(model), opt, loader)
-    per_epoch = len(loader)
-    if per_epoch == 0:
-        raise ValueError("no batch to train on: the data is empty, or smaller than one batch with drop_last")
+    wrapped, opt, loader = accelerator.prepare(_Loss(model), opt, batches)
+    per_epoch = _steps_per_epoch(loader, accumulate)
     total = min(epochs * per_epoch, max_steps or math.inf)
 
-    history, step = History(), 0
-    path = Path(checkpoint) if checkpoint is not None else None
-    run = dict(  # whatever changes the result; a checkpoint must agree. Plain numbers and strings only: it is stored
-        samples=len(loader.dataset),
-        batches=per_epoch,
-        batch_size=int(batch_size),
-        steps=int(total),
-        processes=accelerator.num_processes,
-        seed=int(seed),
-        lr=peaks,
-        weight_decay=float(weight_decay),
-        optimizer=_name(optimizer),
-        schedule=_name(schedule),
-        warmup=int(warmup),
-        clip=None if clip is None else float(clip),
-        precision=precision,
-    )
-    if path is not None and path.exists():
-        history, step = _load_checkpoint(path, run, model, opt, accelerator.scaler)
-    elif path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    saved = _Checkpoint(path, model, opt, accelerator)
+    if path is not None:
+        settings = dict(steps=total, accumulate=accumulate, warmup=warmup, clip=clip, precision=precision, lr=peaks)
+        saved.run = _identity(model, opt, optimizer, schedule, batches, sampler, seed, accelerator, settings)
+    history, step = saved.load()
 
-    from tqdm.auto import tqdm
-
-    shown = progress if progress is not None else os.environ.get("MMTUTOR_PROGRESS", "1") != "0"
-    hidden = not (shown and accelerator.is_main_process)
-    with tqdm(total=total, initial=step, disable=hidden, file=sys.stdout) as bar:
+    with _bar(progress, accelerator, step, total) as bar:
         while step < total:
-            epoch, skip = divmod(step, per_epoch)
+            epoch, done = divmod(step, per_epoch)
             _start_epoch(loader, sampler, seed, epoch)
             wrapped.train()
-            for batch in accelerator.skip_first_batches(loader, skip) if skip else loader:
-                _seed_all(seed, _STEP, step, process)  # the same draws, whether the run was broken off before or not
-                for group, peak in zip(opt.param_groups, peaks):
-                    group["lr"] = peak * schedule_factor(schedule, step, total, warmup)
-                terms = wrapped(batch)
+            rest = accelerator.skip_first_batches(loader, done * accumulate) if done else loader
+            for group in _groups(rest, accumulate, per_epoch - done):
+                _seed_all(seed, _STEP, step, accelerator.process_index)  # the same draws, whether resumed or not
+                _set_rates(opt, peaks, schedule_factor(schedule, step, total, warmup))
                 opt.zero_grad()
-                accelerator.backward(terms["loss"])
+                parts = _backward(accelerator, wrapped, group, _weights(sampler, group, step % per_epoch * accumulate))
                 norm = accelerator.clip_grad_norm_(parameters, clip if clip is not None else math.inf)
-                _check_finite(step, terms, norm, scaled=accelerator.scaler is not None)
+                _check_finite(step, parts, norm, scaled=accelerator.scaler is not None)
                 opt.step()
 
                 if step % log_every == 0 or step == total - 1:
-                    means = accelerator.reduce({name: term.detach() for name, term in terms.items()}, "mean")
-                    history.log(step, opt.param_groups[0]["lr"], means)
+                    history.log(step, opt.param_groups[0]["lr"], _means(parts))
                     bar.set_postfix(loss=f"{history.losses['loss'][-1]:.3f}", refresh=False)
                 step += 1
                 bar.update()
                 ended = step % per_epoch == 0 or step == total
                 if ended and validate is not None:
-                    wrapped.eval()
-                    with torch.no_grad():
-                        for name, score in validate(model).items():
-                            history.validation.setdefault(name, []).append(float(score))
-                if path is not None and (ended or (checkpoint_every and step % checkpoint_every == 0)):
-                    if accelerator.is_main_process:
-                        _save_checkpoint(path, run, model, opt, accelerator.scaler, history, step)
-                    accelerator.wait_for_everyone()
+                    history.log_scores(epoch, _scores(validate, model))
+                if ended or (checkpoint_every and step % checkpoint_every == 0):
+                    saved.save(history, step)
                 if step == total:
                     break
     model.eval()
     return history
 
 
-def _check(**counts: int | None) -> None:
+# --- Settings -------------------------------------------------------------------------------------------------------------
+
+
+def _check_counts(least: int = 1, optional: bool = False, **counts: int | None) -> None:
     for name, value in counts.items():
-        if value is not None and (not isinstance(value, (int, np.integer)) or value < 1):
-            raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not (whole and value >= least) and not (optional and value is None):
+            raise ValueError(f"{name} must be a whole number, at least {least}, got {value!r}")
+
+
+def _check_numbers(lr: float, weight_decay: float, clip: float | None, schedule: Any, warmup: int, seed: int) -> None:
+    _check_counts(0, warmup=warmup, seed=seed)
+    for name, value in [("lr", lr), ("clip", 1 if clip is None else clip)]:
+        if not (_is_number(value) and 0 < value < math.inf):
+            raise ValueError(f"{name} must be positive and finite, got {value!r}")
+    if not (_is_number(weight_decay) and 0 <= weight_decay < math.inf):
+        raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay!r}")
+    if not callable(schedule):
+        schedule_factor(schedule, 0, 1)  # an unknown name is an error now, not after the warm-up
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
 
 
 def _kind(value: Any) -> str:
@@ -316,35 +349,98 @@ def _kind(value: Any) -> str:
     return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
-def _name(value: Any) -> str:
-    return value if isinstance(value, str) else getattr(value, "__qualname__", type(value).__name__)
+def _precision(precision: str | None) -> str:
+    precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "").lower() or "no"
+    if precision not in ("no", "bf16", "fp16"):
+        raise ValueError(f"precision must be 'no', 'bf16' or 'fp16', got {precision!r}")
+    return precision
 
 
-def _accelerator(precision: str) -> Any:
+def _trainable(model: nn.Module) -> list[nn.Parameter]:
+    if not callable(getattr(model, "loss", None)):
+        raise TypeError(f"{type(model).__name__} has no method loss(batch)")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("the model has no trainable parameter")
+    return parameters
+
+
+def _optimizer(make: Any, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    settings, inner = {"lr": float(lr), "weight_decay": float(weight_decay)}, make
+    while isinstance(inner, functools.partial):
+        for name in settings.keys() & inner.keywords.keys():  # one of the two would be ignored without a word
+            raise ValueError(f"the optimizer has {name}={inner.keywords[name]} preset; give it as fit(..., {name}=...)")
+        inner = inner.func
+    with contextlib.suppress(TypeError, ValueError):  # something built in may have no signature
+        takes = inspect.signature(make).parameters.values()
+        if not any(p.name == "weight_decay" or p.kind is p.VAR_KEYWORD for p in takes):
+            if weight_decay:
+                raise TypeError(f"the optimizer takes no weight_decay, but fit was given {weight_decay}") from None
+            del settings["weight_decay"]
+    opt = make(parameters, **settings)
+    if not isinstance(opt, torch.optim.Optimizer):
+        raise TypeError(f"optimizer must return a torch.optim.Optimizer, got {_kind(opt)}")
+    if not all("lr" in group for group in opt.param_groups):
+        raise TypeError(f"{type(opt).__name__} has a parameter group without a learning rate 'lr'")
+    return opt
+
+
+# --- Accelerate and the data ----------------------------------------------------------------------------------------------
+
+_OFF = {"", "0", "no", "none", "false", "off", "n", "f"}
+
+
+def _check_environment(device: torch.device, accumulate: int) -> None:
+    """Accelerate reads environment variables (those of another project's launcher, say) that change what training does."""
+    for name, value in os.environ.items():
+        if value.lower() in _OFF:
+            continue
+        if name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" and value != str(accumulate):
+            warnings.warn(f"{name}={value} is ignored; fit(..., accumulate={value}) does it", stacklevel=4)
+        elif name in ("ACCELERATE_USE_CPU", "ACCELERATE_TORCH_DEVICE"):
+            wanted = "cpu" if name == "ACCELERATE_USE_CPU" else value
+            if wanted != str(device):
+                raise ValueError(f"{name}={value}, but the device is {device}; set MMTUTOR_DEVICE={wanted} instead")
+        elif name.startswith("ACCELERATE_USE_") or name in ("ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_FP8_BACKEND"):
+            raise ValueError(f"{name}={value} would train in a way that fit was not made for; unset it")
+
+
+def _accelerator(precision: str, accumulate: int, even_batches: bool) -> Any:
     """An ``Accelerator`` on the book's device. Accelerate keeps one state a process, which must not refuse a second setting."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DataLoaderConfiguration, GradientAccumulationPlugin
 
     from mmtutor.kit.runtime import device
 
     wanted, alone = device(), not torch.distributed.is_initialized()
     if precision == "fp16" and wanted.type == "cpu":  # Accelerate would compute in float32 without a word
         raise ValueError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on a CPU")
+    _check_environment(wanted, accumulate)
     known = {**PartialState._shared_state, **AcceleratorState._shared_state}
-    if known and (known.get("_mixed_precision"), known["device"].type) != (precision, wanted.type):
+    compiles = getattr(known.get("dynamo_plugin"), "backend", "NO") != "NO"
+    if known and (compiles or (known.get("_mixed_precision"), known["device"].type) != (precision, wanted.type)):
         AcceleratorState._reset_state(reset_partial_state=alone)
     if alone and wanted.type == "cuda" and wanted.index is not None:
         torch.cuda.set_device(wanted)  # Accelerate takes the current one
-    return Accelerator(mixed_precision=precision, cpu=wanted.type == "cpu")
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        cpu=wanted.type == "cpu",
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # _backward accumulates
+        dataloader_config=DataLoaderConfiguration(even_batches=even_batches),
+    )
+    accelerator.sync_gradients = True  # another loop may have stopped while it accumulated; no step would be taken
+    return accelerator
 
 
-def _loader(
-    data: Any, batch_size: int, seed: int, collate: Any, drop_last: bool, process: int
+def _batches(
+    data: Any, batch_size: int, seed: int, collate: Any, drop_last: bool, accelerator: Any
 ) -> tuple[DataLoader, Any]:
     """A loader, and the sampler that decides its order."""
     whole = isinstance(data, Mapping)
     dataset = data.dataset if isinstance(data, DataLoader) else _TensorData(data) if whole else data
-    if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+    mapped = hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    if not mapped or isinstance(data, IterableDataset):
         raise TypeError(
             "data must be a dictionary of tensors, a dataset with a length and an index, or a DataLoader of one, "
             f"got {_kind(dataset)}"
@@ -352,9 +448,20 @@ def _loader(
     if len(dataset) == 0:
         raise ValueError("no batch to train on: the data is empty")
     if isinstance(data, DataLoader):
-        return data, data.sampler
-    batches = ShuffledBatches(len(dataset), int(batch_size), int(seed), drop_last, process)
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=(lambda b: b) if whole else collate), batches
+        loader, sampler = data, data.sampler
+        if not hasattr(loader.batch_sampler or sampler, "__len__"):
+            raise TypeError("the DataLoader must know how many batches an epoch has, but its sampler has no length")
+    else:
+        process, processes = accelerator.process_index, accelerator.num_processes
+        sampler = ShuffledBatches(len(dataset), int(batch_size), int(seed), drop_last, process, processes)
+        loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=(lambda b: b) if whole else collate)
+    return loader, sampler
+
+
+def _steps_per_epoch(loader: Any, accumulate: int) -> int:
+    if len(loader) == 0:
+        raise ValueError("no batch to train on: the data is empty, or smaller than one batch with drop_last")
+    return math.ceil(len(loader) / accumulate)
 
 
 _EPOCH, _BATCH, _STEP = 1, 2, 3  # what is seeded; the numbers keep the three apart
@@ -384,68 +491,294 @@ def _start_epoch(loader: Any, sampler: Any, seed: int, epoch: int) -> None:
             owner.generator.manual_seed(mixed)
 
 
-def _check_finite(step: int, terms: Mapping[str, Tensor], norm: Tensor, scaled: bool) -> None:
+def _groups(loader: Iterable[Any], size: int, count: int) -> Iterator[list[Any]]:
+    """The batches of each step, ``count`` steps long."""
+    batches, given = iter(loader), 0
+    while group := list(islice(batches, size)):
+        given += 1
+        if given > count:
+            break
+        yield group
+    if given != count:  # else fit would wait for batches for ever, or not see where an epoch ends
+        raise ValueError("the DataLoader does not give as many batches as its length says")
+
+
+# --- One step -------------------------------------------------------------------------------------------------------------
+
+_Parts = list[tuple[float, dict[str, Tensor]]]  # for each batch its weight and the terms of its loss
+
+
+def _set_rates(opt: Any, peaks: list[float], factor: float) -> None:
+    for group, peak in zip(opt.param_groups, peaks):
+        group["lr"] = peak * factor
+
+
+def _weights(sampler: Any, group: list[Any], first: int) -> list[float]:
+    """The weight of each batch of a step, so that all its samples count alike; ``first`` is the first one's place."""
+    if isinstance(sampler, ShuffledBatches):
+        return sampler.weights(first, len(group))
+    if len(group) == 1:
+        return [1.0]
+    from accelerate.utils import find_batch_size
+
+    try:
+        sizes = [find_batch_size(batch) for batch in group]
+    except (TypeError, ValueError) as error:
+        raise TypeError("accumulate needs batches whose first entry is a tensor: its length is the weight") from error
+    return [size / sum(sizes) for size in sizes]
+
+
+def _backward(accelerator: Any, wrapped: nn.Module, group: list[Any], weights: list[float]) -> _Parts:
+    """Add up the gradients of the batches of a step. Processes exchange them once, after the last batch."""
+    parts = []
+    for batch, weight in zip(group, weights):
+        last = len(parts) == len(group) - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(wrapped):
+            terms = wrapped(batch)
+            accelerator.backward(terms["loss"] if weight == 1 else terms["loss"] * weight)
+        parts.append((weight, {name: term.detach() for name, term in terms.items()}))
+    return parts
+
+
+def _check_finite(step: int, parts: _Parts, norm: Tensor, scaled: bool) -> None:
     """Stop before a step would spoil the weights. A loss scaler (fp16) meets infinite gradients in passing and skips them."""
-    if bool(torch.isfinite(terms["loss"]) & (torch.isfinite(norm) | scaled)):
+    finite = torch.isfinite(norm) | scaled
+    for _, terms in parts:
+        finite = finite & torch.isfinite(terms["loss"])
+    if bool(finite):
         return
-    values = ", ".join(f"{name} = {float(term.detach()):g}" for name, term in terms.items())
+    terms = next((t for _, t in parts if not bool(torch.isfinite(t["loss"]))), parts[-1][1])
+    values = ", ".join(f"{name} = {float(term):g}" for name, term in terms.items())
     raise FloatingPointError(
         f"the loss or its gradient is not finite at step {step}: {values}, gradient norm = {float(norm):g}; "
         "look for a learning rate that is too high, an empty target or NaN in the data"
     )
 
 
-def _save_checkpoint(
-    path: Path, run: Mapping[str, Any], model: nn.Module, opt: Any, scaler: Any, history: History, step: int
-) -> None:
-    content = {
-        "run": run,
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": opt.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else {},
-        "history": asdict(history),
+# --- Logging and validation -----------------------------------------------------------------------------------------------
+
+
+def _bar(progress: bool | None, accelerator: Any, step: int, total: int) -> Any:
+    from tqdm.auto import tqdm
+
+    shown = progress if progress is not None else os.environ.get("MMTUTOR_PROGRESS", "1") != "0"
+    return tqdm(total=total, initial=step, disable=not (shown and accelerator.is_main_process), file=sys.stdout)
+
+
+def _means(parts: _Parts) -> dict[str, float]:
+    """The mean of each term over the samples of a step that have it, in all batches and processes."""
+    from accelerate.utils import gather_object
+
+    everywhere = gather_object(
+        [(weight, {name: float(term) for name, term in terms.items()}) for weight, terms in parts]
+    )
+    sums: dict[str, tuple[float, float]] = {}
+    for weight, terms in everywhere:
+        for name, value in terms.items() if weight else ():
+            total, weights = sums.get(name, (0.0, 0.0))
+            sums[name] = total + weight * value, weights + weight
+    return {name: total / weights for name, (total, weights) in sums.items()}
+
+
+def _scores(validate: Callable[[nn.Module], Mapping[str, float]], model: nn.Module) -> dict[str, float]:
+    model.eval()
+    with torch.no_grad():
+        found = validate(model)
+    if not isinstance(found, Mapping):
+        raise TypeError(f"validate must return named scores such as {{'accuracy': 0.5}}, got {_kind(found)}")
+    scores = {}
+    for name, score in found.items():
+        try:
+            scores[name] = float(score)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"validate must return numbers, but {name!r} is {_kind(score)}") from error
+        if math.isnan(scores[name]):
+            warnings.warn(f"validate returned NaN for {name!r}", stacklevel=3)
+    return scores
+
+
+# --- Checkpoints ----------------------------------------------------------------------------------------------------------
+
+_VERSION = 2  # of what stands in a checkpoint
+
+
+def _checkpoint_path(checkpoint: str | Path | None) -> Path | None:
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, (str, os.PathLike)) or not os.fspath(checkpoint):
+        raise ValueError(f"checkpoint must be the name of a file or None, got {checkpoint!r}")
+    path = Path(checkpoint).expanduser()
+    if path.is_dir():
+        raise ValueError(f"checkpoint must be a file, but {path} is a folder; give {path / 'checkpoint.pt'}, say")
+    return path
+
+
+class _Checkpoint:
+    """The file of a run, or nothing where ``path`` is None. ``run`` is what another run would differ in."""
+
+    def __init__(self, path: Path | None, model: nn.Module, opt: Any, accelerator: Any) -> None:
+        self.path, self.model, self.opt, self.accelerator = path, model, opt, accelerator
+        self.run: dict[str, Any] = {}
+
+    def load(self) -> tuple[History, int]:
+        """Put the file, if there is one, into model, optimizer and scaler; return the history and the next step."""
+        history, step = History(), 0
+        if self.path is not None and self.path.exists():
+            saved, history, step = self._read()
+            try:
+                self.model.load_state_dict(saved["model"])
+                self.opt.load_state_dict(saved["optimizer"])
+                if self.accelerator.scaler is not None:
+                    self.accelerator.scaler.load_state_dict(saved["scaler"])
+            except Exception as error:
+                raise ValueError(self._belongs("model", " ".join(str(error).split()))) from error
+        if self.path is not None and step < self.run["steps"]:
+            self._check_folder()
+        return history, step
+
+    def _read(self) -> tuple[dict[str, Any], History, int]:
+        try:
+            with zipfile.ZipFile(self.path) as file:  # torch does not check the checksums that it writes
+                damaged = file.testzip()
+            if damaged:
+                raise zipfile.BadZipFile(f"{damaged} is damaged")
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            if saved.get("version") == _VERSION:
+                shapes, history, step = _shapes(saved["model"]), History(**saved["history"]), int(saved["step"])
+                found = dict(saved["run"])
+        except Exception as error:
+            reason = type(error).__name__
+            raise ValueError(f"{self.path} is not a readable checkpoint ({reason}); delete it to start anew") from error
+        if saved.get("version") != _VERSION:
+            raise ValueError(f"{self.path} is a checkpoint of another version of mmtutor; delete it to start anew")
+        here = _shapes(self.model.state_dict())
+        differing = [
+            f"{k} was {shapes.get(k)}, is {here.get(k)}" for k in {**here, **shapes} if shapes.get(k) != here.get(k)
+        ]
+        if differing:
+            raise ValueError(self._belongs("model", "; ".join(differing[:5])))
+        differing = [f"{k} was {found[k]}, is {v}" for k, v in self.run.items() if k in found and found[k] != v]
+        if differing:
+            raise ValueError(self._belongs("run", "; ".join(differing)))
+        return saved, history, step
+
+    def _belongs(self, to: str, reason: str) -> str:
+        return f"{self.path} belongs to another {to} ({reason}); delete it or give another checkpoint"
+
+    def _temporary(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+
+    def _check_folder(self) -> None:
+        """Know now, not after an hour, that nothing can be written."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary().touch()
+            self._temporary().unlink()
+        except OSError as error:
+            reason = f"no checkpoint can be written to {self.path.parent} ({error.strerror or error})"
+            raise OSError(error.errno or errno.EIO, reason, str(self.path)) from error
+
+    def save(self, history: History, step: int) -> None:
+        """Write the file, whole or not at all. The main process does it; the others wait."""
+        if self.path is None:
+            return
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            content = {
+                "version": _VERSION,
+                "run": self.run,
+                "step": step,
+                "model": self.model.state_dict(),
+                "optimizer": self.opt.state_dict(),
+                "scaler": scaler.state_dict() if scaler is not None else {},
+                "history": asdict(history),
+            }
+            temporary = self._temporary()
+            try:
+                with temporary.open("wb") as file:
+                    torch.save(content, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, self.path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+
+
+def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
+
+
+# --- What makes a run this run and no other -------------------------------------------------------------------------------
+
+
+def _identity(
+    model: nn.Module,
+    opt: Any,
+    optimizer: Any,
+    schedule: Any,
+    batches: DataLoader,
+    sampler: Any,
+    seed: int,
+    accelerator: Any,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Whatever changes the result, as plain numbers and strings: it is stored, and a checkpoint must agree."""
+    groups = [{k: v for k, v in group.items() if k not in ("params", "lr", "initial_lr")} for group in opt.param_groups]
+    parts = [(name, without_addresses(repr(part))) for name, part in model.named_children()]
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    run = {
+        "samples": len(batches.dataset),
+        "batches": len(batches),
+        "batch_size": batches.batch_size or getattr(batches.batch_sampler, "batch_size", None),
+        "processes": accelerator.num_processes,
+        "seed": seed,
+        **settings,
+        "optimizer": _label(optimizer),
+        **{f"optimizer {k}": [group.get(k) for group in groups] for k in sorted({k for g in groups for k in g})},
+        "schedule": _label(schedule),
+        "model": f"#{digest([parts, trained, getattr(model, 'config', None)])}",
+        "data": _data(batches.dataset),
+        "first batch": _first_batch(batches, sampler, seed),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # whole or not at all
-    finally:
-        temporary.unlink(missing_ok=True)
+    return {name: _plain(value) for name, value in run.items()}
 
 
-def _load_checkpoint(
-    path: Path, run: Mapping[str, Any], model: nn.Module, opt: Any, scaler: Any
-) -> tuple[History, int]:
-    """Put a checkpoint into model, optimizer and scaler; return the history and the next step."""
-    try:
-        with zipfile.ZipFile(path) as file:  # torch does not check the checksums that it writes
-            damaged = file.testzip()
-        if damaged:
-            raise zipfile.BadZipFile(f"{damaged} is damaged")
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        found, history, step = dict(saved["run"]), History(**saved["history"]), saved["step"]
-    except Exception as error:
-        raise ValueError(
-            f"{path} is not a readable checkpoint ({type(error).__name__}); delete it to start anew"
-        ) from error
-    different = [f"{k} was {found.get(k)}, is {v}" for k, v in run.items() if found.get(k) != v]
-    if different:
-        raise ValueError(
-            f"{path} belongs to another run ({'; '.join(different)}); delete it or give another checkpoint"
-        )
-    try:
-        model.load_state_dict(saved["model"])
-        opt.load_state_dict(saved["optimizer"])
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} belongs to another model ({reason}); delete it or give another checkpoint") from error
-    if scaler is not None:
-        scaler.load_state_dict(saved["scaler"])
-    return history, step
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, (np.generic, Tensor)):
+        return value.tolist()
+    return value if value is None or isinstance(value, (bool, int, float, str)) else f"#{digest(value)}"
+
+
+def _label(value: Any) -> str:
+    """The name of a schedule or an optimizer, and what else tells it from another one of that name."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    return f"{getattr(value, '__qualname__', type(value).__name__)} #{digest(value)}"
+
+
+def _data(dataset: Any) -> str:
+    """All bytes of tensors; the fingerprint that Hugging Face keeps; else the type and the length alone."""
+    content = getattr(dataset, "_fingerprint", None)
+    if isinstance(dataset, (_TensorData, TensorDataset)):
+        content = dataset.tensors
+    return f"{type(dataset).__name__} #{digest([len(dataset), content])}"
+
+
+def _first_batch(batches: DataLoader, sampler: Any, seed: int) -> str:
+    """The main process's first batch. It is read twice: what differs then can tell nothing of the data."""
+    from accelerate.utils import broadcast_object_list
+
+    def read() -> str:
+        _start_epoch(batches, sampler, seed, 0)
+        return f"#{digest(next(iter(batches), None))}"
+
+    first, again = read(), read()
+    return broadcast_object_list([first if first == again else "random"])[0]
 
 
 def parameter_count(model: nn.Module, trainable: bool = False) -> int:
@@ -455,5 +788,5 @@ def parameter_count(model: nn.Module, trainable: bool = False) -> int:
 
 def batches_of(n: int, batch_size: int) -> list[slice]:
     """Slices that cut ``n`` samples into batches in order, for evaluation."""
-    _check(batch_size=batch_size)
+    _check_counts(batch_size=batch_size)
     return [slice(i, min(n, i + batch_size)) for i in range(0, n, batch_size)]
