@@ -15,6 +15,7 @@ import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmtutor import sound
 
@@ -438,6 +439,40 @@ def test_griffin_lim_reports_steps_and_keeps_silence():
     assert torch.equal(y, torch.zeros_like(y))
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_griffin_lim_does_not_care_how_loud_it_is(dtype, momentum):
+    options = {"n_fft": 256, "hop_length": 64, "n_iter": 8, "momentum": momentum, "length": 2000}
+    magnitude = sound.spectrogram(wave(2000, dtype=dtype), 256, 64, power=1)
+    usual = sound.griffin_lim(magnitude, **options)
+    for power in (-100, -40, 40, 100):  # a power of two rounds nothing: every digit is the same
+        assert torch.equal(sound.griffin_lim(magnitude * 2.0**power, **options) * 2.0**-power, usual)
+    for c in (1e-30, 1e-12, 1e-3, 1e3, 1e12, 1e30):
+        assert error(sound.griffin_lim(magnitude * c, **options) / c, usual) < (
+            1e-2 if dtype == torch.float32 else 1e-9
+        )
+    batch = torch.stack([magnitude, magnitude * 2.0**-60, 0 * magnitude, magnitude * 2.0**60])
+    together = sound.griffin_lim(batch, **options)  # a loud neighbour changes nothing
+    for i, c in enumerate((1, 2.0**-60, 0, 2.0**60)):
+        torch.testing.assert_close(together[i], c * usual, rtol=1e-3, atol=1e-3 * c)
+
+
+def test_griffin_lim_shows_its_steps_as_loud_as_they_are():
+    magnitude = 1e-9 * sound.spectrogram(wave(2000), 256, 64, power=1)
+    steps = []
+    last = sound.griffin_lim(magnitude, 256, 64, n_iter=3, length=2000, on_step=lambda i, x: steps.append(x))
+    first = sound.griffin_lim(magnitude, 256, 64, n_iter=0, length=2000)
+    torch.testing.assert_close(steps[0], first)
+    assert 1e-11 < last.abs().max() < 1e-8
+
+
+@pytest.mark.parametrize("c", [1e-30, 1.0, 1e30])
+def test_spectral_convergence_is_relative(c):
+    target = c * sound.spectrogram(wave(2000, dtype=torch.float32), 256, power=1)
+    assert sound.spectral_convergence(1.1 * target, target) == pytest.approx(-20, abs=1e-3)
+    assert sound.spectral_convergence(target, target) == -math.inf
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("old", "new"), [(16000, 8000), (8000, 16000), (22050, 16000), (3, 7), (16000, 16000)])
 def test_resample_equals_torchaudio(old, new, dtype):
@@ -454,8 +489,97 @@ def test_resample_keeps_a_low_tone_and_removes_a_high_one():
     expected = torch.sin(2 * math.pi * 440 * torch.arange(8000, dtype=torch.float64) / 8000)
     assert (low - expected)[100:-100].abs().max() < 2e-3
     assert sound.resample(torch.sin(2 * math.pi * 6000 * t), 16000, 8000)[100:-100].abs().max() < 2e-3
-    with pytest.raises(ValueError, match="too many filters"):
-        sound.resample(low, 44101, 16000)
+
+
+def sinc_by_hand(x: torch.Tensor, old: int, new: int, zero_crossings: int = 6, rolloff: float = 0.99) -> torch.Tensor:
+    """Every new sample by itself: the sum over all old ones of the faded sinc pulse between the two times."""
+    x = x.numpy()
+    cutoff = rolloff * min(1, new / old)
+    out = np.zeros((*x.shape[:-1], math.ceil(x.shape[-1] * new / old)))
+    for k in range(out.shape[-1]):
+        distance = cutoff * (np.arange(x.shape[-1]) - k * old / new)
+        fade = np.where(np.abs(distance) < zero_crossings, np.cos(np.pi / 2 * distance / zero_crossings) ** 2, 0)
+        out[..., k] = (x * cutoff * np.sinc(distance) * fade).sum(-1)
+    return torch.as_tensor(out)
+
+
+COPRIME = [(11127, 16000), (44101, 16000), (16000, 15999), (999_983, 1009), (1000, 999_999), (1, 1000), (1000, 1)]
+
+
+@pytest.mark.parametrize(("old", "new"), COPRIME)
+@pytest.mark.parametrize("T", [1, 2, 150])
+def test_rates_without_a_common_divisor_equal_the_sum_of_pulses(old, new, T):
+    x = wave(2, min(T, 20) if new > 100 * old else T)
+    assert error(sound.resample(x, old, new), sinc_by_hand(x, old, new)) < 1e-9
+    assert error(sound.resample(x, old, new, 22, 0.92), sinc_by_hand(x, old, new, 22, 0.92)) < 1e-9
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 900), st.integers(1, 9), st.floats(0.5, 1))
+def test_resample_equals_the_sum_of_pulses_at_any_rates(old, new, T, zero_crossings, rolloff):
+    x = wave(T)
+    T_out = -(-T * new // old)
+    if T_out > 2000 or old == new:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sound, "_FILTERS", 2**14)  # filters in groups where they would be one matrix otherwise
+        ours = sound.resample(x, old, new, zero_crossings, rolloff)
+    torch.testing.assert_close(ours, sinc_by_hand(x, old, new, zero_crossings, rolloff), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("old", "new"), [(1999, 2000), (2000, 1999), (4001, 1000)])
+def test_filters_in_groups_equal_torchaudio(old, new, dtype):
+    x = wave(2, 3, 9001, dtype=dtype)  # several periods, the last one cut
+    assert sound._group_size(old // math.gcd(old, new), new // math.gcd(old, new), 6) < new
+    assert error(sound.resample(x, old, new), torchaudio.functional.resample(x, old, new)) < TOLERANCE[dtype]
+
+
+class Work(TorchDispatchMode):
+    """Counts the numbers in every tensor that is made: the largest one and all together."""
+
+    largest = total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not func.is_view:
+            self.largest, self.total = max(self.largest, result.numel()), self.total + result.numel()
+        return result
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [*COPRIME, (1_000_000, 999_999), (999_999, 1_000_000), (48_000, 44_101), (44_100, 16_000)]
+)
+@pytest.mark.parametrize("T", [100, 50_000])
+def test_no_rates_take_much_memory_or_work(old, new, T):
+    T = min(T, 1_000_000 * old // new)
+    with Work() as work:
+        y = sound.resample(torch.zeros(T), old, new)
+    period = old // math.gcd(old, new)
+    assert work.largest <= 2**20 + 2 * (T + len(y) + period)
+    # 15 taps and a dozen steps for each, and a row of some 200 for the product; one matrix of all took 16,000 and more.
+    assert work.total <= 2**21 + 1200 * max(T, len(y)) + 20 * period
+
+
+@pytest.mark.parametrize("bad", [0, -16000, 1_000_001, 2**31, 16000.0, True, "16000", None, float("nan")])
+def test_rates_that_no_sound_has_are_refused_by_name(bad):
+    x = wave(100)
+    with pytest.raises(ValueError, match="orig_freq must be a whole number from 1 to 1000000 hertz, got"):
+        sound.resample(x, bad, 16000)
+    with pytest.raises(ValueError, match="new_freq must be a whole number from 1 to 1000000 hertz, got"):
+        sound.resample(x, 16000, bad)
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 1_000_000), (1_000_000, 1), (1, 1001), (16_016, 16)])
+def test_rates_too_far_apart_are_refused(old, new):
+    with pytest.raises(ValueError, match=f"orig_freq={old} and new_freq={new} lie further apart than a factor of 1000"):
+        sound.resample(wave(100), old, new)
+
+
+@pytest.mark.parametrize("options", [{"rolloff": 1e-9}, {"rolloff": 5e-324}, {"zero_crossings": 10**9}])
+def test_endless_filters_are_refused(options):
+    with pytest.raises(ValueError, match="ask for a filter of more than"):
+        sound.resample(wave(100), 16000, 8000, **options)
 
 
 # ---------------------------------------------------------------------------------------------------------- properties
@@ -564,6 +688,7 @@ DIFFERENTIABLE = {
     "log-mel": sound.MelSpectrogram(8000, 64, 20, n_mels=8, log="ln", dtype=torch.float64),
     "MFCC": sound.MFCC(8000, 5, n_fft=64, hop_length=20, n_mels=8, log="ln", dtype=torch.float64),
     "resample": lambda x: sound.resample(x, 3, 2),
+    "resample in groups": lambda x: sound.resample(x, 11127, 16000),
 }
 
 
@@ -652,7 +777,140 @@ def test_nan_and_infinity_are_refused(name, bad):
 
 def test_large_finite_waves_are_not_mistaken_for_infinity():
     x = torch.full((4000,), 3e38)
-    assert sound.dft(x[:4]).shape == (4,)
+    x[1::2] *= -1
+    assert sound._is_finite(x)
+    assert sound._is_finite(torch.full((4000,), 3e38))  # although their sum overflows
+    assert sound.resample(x / 4, 2, 1).shape == (2000,)
+    X = sound.dft(x[:4] / 4)
+    assert torch.equal(X.abs().isfinite(), torch.ones(4, dtype=torch.bool))
+    assert X[2].real == x[0]
+
+
+OVERFLOWS = {
+    "the DFT": lambda x: sound.dft(x),
+    "the STFT": lambda x: sound.stft(x),
+    "the spectrogram": lambda x: sound.spectrogram(x * 1e-16),
+    "the mel spectrogram": lambda x: sound.MelSpectrogram(n_mels=2)(1.8e19 * (torch.arange(4000) == 2000)),
+    "the resampled wave": lambda x: sound.resample(
+        torch.where(torch.arange(1000) % 100 < 50, x[:1000], -x[:1000]), 7, 8
+    ),
+    "the square": lambda x: sound.amplitude_to_db(x),
+    "the wave": lambda x: sound.istft(torch.full((201, 9), 3e38, dtype=torch.complex64)),
+    "the wave overflows torch.float32: the magnitude": lambda x: sound.griffin_lim(
+        torch.full((201, 9), 3e38), window=torch.full((400,), 1e-4)
+    ),
+    "the power": lambda x: sound.mel_to_power(torch.full((2, 3), 3e38), torch.eye(2, 4) * 1e-3),
+    "hertz": lambda x: sound.mel_to_hz(1e6),
+}
+
+
+@pytest.mark.parametrize("what", OVERFLOWS)
+def test_overflow_is_an_error_and_no_infinity(what):
+    with pytest.raises(ValueError, match=rf"{what}.* is too large, scale it down"):
+        OVERFLOWS[what](torch.full((4000,), 3e38))
+
+
+def spectra() -> dict:
+    """Functions of a spectrum, each with the name of its argument and a good one."""
+    bank = sound.mel_filterbank(4, 64, RATE)
+    P = torch.ones(33, 9)
+    return {
+        "istft": (lambda X: sound.istft(X, 64), "X", torch.complex(P, P)),
+        "griffin_lim": (lambda S: sound.griffin_lim(S, 64, n_iter=1), "magnitude", P),
+        "power_to_db": (sound.power_to_db, "power", P),
+        "amplitude_to_db": (sound.amplitude_to_db, "magnitude", P),
+        "mel_to_power": (lambda mel: sound.mel_to_power(mel, bank), "mel", torch.ones(4, 9)),
+        "filterbank": (lambda B: sound.mel_to_power(P, B), "filterbank", torch.ones(33, 40)),
+        "magnitude": (lambda S: sound.spectral_convergence(S, P), "magnitude", P + 1),
+        "target": (lambda S: sound.spectral_convergence(P, S), "target", P + 1),
+        "hz_to_mel": (sound.hz_to_mel, "hz", P),
+        "mel_to_hz": (sound.mel_to_hz, "mel", P),
+    }
+
+
+@pytest.mark.parametrize("name", spectra())
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_spectra_with_nan_or_infinity_are_refused(name, bad):
+    call, argument, spectrum = spectra()[name]
+    result = call(spectrum)
+    assert math.isfinite(result) if isinstance(result, float) else result.isfinite().all()
+    spectrum = spectrum.clone()
+    spectrum[1, 2] = bad
+    with pytest.raises(ValueError, match=rf"{argument} .*(NaN or infinity|finite)"):
+        call(spectrum)
+
+
+@pytest.mark.parametrize("name", [n for n in spectra() if not n.startswith(("hz", "mel_to_hz"))])
+def test_empty_spectra_and_wrong_types_are_refused(name):
+    call, argument, spectrum = spectra()[name]
+    with pytest.raises(ValueError, match=rf"{argument} .*empty|needs shape|{argument} must hold numbers, none"):
+        call(spectrum[:, :0])
+    with pytest.raises(TypeError, match=r"complex|real tensor|torch\.Tensor"):
+        call(spectrum.numpy() if name != "istft" else [1, 2])
+    with pytest.raises((TypeError, ValueError), match=r"complex|float32 or float64|needs shape"):
+        call(torch.ones(33, 9, dtype=torch.int64) + (1j if "db" in name else 0))
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        (torch.zeros(64), "zero everywhere"),
+        (torch.full((64,), 1e-30), "zero everywhere .or too small to be squared in torch.float32"),
+        (torch.full((64,), float("nan")), "NaN or infinity"),
+        (torch.full((64,), float("inf")), "NaN or infinity"),
+        (torch.full((64,), 1e30), "too large to be squared in torch.float32"),
+        (torch.zeros(0), "the window is empty"),
+    ],
+)
+def test_windows_that_leave_nothing_are_refused(window, message):
+    x = wave(1000, dtype=torch.float32)
+    X = sound.stft(x, 64)
+    for call in (
+        lambda: sound.stft(x, 64, window=window),
+        lambda: sound.spectrogram(x, 64, window=window),
+        lambda: sound.istft(X, 64, window=window),
+        lambda: sound.griffin_lim(X.abs(), 64, window=window),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    if "square" not in message:
+        for call in (sound.cola, sound.nola, lambda w, _: sound.side_lobe_level(w)):
+            if message == "zero everywhere" and call in (sound.cola, sound.nola):
+                assert call(window, 16) is False
+            else:
+                with pytest.raises(ValueError, match=r"NaN or infinity|is empty|add up to zero"):
+                    call(window, 16)
+
+
+def test_windows_of_wrong_types_are_refused():
+    x = wave(1000, dtype=torch.float32)
+    with pytest.raises(TypeError, match=r"the wave is torch\.float32, but the window is torch\.int64"):
+        sound.stft(x, 64, window=torch.ones(64, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"a name or a torch\.Tensor, got ndarray"):
+        sound.stft(x, 64, window=np.ones(64))
+    for call in (sound.cola, sound.nola, lambda w, _: sound.side_lobe_level(w)):
+        with pytest.raises(TypeError, match=r"the window must be float32 or float64, got torch\.int64"):
+            call(torch.ones(64, dtype=torch.int64), 16)
+        with pytest.raises(ValueError, match=r"a window has one axis, got shape \(2, 64\)"):
+            call(torch.ones(2, 64), 16)
+    for call in (
+        lambda dtype: sound.get_window("hann", 64, dtype=dtype),
+        lambda dtype: sound.mel_filterbank(4, 64, RATE, dtype=dtype),
+        lambda dtype: sound.dct_matrix(4, 8, dtype=dtype),
+    ):
+        with pytest.raises(
+            TypeError, match=r"dtype must be a floating-point type such as torch\.float32, got torch\.int64"
+        ):
+            call(torch.int64)
+    with pytest.raises(TypeError, match=r"a DFT matrix is complex, dtype cannot be torch\.float32"):
+        sound.dft_matrix(4, torch.float32)
+
+
+def test_a_module_refuses_bad_settings_when_it_is_made():
+    with pytest.raises(ValueError, match=r"window \(500 samples\) must fit into n_fft \(400\)"):
+        sound.MelSpectrogram(n_fft=400, win_length=500)
+    with pytest.raises(ValueError, match="hop_length must be"):
+        sound.MFCC(hop_length=0)
 
 
 @pytest.mark.parametrize("name", FRONT_ENDS)
@@ -754,6 +1012,24 @@ def test_wrong_settings_are_named():
         "log must be one of": lambda: sound.MelSpectrogram(log="log10"),
         "log must be 'db' or 'ln'": lambda: sound.MFCC(log=None),
         "amin and ref must be positive": lambda: sound.power_to_db(X.abs(), amin=0),
+        "ref must be positive": lambda: sound.power_to_db(X.abs(), ref=float("nan")),
+        "top_db not negative": lambda: sound.power_to_db(X.abs(), top_db=float("nan")),
+        "amin=1e-60 is nothing in torch.float32": lambda: sound.power_to_db(X.abs().float(), amin=1e-60),
+        "e-60 is nothing in torch.float32": lambda: sound.amplitude_to_db(X.abs().float(), amin=1e-30),
+        "hz must be finite and not negative": lambda: sound.hz_to_mel(-800.0),
+        "mel must be finite and not negative": lambda: sound.mel_to_hz(-1.0),
+        "lie too close for 10 bands": lambda: sound.mel_filterbank(10, 64, RATE, 1000.0, 1000.0000000000002),
+        "mel must be power, which is not negative": lambda: sound.mel_to_power(-torch.ones(4, 9), torch.ones(4, 33)),
+        "a filterbank": lambda: sound.mel_to_power(torch.ones(4), torch.ones(4, 33)),
+        r"frames must be a tensor \(\.\.\., M, N\), got shape \(1000,\)": lambda: sound.overlap_add(x, 4),
+        r"frames must be .* \(0, 4\)": lambda: sound.overlap_add(torch.ones(0, 4), 4),
+        r"differ in shape: \(33, 63\) and \(33, 1\)": lambda: sound.spectral_convergence(X.abs(), X.abs()[:, :1]),
+        "target is zero everywhere": lambda: sound.spectral_convergence(X.abs(), 0 * X.abs()),
+        "so much larger than target": lambda: sound.spectral_convergence(
+            torch.full((3, 3), 1e30), torch.full((3, 3), 1e-30)
+        ),
+        "add up to zero": lambda: sound.side_lobe_level(torch.tensor([1.0, -1.0])),
+        "oversample must be": lambda: sound.side_lobe_level(torch.ones(9), oversample=0),
         "momentum must lie in": lambda: sound.griffin_lim(X.abs(), 64, momentum=1.0),
         "n_iter must be": lambda: sound.griffin_lim(X.abs(), 64, n_iter=-1),
         "is it in decibels": lambda: sound.griffin_lim(X.abs() - 1, 64),
@@ -763,6 +1039,12 @@ def test_wrong_settings_are_named():
     }.items():
         with pytest.raises(ValueError, match=match):
             call()
+    with pytest.raises(TypeError, match=r"frame needs a torch\.Tensor with at least one axis"):
+        sound.frame(x.numpy(), 64, 16)
+    with pytest.raises(TypeError, match=r"frame needs a torch\.Tensor with at least one axis"):
+        sound.frame(x[0], 64, 16)
+    with pytest.raises(TypeError, match=r"PCM samples must be a torch\.Tensor, got ndarray"):
+        sound.pcm_to_float(np.zeros(4, dtype=np.int16))
     for call in (lambda: sound.istft(X.abs(), 64), lambda: sound.griffin_lim(X, 64), lambda: sound.istft(x.numpy())):
         with pytest.raises(TypeError, match="complex"):
             call()
