@@ -326,7 +326,7 @@ def c22(seed: int) -> Values:
 
 def tiny(**changes: object) -> Config:
     """A model so small that all its ways of looking can be counted: 4 places, so 4³ = 64 ways for three words."""
-    sizes = dict(annotation=3, grid=(2, 2), embedding=4, hidden=5, attention=4, prepare=0, entropy=0.0)
+    sizes = dict(annotation=3, grid=(2, 2), embedding=4, hidden=5, attention=4, prepare=0)
     return Config(vocabulary=8, **{**sizes, **changes})
 
 
@@ -364,7 +364,7 @@ def reinforce(seed: int, batches: int = 400, copies: int = 250) -> dict[str, flo
         ``variance_ratio``: the gradient's variance with the baseline, as a share of that without.
     """
     torch.manual_seed(seed)
-    model = ShowAttendTell(tiny(mode="hard", expected=0.0)).double()
+    model = ShowAttendTell(tiny(mode="hard", expected=0.0, entropy=0.0)).double()
     nn.init.normal_(model.score.weight, std=2.0)
     nn.init.normal_(model.key.weight, std=1.0)
     nn.init.normal_(model.out_z.weight, std=1.0)  # so that the words depend on the place

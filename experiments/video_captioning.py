@@ -290,9 +290,11 @@ class ByLength:
 
 def config(name: str, source: Data, **changes: object) -> Config:
     """The settings of one captioner. The mean gets as many LSTM units as make up for the attention's parameters."""
-    chosen = Config.world(
-        len(source.vocabulary), source.train.features.shape[2], **{**SIZES, **SETTINGS[name], **changes}
-    )
+    sizes = {**SIZES, **SETTINGS[name], **changes}
+    unread = {"attention"} if sizes["pooling"] == "mean" else set()
+    unread |= {"frames"} if sizes["time"] == "none" else set()
+    sizes = {key: value for key, value in sizes.items() if key not in unread}
+    chosen = Config.world(len(source.vocabulary), source.train.features.shape[2], **sizes)
     if chosen.pooling == "mean":
         rival = parameters(config("attention", source, **changes))
         while parameters(chosen) < rival:

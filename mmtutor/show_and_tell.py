@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtutor.kit.text import SPECIALS, check_captions
+from mmtutor.kit.text import SPECIALS, check_captions, check_ended
 from mmtutor.kit.vision import check_features
 
 PAD = SPECIALS.index("<pad>")
@@ -133,9 +133,13 @@ class ShowAndTell(nn.Module):
         return self.output(self.dropout(h))
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """``"loss"``: −log p(caption | picture), summed over words, mean over captions; ``"per_word"``: for the eye."""
-        targets = batch["captions"][:, 1:]  # (B, T-1)
+        """``"loss"``: −log p(caption | picture), summed over words, mean over captions; ``"per_word"``: for the eye.
+
+        The captions must be whole, ``<eos>`` included.
+        """
         logits = self(batch["features"], batch["captions"])  # (B, T-1, V)
+        check_ended(batch["captions"])
+        targets = batch["captions"][:, 1:]  # (B, T-1)
         nll = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")
         return {"loss": nll / len(targets), "per_word": (nll / (targets != PAD).sum()).detach()}
 

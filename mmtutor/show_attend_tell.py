@@ -14,7 +14,7 @@ Both share every weight; they differ in one line of :meth:`ShowAttendTell.look` 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from mmtutor.kit.text import SPECIALS, check_captions
+from mmtutor.kit.text import SPECIALS, check_captions, check_ended
 from mmtutor.kit.vision import check_features
 
 PAD = SPECIALS.index("<pad>")
@@ -30,6 +30,8 @@ MODES = ("soft", "hard")
 SCORES = ("additive", "dot")
 QUERIES = ("state", "pooled", "both")
 STARTS = ("mean", "zero")
+#: Settings that a mode does not read. To set one would promise what does not happen.
+UNREAD = {"soft": ("reinforce", "entropy", "expected", "baseline_decay"), "hard": ("doubly_stochastic", "hedging")}
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class Config:
         prepare: add a learned vector for its place to each annotation, and pass it through one layer of ``prepare`` units; 0
             leaves the annotations alone (the paper).
         dropout: on word vectors and before the output.
-        doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)², which wants every place looked at once (equation 14).
+        doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)² in soft attention, which wants every place looked at once (equation 14).
         hedging: price of the entropy of α in soft attention, Σ_t H(α_t): what it costs to look at many places at once (not in the
             paper).
         reinforce: λ_r, weight of the REINFORCE term of hard attention.
-        entropy: λ_e, weight of the entropy of α, which keeps the draws varied.
+        entropy: λ_e, weight of the entropy of α in hard attention, which keeps the draws varied.
         expected: how often a caption of a hard batch uses the mean in place of a draw (the paper: one half).
         baseline_decay: of the moving average of log p(caption), which is subtracted from the reward (the paper: 0.9).
     """
@@ -89,13 +91,18 @@ class Config:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         for name in ("prepare", "doubly_stochastic", "hedging", "reinforce", "entropy"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
         for name in ("expected", "baseline_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        for f in fields(self):
+            if f.name in UNREAD[self.mode] and getattr(self, f.name) != f.default:
+                raise ValueError(
+                    f"{f.name} = {getattr(self, f.name)} has no effect with mode = {self.mode!r}; leave it at {f.default}"
+                )
 
     @classmethod
     def world(cls, vocabulary: int, **changes: Any) -> Config:
@@ -104,7 +111,10 @@ class Config:
 
     @classmethod
     def paper(cls, vocabulary: int = 10_000, **changes: Any) -> Config:
-        """COCO, soft: 196 annotations of 512 from VGG; words of 512 and a state of 1,800, as in the authors' script."""
+        """COCO: 196 annotations of 512 from VGG; words of 512 and a state of 1,800, as in the authors' script.
+
+        Soft attention has the doubly stochastic penalty, hard attention (``mode="hard"``) the weight of the entropy.
+        """
         sizes = dict(
             annotation=512,
             grid=(14, 14),
@@ -115,7 +125,8 @@ class Config:
             prepare=0,
             dropout=0.5,
         )
-        return cls(vocabulary=vocabulary, **{**sizes, "doubly_stochastic": 1.0, "entropy": 0.002, **changes})
+        own = {"entropy": 0.002} if changes.get("mode") == "hard" else {"doubly_stochastic": 1.0}
+        return cls(vocabulary=vocabulary, **{**sizes, **own, **changes})
 
 
 class Memory(NamedTuple):
@@ -315,8 +326,12 @@ class ShowAttendTell(nn.Module):
         return self.write(features, captions).log_weights.exp()
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of the mode, mean over captions, with its parts; see :meth:`soft_loss` and :meth:`hard_loss`."""
+        """The loss of the mode, mean over captions, with its parts; see :meth:`soft_loss` and :meth:`hard_loss`.
+
+        The captions must be whole, ``<eos>`` included.
+        """
         written = self.write(batch["features"], batch["captions"])
+        check_ended(batch["captions"])
         targets = batch["captions"][:, 1:]
         valid = targets != PAD  # (B, T-1)
         nll = F.cross_entropy(written.logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")

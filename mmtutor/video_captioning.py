@@ -11,20 +11,23 @@ readout and the layer sizes of the program that its authors published; the penal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmtutor.kit.text import PAD, SPECIALS
+from mmtutor.kit.text import PAD, SPECIALS, check_captions, check_ended
 from mmtutor.kit.vision import finite
 
 POOLINGS = ("attention", "mean")
 TIMES = ("add", "multiply", "none")
 PAD_ID = SPECIALS.index(PAD)
+#: Settings that a choice does not read. To set one would promise what does not happen.
+UNREAD = {("pooling", "mean"): ("attention", "penalty"), ("time", "none"): ("frames",)}
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Config:
             ``"multiply"`` v_i ⊙ (1 + p_i), ``"none"`` leaves it as it is.
         frames: most frames a clip may have; not used without ``time``.
         dropout: of the LSTM's output and of the readout, in training.
-        penalty: weight of Σ_i (1 − Σ_t α_ti)², which asks that every frame be looked at.
+        penalty: weight of Σ_i (1 − Σ_t α_ti)², which asks that every frame be looked at (not for the mean, which always looks at
+            all alike).
     """
 
     vocabulary: int
@@ -77,13 +81,22 @@ class Config:
             raise ValueError(f"pooling must be one of {POOLINGS}, got {self.pooling!r}")
         if self.time not in TIMES:
             raise ValueError(f"time must be one of {TIMES}, got {self.time!r}")
-        if not 0 <= self.dropout < 1 or not self.penalty >= 0:
-            raise ValueError(f"dropout must lie in [0, 1) and penalty be ≥ 0, got {self.dropout} and {self.penalty}")
+        if not 0 <= self.dropout < 1 or not 0 <= self.penalty < math.inf:
+            raise ValueError(
+                f"dropout must lie in [0, 1) and penalty be finite and ≥ 0, got {self.dropout} and {self.penalty}"
+            )
+        default = {f.name: f.default for f in fields(self)}
+        for (choice, made), names in UNREAD.items():
+            for name in names:
+                if getattr(self, choice) == made and getattr(self, name) != default[name]:
+                    raise ValueError(
+                        f"{name} = {getattr(self, name)} has no effect with {choice} = {made!r}; leave it at {default[name]}"
+                    )
 
     @classmethod
     def world(cls, vocabulary: int, features: int, **changes: object) -> Config:
         """For clips of the world on two CPU cores."""
-        return replace(cls(vocabulary, features), **changes)
+        return cls(**{"vocabulary": vocabulary, "features": features, **changes})
 
     @classmethod
     def paper(cls, **changes: object) -> Config:
@@ -92,8 +105,12 @@ class Config:
         Their program weighs the penalty with 0.70602, but sums it over the batch and averages it over frames; here it is
         summed over frames and averaged over captions, as the formula says.
         """
-        paper = cls(20_000, 1024, width=0, embedding=468, hidden=3518, attention=1024, time="none", frames=28)
-        return replace(replace(paper, dropout=0.5, penalty=0.70602), **changes)
+        sizes = dict(vocabulary=20_000, features=1024, width=0, embedding=468, hidden=3518, time="none", dropout=0.5)
+        if changes.get("pooling") != "mean":
+            sizes |= dict(attention=1024, penalty=0.70602)
+        if changes.get("time", "none") != "none":
+            sizes |= dict(frames=28)  # without time there is no limit
+        return cls(**{**sizes, **changes})
 
 
 # --- Pooling -------------------------------------------------------------------------------------------------------------
@@ -242,7 +259,7 @@ class VideoCaptioner(nn.Module):
     def _teach(self, features: Tensor, captions: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Read whole captions: logits (B, T − 1, V) and weights (B, T − 1, F)."""
         memory, state = self.begin((features, mask))
-        self._check_captions(captions, len(features))
+        check_captions(captions, self.config.vocabulary, len(features), "clip")
         words = self.embed(captions[:, :-1])  # (B, T - 1, E)
         gates = self.from_word(words)  # all words at once; only what depends on h must wait for its turn
         steps = []
@@ -264,7 +281,7 @@ class VideoCaptioner(nn.Module):
             logits (B, T − 1, V); row t predicts ``captions[:, t + 1]``.
 
         Raises:
-            TypeError, ValueError: see :meth:`begin`; captions that are empty, too short, or outside the vocabulary.
+            TypeError, ValueError: see :meth:`begin` and :func:`mmtutor.kit.text.check_captions`.
         """
         return self._teach(features, captions, mask)[0]
 
@@ -274,6 +291,8 @@ class VideoCaptioner(nn.Module):
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
         """−log p of a caption, summed over its words and averaged over captions; and the penalty, if it has a weight.
+
+        The captions must be whole, ``<eos>`` included.
 
         Args:
             batch: ``features`` (B, F, D), ``captions`` (B, T), and ``mask`` (B, F) where clips are padded. For N captions of
@@ -286,6 +305,7 @@ class VideoCaptioner(nn.Module):
             )
             captions = captions.flatten(0, 1)
         logits, weights = self._teach(features, captions, mask)
+        check_ended(captions)
         target = captions[:, 1:]
         words = F.cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=PAD_ID, reduction="sum")
         words = words / len(captions)
@@ -326,19 +346,3 @@ class VideoCaptioner(nn.Module):
             if not finite(x):
                 raise ValueError("features hold NaN or infinity in a real frame")
         return x, mask
-
-    def _check_captions(self, captions: Tensor, clips: int) -> None:
-        if not isinstance(captions, Tensor) or captions.dtype != torch.int64:
-            got = captions.dtype if isinstance(captions, Tensor) else type(captions).__name__
-            raise TypeError(f"captions must be an int64 tensor (B, T), got {got}")
-        if captions.ndim != 2 or captions.shape[0] != clips or captions.shape[1] < 2:
-            raise ValueError(
-                f"captions must have shape ({clips}, T) with T at least 2 (<bos> and one word), got {tuple(captions.shape)}"
-            )
-        if captions.device.type == "cpu":
-            low, high = (int(f(captions)) for f in (torch.min, torch.max))
-            if low < 0 or high >= self.config.vocabulary:
-                raise ValueError(f"word ids must lie in [0, {self.config.vocabulary}), got {low} to {high}")
-            empty = (captions[:, 1:] == PAD_ID).all(1)
-            if empty.any():
-                raise ValueError(f"caption {int(empty.nonzero()[0])} is all padding: not even an <eos> to predict")

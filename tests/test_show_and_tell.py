@@ -282,6 +282,25 @@ def test_bad_settings(change, message):
 
 
 @WAYS
+@pytest.mark.parametrize(
+    "change", [{"image": 7}, {"embedding": 5}, {"hidden": 6}, {"dropout": 0.5}, {"vocabulary": 12}]
+)
+def test_every_setting_has_an_effect(inject, cell, change):
+    """Other weights, or another loss in training."""
+    config = Config(V, C, E, H, inject, cell)
+    found = []
+    for c in (config, replace(config, **change)):
+        torch.manual_seed(0)
+        model = ShowAndTell(c)
+        x = torch.randn(4, c.image, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        found.append(
+            (training.parameter_count(model), float(model.loss({"features": x, "captions": CAPTIONS})["loss"]))
+        )
+    assert found[0] != found[1]
+
+
+@WAYS
 def test_a_batch_of_one_and_half_precision_features(inject, cell):
     model, features = build(inject, cell).float(), pictures().float()
     whole, one = model(features, CAPTIONS), model(features[:1], CAPTIONS[:1])
@@ -306,6 +325,8 @@ def test_a_batch_of_one_and_half_precision_features(inject, cell):
         (pictures() / 0, CAPTIONS, "NaN or infinity"),
         (pictures(), CAPTIONS + 5, "ids must lie in 0..10"),
         (pictures(), CAPTIONS - 1, "ids must lie in 0..10"),
+        (pictures(), CAPTIONS[[0, 1, 3, 3]].fliplr(), "caption 1 has <pad> before a word"),
+        (pictures(), CAPTIONS.masked_fill(CAPTIONS == 1, 4), "caption 0 begins with the id 4, not"),
     ],
 )
 def test_bad_batches(features, captions, message):
@@ -314,3 +335,11 @@ def test_bad_batches(features, captions, message):
         model(features, captions)
     with pytest.raises(ValueError, match=message):
         model.loss({"features": features, "captions": captions})
+
+
+def test_the_loss_needs_whole_captions_and_the_scores_do_not():
+    model, features, begun = build(), pictures(), CAPTIONS.clone()
+    begun[3, 4] = 5  # where <eos> was
+    assert torch.equal(model(features, begun)[:, :4], model(features, CAPTIONS)[:, :4])
+    with pytest.raises(ValueError, match="caption 3 must end in its only <eos>"):
+        model.loss({"features": features, "captions": begun})

@@ -242,6 +242,7 @@ def test_weights_are_the_same_without_gradients(score):
     """Without gradients pictures are scored a few at a time; 19 is no multiple of anything."""
     model = build(score=score, query="both")
     x, captions = pictures(19), torch.randint(3, 9, (19, 4))
+    captions[:, 0] = BOS
     with torch.no_grad():
         alpha = model.weights(x, captions)
     assert close(alpha, model.weights(x, captions))
@@ -523,7 +524,9 @@ def test_without_the_score_function_the_gradient_is_wrong(counted):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_padded_batch_equals_its_captions_alone(mode):
-    model = build(mode=mode, doubly_stochastic=0.6, entropy=0.2, query="both").eval()
+    model = build(
+        mode=mode, **({"entropy": 0.2} if mode == "hard" else {"doubly_stochastic": 0.6}), query="both"
+    ).eval()
     model.baseline.fill_(-3.0)
     x = pictures(3)
     together = model.loss({"features": x, "captions": CAPTIONS})["loss"]
@@ -658,8 +661,8 @@ def test_every_weight_gets_a_gradient(mode, query, start):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("score", "query", "prepare"), [("additive", "state", 7), ("dot", "both", 0)])
 def test_runs_on_a_pretended_gpu(mode, score, query, prepare):
-    changes = dict(mode=mode, score=score, query=query, prepare=prepare, doubly_stochastic=1.0, dropout=0.1)
-    model = build(dtype=torch.float32, **changes)
+    own = {"entropy": 0.1} if mode == "hard" else {"doubly_stochastic": 1.0, "hedging": 0.1}
+    model = build(dtype=torch.float32, mode=mode, score=score, query=query, prepare=prepare, dropout=0.1, **own)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         for module in model.modules():
             for kind in (module._parameters, module._buffers):
@@ -679,7 +682,7 @@ def test_runs_on_a_pretended_gpu(mode, score, query, prepare):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_mixed_precision_stays_near_the_full(mode):
-    model = build(scale=1.0, dtype=torch.float32, mode=mode, expected=1.0)
+    model = build(scale=1.0, dtype=torch.float32, mode=mode, **({"expected": 1.0} if mode == "hard" else {}))
     batch = {"features": pictures(3, dtype=torch.float32), "captions": CAPTIONS}
     full = model.loss(batch)["loss"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -729,6 +732,10 @@ def test_an_empty_caption_is_one_step(mode):
         ([[1, 9, 2]], r"0\.\.8"),
         ([[1, -1, 2]], r"0\.\.8"),
         ([[1, 4, 2]] * 2, "1 pictures but 2 captions"),
+        ([[4, 5, 2]], "caption 0 begins with the id 4, not with <bos>"),
+        ([[1, 0, 4, 2]], "caption 0 has <pad> before a word"),
+        ([[1, 4, 5]], "caption 0 must end in its only <eos>"),
+        ([[1, 2, 5]], "caption 0 must end in its only <eos>"),
     ],
 )
 @pytest.mark.parametrize("mode", MODES)
@@ -805,8 +812,67 @@ def test_features_of_another_size(shape):
         ({"baseline_decay": -0.1}, "baseline_decay"),
         ({"baseline_decay": math.nan}, "baseline_decay"),
         ({"dropout": 1.0}, "dropout"),
+        ({"doubly_stochastic": math.inf}, "doubly_stochastic"),
+        ({"hedging": math.inf}, "hedging"),
+        ({"mode": "hard", "reinforce": math.inf}, "reinforce"),
+        ({"mode": "hard", "entropy": math.inf}, "entropy"),
     ],
 )
 def test_bad_configs(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
+
+
+OTHER = {"score": "dot", "query": "both", "start": "zero", "prepare": 4, "dropout": 0.5, "attention": 7, "hidden": 6}
+OTHER |= {
+    "doubly_stochastic": 0.7,
+    "hedging": 0.7,
+    "reinforce": 0.7,
+    "entropy": 0.7,
+    "expected": 0.0,
+    "baseline_decay": 0.1,
+}
+
+
+@pytest.mark.parametrize("name", [*OTHER, "embedding", "annotation", "grid", "vocabulary"])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_setting_has_an_effect_or_is_refused(mode, name):
+    """Other weights, another loss or another baseline; or an error that names the setting and the mode."""
+    value = OTHER.get(name, {"embedding": 5, "annotation": 4, "grid": (3, 3), "vocabulary": 10}.get(name))
+    assert value != getattr(SMALL, name)
+    own = {"doubly_stochastic": "soft", "hedging": "soft", "reinforce": "hard", "entropy": "hard"}
+    own |= {"expected": "hard", "baseline_decay": "hard"}
+    if own.get(name, mode) != mode:
+        with pytest.raises(ValueError, match=f"{name} = {value} .* mode = '{mode}'"):
+            replace(SMALL, mode=mode, **{name: value})
+        return
+    configs = replace(SMALL, mode=mode), replace(SMALL, mode=mode, **{name: value})
+    found = []
+    for c in configs:
+        torch.manual_seed(0)
+        model = ShowAttendTell(c)
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            terms = model.loss({"features": pictures(3, c, dtype=torch.float32), "captions": CAPTIONS})
+        found.append((training.parameter_count(model), float(terms["loss"].detach()), str(float(model.baseline))))
+    assert found[0] != found[1]
+
+
+def test_the_papers_two_modes():
+    """Equation 14's penalty belongs to soft attention, the entropy of equation 11 to hard attention."""
+    soft, hard = Config.paper(), Config.paper(mode="hard")
+    assert (soft.doubly_stochastic, hard.doubly_stochastic) == (1.0, 0.0)
+    assert hard.entropy == 0.002
+    assert (hard.expected, hard.baseline_decay) == (0.5, 0.9)
+    shared = ("vocabulary", "annotation", "grid", "embedding", "hidden", "attention", "start", "prepare", "dropout")
+    assert [getattr(soft, name) for name in shared] == [getattr(hard, name) for name in shared]
+    assert Config.paper(mode="hard", entropy=0.1).entropy == 0.1
+    with torch.device("meta"):
+        counts = {training.parameter_count(ShowAttendTell(c)) for c in (soft, hard)}
+    assert len(counts) == 1
+
+
+def test_scores_and_weights_may_be_asked_of_a_beginning():
+    model, begun = build(), torch.tensor([[BOS, 4, 5]])
+    assert close(model(pictures(1), begun), model(pictures(1), torch.tensor([[BOS, 4, 5, EOS]]))[:, :2])
+    assert model.weights(pictures(1), begun).shape == (1, 2, 6)

@@ -18,7 +18,9 @@ BOTH = pytest.mark.parametrize("pooling", ["mean", "attention"])
 
 
 def small(pooling: str = "attention", **changes: object) -> Config:
-    sizes = {"width": 6, "embedding": 4, "hidden": 8, "attention": 5, "frames": 8, "dropout": 0.0}
+    sizes = {"width": 6, "embedding": 4, "hidden": 8, "dropout": 0.0}
+    sizes |= {"attention": 5} if pooling == "attention" else {}
+    sizes |= {"frames": 8} if changes.get("time") != "none" else {}
     return Config.world(V, D, pooling=pooling, **{**sizes, **changes})
 
 
@@ -73,7 +75,7 @@ def test_attention_that_is_not_uniform_differs():
 @pytest.mark.parametrize("time", ["add", "multiply", "none"])
 @pytest.mark.parametrize("filler", [0.0, 1e6, math.nan, math.inf])
 def test_padded_frames_change_nothing(pooling, time, filler):
-    model, batch = model_of(pooling, time=time, penalty=0.3), batch_of()
+    model, batch = model_of(pooling, time=time, **({"penalty": 0.3} if pooling == "attention" else {})), batch_of()
     captions, x = batch["captions"], batch["features"]
     padded = torch.cat([x, torch.full((3, 2, D), filler)], 1)
     mask = (torch.arange(F + 2) < F).expand(3, -1)
@@ -81,10 +83,13 @@ def test_padded_frames_change_nothing(pooling, time, filler):
     weights = model.attend(padded, captions, mask)
     torch.testing.assert_close(weights[:, :, :F], model.attend(x, captions))
     assert not weights[:, :, F:].any()
-    for name, term in model.loss({"features": x, "captions": captions}).items():
-        torch.testing.assert_close(model.loss({"features": padded, "captions": captions, "mask": mask})[name], term)
     padded.requires_grad_()
-    sum(model.loss({"features": padded, "captions": captions, "mask": mask}).values()).backward()
+    terms, want = (
+        model.loss(b)
+        for b in ({"features": padded, "captions": captions, "mask": mask}, {"features": x, "captions": captions})
+    )
+    torch.testing.assert_close(terms, want)
+    (sum(terms.values()) if pooling == "attention" else terms).backward()
     assert bool(torch.isfinite(padded.grad).all())
     assert not padded.grad[:, F:].any()
 
@@ -295,7 +300,9 @@ def test_paper_scale_runs_on_pretended_cuda(pooling):
         memory, state = model.begin((batch["features"], batch["mask"]))
         step, _ = model.step(batch["captions"][:, 0], state, memory)
     assert (logits.shape, weights.shape, step.shape) == ((64, 29, 20_000), (64, 29, 28), (64, 20_000))
-    assert {t.device.type for t in (logits, weights, step, *terms.values())} == {"cuda"}
+    assert isinstance(terms, dict) == (pooling == "attention")  # the mean has no penalty
+    terms = terms.values() if pooling == "attention" else [terms]
+    assert {t.device.type for t in (logits, weights, step, *terms)} == {"cuda"}
 
 
 # --- training -----------------------------------------------------------------------------------------------------------
@@ -399,11 +406,23 @@ def test_one_frame_one_clip_and_the_empty_caption(pooling):
         ({"mask": torch.ones(3, F + 1, dtype=torch.bool)}, ValueError, r"\(3, 5\)"),
         ({"captions": torch.zeros(3, 0, dtype=torch.long)}, ValueError, "at least 2"),
         ({"captions": torch.ones(3, 1, dtype=torch.long)}, ValueError, "at least 2"),
-        ({"captions": torch.ones(2, 4, dtype=torch.long)}, ValueError, r"\(3, T\)"),
+        ({"captions": torch.ones(2, 4, dtype=torch.long)}, ValueError, "3 clips but 2 captions"),
         ({"captions": torch.ones(3, 4)}, TypeError, "int64"),
         ({"captions": torch.tensor([[1, 5, 2], [1, 0, 0], [1, 5, 2]])}, ValueError, "caption 1 is all padding"),
-        ({"captions": torch.full((3, 4), V)}, ValueError, r"\[0, 13\)"),
-        ({"captions": torch.full((3, 4), -1)}, ValueError, r"\[0, 13\)"),
+        ({"captions": torch.tensor([[1, 5, 2], [1, 5, 2], [7, 5, 2]])}, ValueError, "caption 2 begins with the id 7"),
+        (
+            {"captions": torch.tensor([[1, 5, 2], [1, 0, 2], [1, 5, 2]])},
+            ValueError,
+            "caption 1 has <pad> before a word",
+        ),
+        (
+            {"captions": torch.tensor([[1, 5, 2], [1, 5, 6], [1, 5, 2]])},
+            ValueError,
+            "caption 1 must end in its only <eos>",
+        ),
+        ({"captions": torch.tensor([[[1, 5, 2]], [[1, 5, 6]], [[1, 5, 2]]])}, ValueError, "caption 1 must end in"),
+        ({"captions": torch.full((3, 4), V)}, ValueError, r"0\.\.12"),
+        ({"captions": torch.full((3, 4), -1)}, ValueError, r"0\.\.12"),
     ],
 )
 def test_bad_batches(pooling, change, error, words):
@@ -422,11 +441,58 @@ def test_bad_batches(pooling, change, error, words):
         {"dropout": 1.0},
         {"penalty": -1.0},
         {"penalty": math.nan},
+        {"penalty": math.inf},
     ],
 )
 def test_bad_settings(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         small(**change)
+
+
+OTHER = {"width": 5, "embedding": 5, "hidden": 9, "attention": 9, "time": "multiply", "frames": 11, "dropout": 0.5}
+OTHER |= {"penalty": 0.3, "features": 9, "vocabulary": 14}
+
+
+@BOTH
+@pytest.mark.parametrize("time", ["add", "none"])
+@pytest.mark.parametrize("name", OTHER)
+def test_every_setting_has_an_effect_or_is_refused(pooling, time, name):
+    """Other weights or another loss; or an error that names the setting and the choice that ignores it."""
+    sizes = {"vocabulary": V, "features": D, "width": 6, "embedding": 4, "hidden": 8, "dropout": 0.0}
+    sizes |= {"pooling": pooling, "time": time}
+    ignored = {"attention": "pooling = 'mean'", "penalty": "pooling = 'mean'", "frames": "time = 'none'"}.get(name, "-")
+    if ignored in (f"pooling = '{pooling}'", f"time = '{time}'"):
+        with pytest.raises(ValueError, match=f"{name} = .*{ignored}"):
+            Config(**{**sizes, name: OTHER[name]})
+        return
+    found = []
+    for c in (Config(**sizes), Config(**{**sizes, name: OTHER[name]})):
+        torch.manual_seed(0)
+        model = VideoCaptioner(c)
+        x = torch.randn(3, F, c.features, generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(0)
+        loss = model.loss({"features": x, "captions": batch_of()["captions"]})
+        loss = sum(loss.values()) if isinstance(loss, dict) else loss
+        found.append((training.parameter_count(model), float(loss.detach())))
+    assert found[0] != found[1]
+
+
+def test_the_papers_sizes_in_every_choice():
+    assert (Config.paper().penalty, Config.paper().attention) == (0.70602, 1024)
+    mean = Config.paper(pooling="mean")
+    assert (mean.hidden, mean.embedding, mean.vocabulary, mean.penalty) == (3518, 468, 20_000, 0.0)
+    assert Config.paper(time="add").frames == 28
+    assert Config.paper(penalty=0.1).penalty == 0.1
+    with pytest.raises(ValueError, match=r"penalty = 0\.1 .*pooling = 'mean'"):
+        Config.paper(pooling="mean", penalty=0.1)
+
+
+def test_scores_may_be_asked_of_a_beginning():
+    model, batch = model_of(), batch_of()
+    begun = batch["captions"][:, :3].clone()
+    begun[:, 1:] = 5
+    assert model(batch["features"], begun).shape == (3, 2, V)
+    assert model.attend(batch["features"], begun).shape == (3, 2, F)
 
 
 def test_a_vocabulary_of_special_words_only():
