@@ -26,8 +26,8 @@ execute: ## re-run the chapters and store their outputs; CHAPTER=word2vec for on
 colab-check: ## run the chapters on the versions that Colab has; CHAPTER=word2vec for one
 	$(HOUSE) colab-check $(CHAPTER)
 
-ledger: ## run the experiments behind the claims; SYSTEM=word2vec for one
-	$(HOUSE) ledger $(SYSTEM)
+ledger: ## run the experiments behind the claims; SYSTEM=word2vec for one, REPLICATE=1 for fresh seeds
+	@REPLICATE=$(REPLICATE) $(PYTHON) scripts/house.py ledger $(SYSTEM)
 
 bench: ## run the benchmarks; BENCH=word2vec for one
 	$(HOUSE) bench $(BENCH)

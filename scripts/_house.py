@@ -361,7 +361,8 @@ def get_chromium(
 
 def run_env(threads: str = THREADS, python: Path | None = None) -> dict[str, str]:
     """The environment of everything that runs a chapter or a test: the same everywhere, and never on the network."""
-    dropped = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND")  # a backend from outside would keep figures out of notebooks
+    # A backend from outside would keep figures out of notebooks; optimised Python (-O) would skip every assertion.
+    dropped = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "PYTHONOPTIMIZE")
     env = {key: value for key, value in os.environ.items() if key not in dropped}
     env.update(
         PYTHONHASHSEED="0",
@@ -552,7 +553,8 @@ def command_colab_check(arguments: Sequence[str]) -> int:
 def command_ledger(arguments: Sequence[str]) -> int:
     """run the experiments behind the claims (hours if need be; goes on where it stopped) and store their results"""
     install()
-    return python("-m", "mmtutor.page.ledger", "run", *[a for a in arguments if a])
+    fresh = ["--replicate"] if os.environ.get("REPLICATE", "0") not in ("", "0") else []
+    return python("-m", "mmtutor.page.ledger", "run", *fresh, *[a for a in arguments if a])
 
 
 def command_bench(arguments: Sequence[str]) -> int:

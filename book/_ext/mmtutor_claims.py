@@ -30,30 +30,52 @@ def _chapter_html(system: str, root: Path) -> str:
 def summary_html(root: Path) -> str:
     """One sentence with the counts."""
     claims, stored = ledger.all_claims(), ledger.results(folder=root / "book" / "results")
-    held = sum(result.holds for result in stored.values())
-    failed = len(stored) - held
+    count = {verdict: sum(result.verdict == verdict for result in stored.values()) for verdict in ledger.VERDICTS}
+    again = [result for result in stored.values() if result.replicated is not None]
+    same = sum(result.replicated == result.verdict for result in again)
+    told = {
+        "holds": f"hold{'s' if count['holds'] == 1 else ''}",
+        "fails": f"do{'es' if count['fails'] == 1 else ''} not",
+        "open": "undecided",
+    }
+    marks = ", ".join(
+        f'<span class="{verdict}">{ledger.MARKS[verdict]} {count[verdict]} {told[verdict]}</span>'
+        for verdict in ("holds", "fails", "open")
+    )
+    replicated = (
+        f" Of {len(again)} that were measured again on fresh seeds, {same} came to the same verdict." if again else ""
+    )
     return (
-        f'<p class="claims-summary">So far <strong>{len(stored)}</strong> of {len(claims)} claims have been measured: '
-        f'<span class="holds">✓ {held} hold{"s" if held == 1 else ""}</span>, '
-        f'<span class="fails">✗ {failed} do{"es" if failed == 1 else ""} not</span>. '
-        f"The other {len(claims) - len(stored)} wait for their chapters.</p>"
+        f'<p class="claims-summary">So far <strong>{len(stored)}</strong> of {len(claims)} claims have been measured: {marks}.'
+        f"{replicated} The other {len(claims) - len(stored)} wait for their chapters.</p>"
     )
 
 
-def _measured_html(result: ledger.Result) -> str:
-    """The headline number with its interval; a curve is written as its list of numbers."""
-    value = result[result.headline]
-    values = value if isinstance(value, list) else [value]
-    shown = "; ".join(str(summary) for summary in values)
-    seeds = len(result.runs)
-    unit = f"{escape(result.unit)} " if result.unit else ""
-    if seeds == 1:
-        spread = "one run"
-    elif all(summary.low == summary.high for summary in values):
-        spread = f"the same in all {seeds} seeds"
-    else:
-        spread = f"mean and 95% interval over {seeds} seeds"
-    return f'{unit}<strong>{escape(shown)}</strong> <span class="claim-note">({spread})</span>'
+def _parts_html(result: ledger.Result) -> str:
+    """A rule part by part: what is asked, the number with its interval, the mark, and the same on fresh seeds."""
+    again = result.replication or [None] * len(result.parts)
+    rows = []
+    for judged, fresh in zip(result.parts, again, strict=True):
+        hope = f'<br><span class="claim-note">{escape(judged.hope)}</span>' if judged.verdict == "open" else ""
+        rows.append(
+            f'<tr><th scope="row">{escape(judged.part.words)}</th><td>{escape(judged.part.asked)}</td>'
+            f"<td>{_mark(judged.verdict)} <strong>{escape(str(judged.summary))}</strong>{hope}</td>"
+            f"<td>{_mark(fresh.verdict) + ' ' + escape(str(fresh.summary)) if fresh else 'not yet'}</td></tr>"
+        )
+    n, m = len(result.runs), len(result.replicated_on)
+    first = "One run" if n == 1 else f"{n} seeds"
+    second = "Fresh seeds" if m == 0 else "Another run" if m == 1 else f"{m} fresh seeds"
+    return (
+        f'<table class="table claim-parts"><thead><tr><th scope="col">Part</th><th scope="col">Asked</th><th scope="col">{first}</th>'
+        f'<th scope="col">{second}</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
+
+
+def _mark(verdict: str) -> str:
+    return (
+        f'<span class="{verdict}"><span aria-hidden="true">{ledger.MARKS[verdict]}</span>'
+        f'<span class="sr-only">{ledger.WORDS[verdict]}</span></span>'
+    )
 
 
 def part_html(part: str, root: Path) -> str:
@@ -71,19 +93,21 @@ def part_html(part: str, root: Path) -> str:
         result = stored.get(claim.id)
         if result is None:
             continue
-        state, mark, words = ("holds", "✓", "holds") if result.holds else ("fails", "✗", "does not hold")
         seconds = sum(run["seconds"] for run in result.runs)
         commits = sorted({run["commit"] for run in result.runs})
+        note = f"<dt>Note</dt><dd>{escape(result.note)}</dd>" if result.note else ""
         html.append(
-            f'<section class="claim {state}" id="{claim.id.lower()}" aria-label="Claim {claim.id}">'
+            f'<section class="claim {result.verdict}" id="{claim.id.lower()}" aria-label="Claim {claim.id}">'
             f'<p class="claim-head"><span class="claim-id">{claim.id}</span> '
-            f'<span class="claim-mark"><span aria-hidden="true">{mark}</span> {words}</span></p>'
+            f'<span class="claim-mark"><span aria-hidden="true">{ledger.MARKS[result.verdict]}</span> '
+            f"{ledger.WORDS[result.verdict]}{escape(ledger.told_replication(result))}</span></p>"
             f'<p class="claim-text">{escape(claim.text)}</p><dl>'
             f"<dt>Rule</dt><dd>{escape(result.rule)}</dd>"
-            f"<dt>Measured</dt><dd>{_measured_html(result)}</dd>"
+            f"<dt>Measured</dt><dd>{_parts_html(result)}</dd>"
+            f"<dt>Limits</dt><dd>{escape(result.limits)}</dd>{note}"
             f"<dt>Chapter</dt><dd>{_chapter_html(claim.chapter, root)}</dd>"
-            f'<dt>Run</dt><dd class="claim-note">{seconds:,.0f} s in all, on {escape(result.runs[0]["machine"])}; '
-            f"commit {escape(', '.join(commits))}</dd>"
+            f'<dt>Run</dt><dd class="claim-note">means with 95% intervals over seeds; {seconds:,.0f} s in all, on '
+            f"{escape(result.runs[0]['machine'])}; commit {escape(', '.join(commits))}</dd>"
             f"</dl></section>"
         )
     waiting = [claim for claim in claims if claim.id not in stored]

@@ -1,23 +1,20 @@
-"""The claims ledger: one path from a measurement to every page that shows it.
+"""The ledger of claims: what the lectures assert, the rule that decides it, and what was measured.
 
 1. ``mmtutor/page/claims.json`` holds the text of each claim, and nothing else does.
-2. ``experiments/<system>.py`` lists one :class:`Experiment` a claim: a rule in words, the same rule as a function, and a
-   function that measures one seed.
+2. ``experiments/<system>.py`` lists one :class:`Experiment` a claim: a rule made of :class:`Part` s, and a function that measures
+   them for one seed.
 3. ``python -m mmtutor.page.ledger run`` measures every claim over its seeds and writes ``book/results/<system>.json`` after each
-   single run, so that a kill at any point loses one run at most.
-4. A chapter prints a claim from that file (:func:`show`), measures one seed afresh and asserts that the number lies where
-   the file says (:func:`live`). The ledger page reads the same files.
+   run, so that a killed sweep goes on where it stopped. With ``--replicate`` it measures each claim on as many fresh seeds.
+4. The chapter and the ledger page print the same file, and :func:`live` asserts that a run made just now lies where it says.
 
-An interval is a Student t interval at 95 % for the mean over seeds. A rule is written before its number, and the ledger
-prints ✗ where it does not hold.
+A part is decided by an interval, never by a mean: ✓ if the whole interval lies on the right side of the threshold, ✗ if it lies on
+the wrong side, ◌ (undecided) if it contains the threshold. A rule's verdict is that of its weakest part.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
-import inspect
 import json
 import math
 import os
@@ -27,9 +24,11 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from mmtutor.page.fingerprint import fingerprint
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 Values = Mapping[str, float | Sequence[float]]  # what one run of an experiment measures
@@ -62,37 +61,144 @@ class Summary:
         return f"{number(self.mean)} [{number(self.low)}, {number(self.high)}]"
 
 
+VERDICTS = ("fails", "open", "holds")  # from the weakest
+MARKS = {"holds": "✓", "fails": "✗", "open": "◌"}
+WORDS = {"holds": "holds", "fails": "does not hold", "open": "undecided"}
+COMPARISONS = (">", ">=", "<", "<=", "==", "within")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a rule: what is compared with what.
+
+    Args:
+        words: the part in words, unit included, for example ``"truth rate, attention − one vector"``.
+        name: the measured name that decides.
+        comparison: one of :data:`COMPARISONS`. ``"=="`` asks that every single run equals the threshold.
+        threshold: a number; for ``"within"`` a pair (low, high).
+        minus: another measured name, which is subtracted run by run: what two settings differ by on the same seed.
+        at: which entry, where the measured name is a list.
+    """
+
+    words: str
+    name: str
+    comparison: str
+    threshold: float | tuple[float, float]
+    minus: str | None = None
+    at: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.comparison not in COMPARISONS:
+            raise ValueError(f"a part compares by one of {', '.join(COMPARISONS)}, not by {self.comparison!r}")
+        pair = isinstance(self.threshold, (tuple, list))
+        if pair != (self.comparison == "within"):
+            raise ValueError(f"{self.comparison!r} takes {'one number' if pair else 'a pair (low, high)'} as threshold")
+        if pair:
+            object.__setattr__(self, "threshold", tuple(float(x) for x in self.threshold))
+
+    def samples(self, runs: Sequence[Mapping[str, Any]]) -> list[float]:
+        """The number of each run that this part looks at."""
+
+        def of(run: Mapping[str, Any], name: str) -> float:
+            if name not in run["values"]:
+                raise KeyError(f"the part {self.words!r} asks for {name!r}, but measured were {sorted(run['values'])}")
+            value = run["values"][name]
+            return value if self.at is None else value[self.at]
+
+        return [of(run, self.name) - (of(run, self.minus) if self.minus else 0.0) for run in runs]
+
+    def judge(self, runs: Sequence[Mapping[str, Any]]) -> Judged:
+        """Decide this part by the 95 % interval over the runs."""
+        samples = self.samples(runs)
+        summary = summarize(samples)
+        low, high, aim = summary.low, summary.high, self.threshold
+        if self.comparison == "==":
+            verdict = "holds" if all(x == aim for x in samples) else "fails"
+        elif self.comparison == "within":
+            inside, outside = aim[0] <= low and high <= aim[1], high < aim[0] or low > aim[1]
+            verdict = "holds" if inside else "fails" if outside else "open"
+        else:
+            right = {">": low > aim, ">=": low >= aim, "<": high < aim, "<=": high <= aim}[self.comparison]
+            wrong = {">": high <= aim, ">=": high < aim, "<": low >= aim, "<=": low > aim}[self.comparison]
+            verdict = "holds" if right else "fails" if wrong else "open"
+        return Judged(self, summary, verdict, seeds_needed(samples, self.threshold) if verdict == "open" else None)
+
+    @property
+    def asked(self) -> str:
+        """The comparison in signs, for example ``≥ 3``."""
+        if self.comparison == "within":
+            return f"from {number(self.threshold[0])} to {number(self.threshold[1])}"
+        signs = {">=": "≥", "<=": "≤", "==": "="}
+        return f"{signs.get(self.comparison, self.comparison)} {number(self.threshold)}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A part with its number and its verdict; ``needed`` says how many seeds would decide an open one, if they go on like these."""
+
+    part: Part
+    summary: Summary
+    verdict: str
+    needed: int | None = None
+
+    def __str__(self) -> str:
+        text = f"{MARKS[self.verdict]} {self.part.words}: {self.summary}, asked {self.part.asked}"
+        return text if self.verdict != "open" else f"{text}; {self.hope}"
+
+    @property
+    def hope(self) -> str:
+        """What it would take to decide an open part."""
+        if self.needed is None:
+            return "no number of seeds would decide it if they go on like these"
+        return f"about {self.needed:,} seeds would decide it if they go on like these"
+
+
+def weakest(verdicts: Iterable[str]) -> str:
+    """The verdict of a rule from those of its parts: one that fails decides, then one that is open."""
+    return min(verdicts, key=VERDICTS.index)
+
+
 @dataclass(frozen=True)
 class Experiment:
     """How one claim is measured and judged.
 
     Args:
         id: the claim, for example ``"C05"``.
-        rule: the rule in words. It is written before the number is known.
+        rule: the rule in words, as one reads it. It is written before the number is known.
+        parts: the same rule, part by part. The first is the one that a list of claims prints.
         measure: ``measure(seed, **settings)`` returns ``{name: number or list of numbers}`` for one seed.
-        holds: the rule as a function of ``{name: Summary or list of Summary}``.
-        headline: which measured name the ledger prints.
-        unit: what the headline number is, in two or three words.
-        seeds: how many seeds, counted from 0. Use 1 where nothing is random, and say so in the rule.
+        limits: one sentence: what the controls say of the reason, or what the verdict does not cover.
+        seeds: how many seeds, counted from 0; five are the least. Use 1 where nothing is random, and say so in the rule.
         settings: keyword arguments for ``measure``, stored beside the numbers.
+        note: what happened to the rule after it was first measured, and the verdict before.
     """
 
     id: str
     rule: str
+    parts: Sequence[Part]
     measure: Callable[..., Values]
-    holds: Callable[[dict[str, Any]], bool]
-    headline: str
-    unit: str = ""
+    limits: str
     seeds: int = 5
     settings: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
-    # A hash of the measuring function's source and its settings: runs with another one are measured anew. It is taken
-    # when the experiment is made, because Python reads the source from disk, where it may be edited during a long sweep.
+    # A hash of the code that the measurement runs through, and of its settings: runs with another one are stale. It is taken
+    # when the experiment is made, because the source is read from disk, where it may be edited during a long sweep.
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        text = textwrap.dedent(inspect.getsource(self.measure)) + json.dumps(dict(self.settings), sort_keys=True)
-        object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest()[:16])
+        if not self.parts or not all(isinstance(part, Part) for part in self.parts):
+            raise ValueError(f"{self.id}: a rule has one Part or more")
+        if not self.limits.strip():
+            raise ValueError(f"{self.id}: say in a sentence what the verdict does not cover")
+        if self.seeds != 1 and self.seeds < 5:
+            raise ValueError(f"{self.id}: five seeds are the least (or 1 where nothing is random), got {self.seeds}")
+        object.__setattr__(self, "parts", tuple(self.parts))
+        object.__setattr__(self, "fingerprint", fingerprint(self.measure, self.settings))
+
+    def judge(self, runs: Sequence[Mapping[str, Any]]) -> list[Judged]:
+        """Each part with its number and verdict over these runs."""
+        return [part.judge(runs) for part in self.parts]
 
 
 # --- Claim texts -------------------------------------------------------------------------------------------------------
@@ -149,6 +255,32 @@ def summarize(samples: Sequence[float]) -> Summary:
     return Summary(mean, mean - half, mean + half, n)
 
 
+def seeds_needed(samples: Sequence[float], threshold: float | tuple[float, float], most: int = 100_000) -> int | None:
+    """How many seeds it takes until the interval no longer contains the threshold, if mean and spread stay as they are.
+
+    Returns:
+        the number, more than there are now; or None where the mean lies on the threshold or it would take more than ``most``.
+    """
+    from scipy.stats import t
+
+    n, mean = len(samples), math.fsum(samples) / len(samples)
+    distance = min(abs(mean - aim) for aim in (threshold if isinstance(threshold, tuple) else (threshold,)))
+    if n < 2 or distance == 0:
+        return None
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in samples) / (n - 1))
+
+    def decides(count: int) -> bool:
+        return float(t.ppf(0.975, count - 1)) * deviation / math.sqrt(count) < distance
+
+    if not decides(most):
+        return None
+    low, high = n, most  # the half-width falls with the count: bisect
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if decides(middle) else (middle, high)
+    return high
+
+
 def _summaries(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Summary of every measured name over the runs; lists are summarized place by place."""
     out: dict[str, Any] = {}
@@ -177,16 +309,32 @@ class Result:
     id: str
     system: str
     rule: str
-    headline: str
-    unit: str
-    holds: bool
+    parts: list[Judged]
+    limits: str
+    note: str
     summary: dict[str, Any]
     runs: list[dict[str, Any]]
+    replication: list[Judged]  # the same parts on fresh seeds; empty while there are none
+    replicated_on: list[int]  # those seeds
 
     def __getitem__(self, name: str) -> Any:
         if name not in self.summary:
             raise KeyError(f"{self.id} measured {sorted(self.summary)}, not {name!r}")
         return self.summary[name]
+
+    @property
+    def verdict(self) -> str:
+        """``"holds"``, ``"fails"`` or ``"open"``: decided by the first set of seeds alone."""
+        return weakest(part.verdict for part in self.parts)
+
+    @property
+    def replicated(self) -> str | None:
+        """The verdict of the fresh seeds, or None while there are none."""
+        return weakest(part.verdict for part in self.replication) if self.replication else None
+
+    def stale(self, experiment: Experiment) -> bool:
+        """Whether some of its runs came from other code than the experiment's."""
+        return any(run["fingerprint"] != experiment.fingerprint for run in self.runs)
 
 
 def result_files(folder: str | Path) -> list[Path]:
@@ -208,15 +356,19 @@ def results(system: str | None = None, folder: str | Path | None = None) -> dict
         for id, entry in _read(path)["claims"].items():
             if not entry["runs"]:
                 continue
+            parts = [Part(**part) for part in entry["parts"]]
+            fresh = entry.get("replication", [])
             found[id] = Result(
                 id,
                 path.stem,
                 entry["rule"],
-                entry["headline"],
-                entry["unit"],
-                entry["holds"],
+                [part.judge(entry["runs"]) for part in parts],
+                entry["limits"],
+                entry.get("note", ""),
                 _summaries(entry["runs"]),
                 entry["runs"],
+                [part.judge(fresh) for part in parts] if fresh else [],
+                [run["seed"] for run in fresh],
             )
     return dict(sorted(found.items()))
 
@@ -267,27 +419,32 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
 # --- Running -----------------------------------------------------------------------------------------------------------
 
 
+FRESH = 100  # the first seed of a replication; nobody chooses settings on these or looks at them before
+
+
 def run(
     system: str,
     experiments: Iterable[Experiment],
     *,
     only: Sequence[str] = (),
     seeds: int | None = None,
-    fresh: bool = False,
+    replicate: bool = False,
+    again: bool = False,
     folder: str | Path | None = None,
     report: Callable[[str], None] = print,
 ) -> dict[str, Result]:
     """Measure every experiment over its seeds and write ``<folder>/<system>.json`` after each run.
 
     A run that the file already holds with the same fingerprint is not measured again, so a killed sweep goes on
-    where it stopped.
+    where it stopped. One with another fingerprint is stale: that is reported, and it is measured again.
 
     Args:
         system: the file's name, for example ``"word2vec"``.
         experiments: what to measure.
         only: ids to measure; all if empty.
         seeds: overrides the number of seeds of experiments that use more than one.
-        fresh: measure again what is stored.
+        replicate: measure on as many fresh seeds (100, 101, …) instead, and store them beside.
+        again: measure again what is stored.
         folder: where the file goes; the book's results if not given.
         report: called with one line a run.
 
@@ -300,15 +457,19 @@ def run(
     path = Path(folder or results_dir()) / f"{system}.json"
     data = _read(path) if path.exists() else {"system": system, "claims": {}}
     chosen = [e for e in chosen if not only or e.id in only]
-    counts = {e.id: e.seeds if e.seeds == 1 or seeds is None else seeds for e in chosen}
+    place, first = ("replication", FRESH) if replicate else ("runs", 0)
+    wanted = {e.id: range(first, first + (e.seeds if e.seeds == 1 or seeds is None else seeds)) for e in chosen}
     done: dict[str, list[dict[str, Any]]] = {}
     for e in chosen:
-        stored = data["claims"].get(e.id, {}).get("runs", [])
-        done[e.id] = [] if fresh else [r for r in stored if r["fingerprint"] == e.fingerprint]
+        stored = data["claims"].get(e.id, {}).get(place, [])
+        done[e.id] = [] if again else [r for r in stored if r["fingerprint"] == e.fingerprint]
+        stale = [r["seed"] for r in stored if r["fingerprint"] != e.fingerprint]
+        if stale:
+            report(f"{e.id}: {len(stale)} stale run(s), from other code or settings, are measured again")
     # Seeds outside, claims inside: claims that share a trained model find it still in memory.
-    for seed in range(max(counts.values(), default=0)):
+    for seed in sorted({seed for own in wanted.values() for seed in own}):
         for e in chosen:
-            if seed >= counts[e.id]:
+            if seed not in wanted[e.id]:
                 continue
             if any(r["seed"] == seed for r in done[e.id]):
                 report(f"{e.id} seed {seed}: stored")
@@ -328,30 +489,35 @@ def run(
                     "commit": _commit(),
                 }
             )
-            _store(path, system, e, done[e.id])
-            shown = values[e.headline]
-            shown = number(shown) if not isinstance(shown, list) else "[" + ", ".join(map(number, shown)) + "]"
-            report(f"{e.id} seed {seed}: {e.headline} = {shown} ({seconds:.1f} s)")
+            _store(path, system, e, place, done[e.id])
+            shown = "; ".join(f"{part.words} {number(part.samples(done[e.id][-1:])[0])}" for part in e.parts)
+            report(f"{e.id} seed {seed}: {shown} ({seconds:.1f} s)")
     for e in chosen:  # a rule or a number of seeds may have changed although every run is stored
-        _store(path, system, e, [r for r in done[e.id] if r["seed"] < counts[e.id]])
+        _store(path, system, e, place, [r for r in done[e.id] if r["seed"] in wanted[e.id]])
     return results(system, path.parent)
 
 
-def _store(path: Path, system: str, experiment: Experiment, runs: list[dict[str, Any]]) -> None:
-    """Put one claim's runs and verdict into the file, under a lock: another process may measure other claims."""
+def _store(path: Path, system: str, experiment: Experiment, place: str, runs: list[dict[str, Any]]) -> None:
+    """Put one claim's rule and runs into the file, under a lock: another process may measure other claims."""
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    runs = sorted(runs, key=lambda r: r["seed"])
-    entry = {
-        "rule": experiment.rule,
-        "headline": experiment.headline,
-        "unit": experiment.unit,
-        "holds": bool(experiment.holds(_summaries(runs))),
-        "runs": runs,
-    }
     with FileLock(path.with_suffix(".lock")):
         data = _read(path) if path.exists() else {"system": system, "claims": {}}
+        before = data["claims"].get(experiment.id, {})
+        entry = {
+            "rule": experiment.rule,
+            "parts": [
+                {key: value for key, value in asdict(part).items() if value is not None} for part in experiment.parts
+            ],
+            "limits": experiment.limits,
+            "note": experiment.note,
+            "runs": before.get("runs", []),
+            "replication": before.get("replication", []),
+        }
+        entry[place] = sorted(runs, key=lambda run: run["seed"])
+        judged = experiment.judge(entry["runs"]) if entry["runs"] else []
+        entry["verdict"] = weakest(part.verdict for part in judged) if judged else "open"
         data["claims"] = dict(sorted({**data["claims"], experiment.id: entry}.items()))
         _write(path, data)
 
@@ -401,68 +567,73 @@ def _commit() -> str:
 # --- In a chapter --------------------------------------------------------------------------------------------------------
 
 
-def claim(id: str, rule: str, measured: float | str | Summary, holds: bool) -> None:
-    """Print a claim's text, the rule, the number with its interval, and ✓ or ✗.
-
-    Args:
-        id: the claim, for example ``"C05"``. Its text comes from the claims file.
-        rule: the rule that was written before the number.
-        measured: a number, a :class:`Summary`, or words.
-        holds: whether the rule is met.
-
-    Raises:
-        KeyError: an unknown id.
-    """
-    shown = number(measured) if isinstance(measured, (int, float)) else str(measured)
-    if isinstance(measured, Summary) and measured.n > 1:
-        shown += f" (mean and 95 % interval over {measured.n} seeds)"
-    lines = [("claim", claim_text(id).text), ("rule", rule), ("measured", shown)]
-    print(id, "✓ holds" if holds else "✗ does not hold")
+def show(id: str) -> None:
+    """Print a claim from its result file, part by part: what the ledger page shows, in the chapter."""
+    stored = result(id)
+    print(id, MARKS[stored.verdict], WORDS[stored.verdict] + told_replication(stored))
+    lines = [("claim", claim_text(id).text), ("rule", stored.rule)]
+    lines += [("part" if len(stored.parts) > 1 else "measured", str(part)) for part in stored.parts]
+    lines += [("seeds", told_seeds(stored))]
+    lines += [("limits", stored.limits)] + ([("note", stored.note)] if stored.note else [])
     for name, text in lines:
         print(textwrap.fill(text, 80, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12))
 
 
-def show(id: str) -> None:
-    """Print a claim from its result file: what the ledger page shows, in the chapter."""
-    stored = result(id)
-    summary = stored[stored.headline]
-    if isinstance(summary, list):
-        summary = "; ".join(str(s) for s in summary)
-        shown: Any = f"{stored.unit}: {summary} ({len(stored.runs)} seeds)"
-    elif summary.n == 1:
-        shown = f"{stored.unit} {summary}".strip()
-    else:
-        shown = f"{stored.unit} {summary} (mean and 95 % interval over {summary.n} seeds)".strip()
-    claim(id, stored.rule, shown, stored.holds)
+def told_seeds(stored: Result) -> str:
+    """How many seeds, and what the brackets are."""
+    n = len(stored.runs)
+    return "one run: nothing is random" if n == 1 else f"{n}; numbers are means with 95 % intervals"
 
 
-def live(id: str, values: Values, *, slack: float = 0.02) -> None:
-    """Assert that a run made just now lies where the stored runs say, and print how it compares.
+def told_replication(stored: Result) -> str:
+    """What the fresh seeds say, for behind the mark."""
+    if stored.replicated is None:
+        return ""
+    mark, n = MARKS[stored.replicated], len(stored.replicated_on)
+    return f", replicated {mark}" + (f" on {n} fresh seeds" if n > 1 else "")
+
+
+def live(id: str, values: Values, *, slack: float = 0.02, grain: float = 0.0) -> None:
+    """Check that a run made just now lies where the stored runs say, and print how it compares.
 
     Each number must lie in the 99 % prediction interval of the stored seeds, mean ± t·s·√(1 + 1/n), widened by ``slack``
-    times the mean, because another processor rounds otherwise.
+    times the mean, because another processor rounds otherwise, and by ``grain``.
+
+    Args:
+        id: the claim.
+        values: what the experiment measured just now; names may be left out.
+        slack: a share of the mean.
+        grain: the smallest step that the measured numbers can take, for example 1/600 for a rate over 600 scenes. Without it
+            five seeds that happen to agree would leave no room at all.
 
     Raises:
-        AssertionError: a number lies outside; the message names it.
+        AssertionError: a number lies outside; the message names it. It is raised, not asserted: ``python -O`` checks too.
     """
     stored = result(id)
     for name, value in _plain(values).items():
         samples = [run["values"][name] for run in stored.runs]
         pairs = zip(value, zip(*samples, strict=True), strict=True) if isinstance(value, list) else [(value, samples)]
         for fresh, seen in pairs:
-            low, high = prediction_interval(seen, slack)
-            assert low <= fresh <= high, (
-                f"{id}: {name} is {number(fresh)} now, and the stored runs predict {number(low)} to {number(high)}"
-            )
-    fresh = values[stored.headline]
-    text = ", ".join(number(float(v)) for v in fresh) if isinstance(fresh, (list, tuple)) else number(float(fresh))
-    print(f"{id} live: {stored.headline} = {text}, where the stored runs say")
+            low, high = prediction_interval(seen, slack, grain)
+            if not low <= fresh <= high:
+                raise AssertionError(
+                    f"{id}: {name} is {number(fresh)} now, and the stored runs predict {number(low)} to {number(high)}"
+                )
+    run_now = [{"values": _plain(values)}]
+    told = [
+        f"{part.part.words} {number(part.part.samples(run_now)[0])}" for part in stored.parts if _has(part.part, values)
+    ]
+    print(f"{id} live, where the stored runs say: " + ("; ".join(told) or ", ".join(values)))
 
 
-def prediction_interval(samples: Sequence[float], slack: float = 0.02) -> tuple[float, float]:
-    """Where the next sample falls with 99 % probability if it is drawn like these, widened by ``slack`` × |mean|."""
+def _has(part: Part, values: Values) -> bool:
+    return part.name in values and (part.minus is None or part.minus in values)
+
+
+def prediction_interval(samples: Sequence[float], slack: float = 0.02, grain: float = 0.0) -> tuple[float, float]:
+    """Where the next sample falls with 99 % probability if it is drawn like these, widened by ``slack`` × |mean| + ``grain``."""
     n, mean = len(samples), math.fsum(samples) / len(samples)
-    half = slack * abs(mean)
+    half = slack * abs(mean) + grain
     if n > 1 and min(samples) < max(samples):
         from scipy.stats import t
 
@@ -481,15 +652,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runner.add_argument("systems", nargs="*", help="for example word2vec; all that have an experiments file if none")
     runner.add_argument("--claims", nargs="*", default=[], metavar="ID", help="only these claims")
     runner.add_argument("--seeds", type=int, help="another number of seeds")
-    runner.add_argument("--fresh", action="store_true", help="measure again what is stored")
-    commands.add_parser("table", help="print the ledger")
+    runner.add_argument(
+        "--replicate", action="store_true", help="measure on as many fresh seeds, stored beside the first"
+    )
+    runner.add_argument("--again", action="store_true", help="measure again what is stored")
+    commands.add_parser("table", help="print the ledger: verdicts, replications, what is stale")
     options = parser.parse_args(arguments)
     if options.command == "table":
-        stored = results()
+        stored, known = results(), _experiments()
         for claim_ in all_claims().values():
             entry = stored.get(claim_.id)
-            status = "…" if entry is None else "✓" if entry.holds else "✗"
-            print(f"{claim_.id} {status} {claim_.chapter:<18} {claim_.text}")
+            mark = "…" if entry is None else MARKS[entry.verdict]
+            again = MARKS.get(entry.replicated, " ") if entry else " "
+            stale = "stale" if entry and claim_.id in known and entry.stale(known[claim_.id]) else ""
+            print(f"{claim_.id} {mark} {again} {stale:<5} {claim_.chapter:<18} {claim_.text}")
         return
     folder = _PACKAGE.parent / "experiments"
     known = sorted(p.stem for p in folder.glob("[!._]*.py"))  # _ marks a helper, ._ a side-car file of a Mac
@@ -502,7 +678,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             parser.error(f"no experiments/{system}.py; there are {', '.join(known)}")
         print(f"== {system}")
-        run(system, module.EXPERIMENTS, only=options.claims, seeds=options.seeds, fresh=options.fresh)
+        run(
+            system,
+            module.EXPERIMENTS,
+            only=options.claims,
+            seeds=options.seeds,
+            replicate=options.replicate,
+            again=options.again,
+        )
+
+
+def _experiments() -> dict[str, Experiment]:
+    """Every experiment of the checkout by its claim; none where the experiments are not at hand."""
+    folder = _PACKAGE.parent / "experiments"
+    modules = [importlib.import_module(f"mmtutor.experiments.{p.stem}") for p in sorted(folder.glob("[!._]*.py"))]
+    return {e.id: e for module in modules for e in module.EXPERIMENTS}
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmtutor.page import ledger
-from mmtutor.page.ledger import Experiment, Summary
+from mmtutor.page.ledger import Experiment, Part, Summary
 
 
 def noisy(seed: int, scale: float = 1.0) -> dict:
@@ -23,10 +24,9 @@ def experiment(**changes) -> Experiment:
     base = dict(
         id="C05",
         rule="value above 5",
+        parts=[Part("value", "value", ">", 5)],
         measure=noisy,
-        holds=lambda s: s["value"].low > 5,
-        headline="value",
-        unit="units",
+        limits="a toy",
     )
     return Experiment(**(base | changes))
 
@@ -58,8 +58,6 @@ def test_no_or_infinite_samples_are_an_error(bad):
 
 
 def test_prediction_interval_covers_the_next_sample_99_times_in_100():
-    import numpy as np
-
     rng = np.random.default_rng(0)
     draws = rng.normal(size=(4000, 6))
     inside = [low <= row[5] <= high for row in draws for low, high in [ledger.prediction_interval(row[:5], slack=0)]]
@@ -85,7 +83,7 @@ def test_all_47_claims_are_there_and_whole():
 
 def test_unknown_claim_is_an_error_everywhere(tmp_path):
     for call in (
-        lambda: ledger.claim("C99", "rule", 1.0, True),
+        lambda: ledger.show("C99"),
         lambda: ledger.claim_text("C99"),
         lambda: ledger.run("word2vec", [experiment(id="C99")], folder=tmp_path),
         lambda: ledger.run("word2vec", [experiment()], only=["C99"], folder=tmp_path),
@@ -94,15 +92,106 @@ def test_unknown_claim_is_an_error_everywhere(tmp_path):
             call()
 
 
-def test_claim_prints_text_rule_number_and_verdict(capsys):
-    ledger.claim("C05", "at least 3", Summary(6.42, 6.1, 6.7, 5), True)
-    ledger.claim("C06", "at least 3", 1.5, False)
-    out = capsys.readouterr().out
-    assert "C05 ✓ holds" in out
-    assert ledger.claim_text("C05").text in out
-    assert "6.42 [6.1, 6.7]" in out
-    assert "over 5 seeds" in out
-    assert "C06 ✗ does not hold" in out
+# --- rules in parts -----------------------------------------------------------------------------------------------------
+
+
+def runs_of(*values, **lists):
+    return [{"values": {"x": v, **{name: own[i] for name, own in lists.items()}}} for i, v in enumerate(values)]
+
+
+AROUND_TEN = (9.0, 9.5, 10.0, 10.5, 11.0)  # mean 10, half-width 2.776 × 0.791 / √5 = 0.98
+
+
+@pytest.mark.parametrize(
+    ("comparison", "threshold", "verdict"),
+    [
+        (">", 9, "holds"), (">", 9.5, "open"), (">", 10.5, "open"), (">", 11, "fails"),
+        (">=", 9, "holds"), (">=", 10, "open"), (">=", 11, "fails"),
+        ("<", 11, "holds"), ("<", 10, "open"), ("<", 9, "fails"),
+        ("<=", 11, "holds"), ("<=", 10, "open"), ("<=", 9, "fails"),
+        ("within", (9, 11), "holds"), ("within", (9.5, 11), "open"), ("within", (9, 10.5), "open"),
+        ("within", (9.5, 10.5), "open"), ("within", (11, 12), "fails"), ("within", (1, 9), "fails"),
+        ("==", 10, "fails"),
+    ],
+)  # fmt: skip
+def test_a_part_is_decided_by_where_its_whole_interval_lies(comparison, threshold, verdict):
+    judged = Part("x", "x", comparison, threshold).judge(runs_of(*AROUND_TEN))
+    assert judged.verdict == verdict
+    assert str(judged).startswith(ledger.MARKS[verdict])
+    assert (
+        (judged.needed is not None or "no number of seeds" in judged.hope)
+        if verdict == "open"
+        else judged.needed is None
+    )
+
+
+@pytest.mark.parametrize(
+    ("comparison", "threshold", "verdict"),
+    [
+        (">", 3, "fails"),
+        (">=", 3, "holds"),
+        ("<", 3, "fails"),
+        ("<=", 3, "holds"),
+        ("==", 3, "holds"),
+        ("within", (3, 4), "holds"),
+    ],
+)
+def test_equal_runs_are_decided_at_the_threshold_itself(comparison, threshold, verdict):
+    assert Part("x", "x", comparison, threshold).judge(runs_of(3.0, 3.0, 3.0)).verdict == verdict
+
+
+def test_two_names_are_compared_on_the_same_seed():
+    """Paired: the seeds differ far more than the two settings do on each of them."""
+    runs = runs_of(1.0, 5.0, 9.0, 4.0, y=[0.9, 4.85, 8.88, 3.9])
+    judged = Part("x − y", "x", ">", 0, minus="y").judge(runs)
+    assert judged.verdict == "holds"
+    assert judged.summary == ledger.summarize([1.0 - 0.9, 5.0 - 4.85, 9.0 - 8.88, 4.0 - 3.9])
+    assert Part("second", "y", "==", 4.0, at=1).samples([{"values": {"y": [3.0, 4.0]}}]) == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("comparison", "threshold", "told"),
+    [("~", 1, "one of"), (">", (1, 2), "one number"), ("within", 1, r"a pair \(low, high\)")],
+)
+def test_a_part_that_cannot_decide_is_refused(comparison, threshold, told):
+    with pytest.raises(ValueError, match=told):
+        Part("x", "x", comparison, threshold)
+
+
+def test_a_part_that_asks_for_what_was_not_measured_is_named():
+    with pytest.raises(KeyError, match=r"asks for 'z', but measured were \['x'\]"):
+        Part("z above 0", "z", ">", 0).judge(runs_of(1.0))
+
+
+@pytest.mark.parametrize("threshold", [9.2, 9.8, 10.3, (9.5, 10.6)])
+def test_the_number_of_seeds_needed_decides_and_one_less_does_not(threshold):
+    from scipy import stats
+
+    needed = ledger.seeds_needed(AROUND_TEN, threshold)
+    distance = min(abs(10 - aim) for aim in (threshold if isinstance(threshold, tuple) else (threshold,)))
+
+    def half(n):
+        return stats.t.ppf(0.975, n - 1) * np.std(AROUND_TEN, ddof=1) / np.sqrt(n)
+
+    assert half(needed) < distance <= half(needed - 1)
+    assert ledger.seeds_needed(AROUND_TEN, 10.0) is None
+    assert ledger.seeds_needed([3.0], 2.0) is None
+    assert ledger.seeds_needed(AROUND_TEN, 10.0001) is None  # more than anyone would run
+
+
+def test_a_rule_is_as_strong_as_its_weakest_part():
+    assert ledger.weakest(["holds", "holds"]) == "holds"
+    assert ledger.weakest(["holds", "open"]) == "open"
+    assert ledger.weakest(["open", "fails", "holds"]) == "fails"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"parts": []}, "one Part or more"), ({"limits": " "}, "does not cover"), ({"seeds": 4}, "five seeds")],
+)
+def test_an_experiment_that_says_too_little_is_refused(changes, told):
+    with pytest.raises(ValueError, match=told):
+        experiment(**changes)
 
 
 # --- files --------------------------------------------------------------------------------------------------------------
@@ -110,7 +199,8 @@ def test_claim_prints_text_rule_number_and_verdict(capsys):
 
 def test_run_writes_everything_and_reads_it_back(tmp_path):
     stored = ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)["C05"]
-    assert stored.holds
+    assert stored.verdict == "holds"
+    assert stored.replicated is None
     assert stored["value"].n == 5
     assert [s.mean for s in stored["curve"]] == [2, 5]
     run = stored.runs[3]
@@ -124,12 +214,16 @@ def test_run_writes_everything_and_reads_it_back(tmp_path):
 
 def test_stored_runs_are_not_measured_again_unless_settings_change(tmp_path):
     said: list[str] = []
-    ledger.run("word2vec", [experiment(seeds=2)], folder=tmp_path, report=silent)
-    ledger.run("word2vec", [experiment(seeds=3)], folder=tmp_path, report=said.append)
+    ledger.run("word2vec", [experiment()], seeds=2, folder=tmp_path, report=silent)
+    ledger.run("word2vec", [experiment()], seeds=3, folder=tmp_path, report=said.append)
     assert [s.endswith("stored") for s in said] == [True, True, False]
     said.clear()
-    ledger.run("word2vec", [experiment(seeds=3, settings={"scale": 2.0})], folder=tmp_path, report=said.append)
+    other = experiment(settings={"scale": 2.0})
+    assert ledger.result("C05", tmp_path).stale(other)
+    ledger.run("word2vec", [other], seeds=3, folder=tmp_path, report=said.append)
+    assert "3 stale run(s)" in said[0]
     assert not any(s.endswith("stored") for s in said)
+    assert not ledger.result("C05", tmp_path).stale(other)
     assert ledger.result("C05", tmp_path)["value"].mean == pytest.approx(20, abs=0.5)
 
 
@@ -140,7 +234,7 @@ def test_code_edited_during_a_sweep_does_not_pass_for_the_code_that_ran(tmp_path
         "from mmtutor.page import ledger\n"
         "def measure(seed):\n"
         "    return {'value': 1.0}\n"
-        "e = ledger.Experiment('C05', 'rule', measure, lambda s: True, 'value', seeds=1)\n"
+        "e = ledger.Experiment('C05', 'rule', [ledger.Part('value', 'value', '>', 0)], measure, 'a toy', seeds=1)\n"
         "if '--edit' in sys.argv:\n"
         "    text = open(__file__).read()\n"
         "    open(__file__, 'w').write(text.replace('1.0', '2.0', 1))\n"
@@ -157,8 +251,31 @@ def test_code_edited_during_a_sweep_does_not_pass_for_the_code_that_ran(tmp_path
 
 def test_a_changed_rule_is_judged_anew_without_measuring(tmp_path):
     ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
-    ledger.run("word2vec", [experiment(holds=lambda s: s["value"].low > 50)], folder=tmp_path, report=silent)
-    assert ledger.result("C05", tmp_path).holds is False
+    harder = experiment(parts=[Part("value", "value", ">", 50)], note="sharpened")
+    ledger.run("word2vec", [harder], folder=tmp_path, report=silent)
+    assert ledger.result("C05", tmp_path).verdict == "fails"
+    assert ledger.result("C05", tmp_path).note == "sharpened"
+
+
+def test_fresh_seeds_stand_beside_and_decide_nothing(tmp_path, monkeypatch, capsys):
+    """The first set holds, the fresh one does not: the verdict is that of the first set, and the page says so."""
+
+    def measure(seed):
+        return {"value": (10.0 if seed < ledger.FRESH else 4.0) + seed % 3 / 10}
+
+    one = experiment(measure=measure)
+    ledger.run("word2vec", [one], folder=tmp_path, report=silent)
+    ledger.run("word2vec", [one], replicate=True, folder=tmp_path, report=silent)
+    stored = ledger.result("C05", tmp_path)
+    assert [run["seed"] for run in stored.runs] == [0, 1, 2, 3, 4]
+    assert stored.replicated_on == [100, 101, 102, 103, 104]
+    assert (stored.verdict, stored.replicated) == ("holds", "fails")
+    assert stored["value"].low > 9
+    monkeypatch.setattr(ledger, "results_dir", lambda: tmp_path)
+    ledger.show("C05")
+    assert "C05 ✓ holds, replicated ✗ on 5 fresh seeds" in capsys.readouterr().out
+    ledger.run("word2vec", [one], folder=tmp_path, report=silent)  # the first set again loses nothing of the fresh one
+    assert ledger.result("C05", tmp_path).replicated_on == stored.replicated_on
 
 
 def test_other_claims_of_the_file_stay(tmp_path):
@@ -175,7 +292,7 @@ def test_a_sweep_killed_at_any_point_goes_on(tmp_path):
         "def slow(seed):\n"
         "    time.sleep(0.2)\n"
         "    return {'value': float(seed)}\n"
-        "e = ledger.Experiment('C05', 'rule', slow, lambda s: True, 'value', seeds=6)\n"
+        "e = ledger.Experiment('C05', 'rule', [ledger.Part('value', 'value', '>', 0)], slow, 'a toy', seeds=6)\n"
         f"ledger.run('word2vec', [e], folder={str(tmp_path)!r})\n"
     )
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -201,7 +318,7 @@ def test_two_processes_that_measure_other_claims_lose_nothing(tmp_path):
         "from mmtutor.page import ledger\n"
         "def quick(seed):\n"
         "    return {'value': float(seed)}\n"
-        "e = ledger.Experiment(sys.argv[1], 'rule', quick, lambda s: True, 'value', seeds=8)\n"
+        "e = ledger.Experiment(sys.argv[1], 'rule', [ledger.Part('value', 'value', '>', 0)], quick, 'a toy', seeds=8)\n"
         f"ledger.run('word2vec', [e], folder={str(tmp_path)!r})\n"
     )
     processes = [subprocess.Popen([sys.executable, script, id], stdout=subprocess.DEVNULL) for id in ("C05", "C06")]
@@ -239,7 +356,34 @@ def test_live_number_inside_passes_and_outside_fails(tmp_path, monkeypatch, caps
     with pytest.raises(AssertionError, match="curve"):
         ledger.live("C05", {"value": 10.2, "curve": [3, 70]})
     ledger.show("C05")
-    assert "(mean and 95 % interval over 5 seeds)" in " ".join(capsys.readouterr().out.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "C05 ✓ holds" in shown
+    assert ledger.claim_text("C05").text in shown
+    assert "measured ✓ value: 9.96 [9.62, 10.3], asked > 5" in shown
+    assert "seeds 5; numbers are means with 95 % intervals" in shown
+    assert "limits a toy" in shown
+
+
+def test_equal_stored_runs_leave_the_room_that_the_measure_has(tmp_path, monkeypatch):
+    """Five seeds with no error among 600 do not predict that there will never be one."""
+    ledger.run("word2vec", [experiment(measure=lambda seed: {"value": 0.0})], folder=tmp_path, report=silent)
+    monkeypatch.setattr(ledger, "results_dir", lambda: tmp_path)
+    with pytest.raises(AssertionError, match="predict 0 to 0"):
+        ledger.live("C05", {"value": 1 / 600})
+    ledger.live("C05", {"value": 1 / 600}, grain=1 / 600)
+    with pytest.raises(AssertionError):
+        ledger.live("C05", {"value": 2 / 600}, grain=1 / 600)
+
+
+def test_the_proof_is_a_proof_without_assertions_too(tmp_path):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    code = (
+        "from pathlib import Path\nfrom mmtutor.page import ledger\n"
+        f"ledger.results_dir = lambda: Path({str(tmp_path)!r})\nledger.live('C05', {{'value': 99.0}})"
+    )
+    run = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "value is 99 now" in run.stderr
 
 
 # --- the book's own results ----------------------------------------------------------------------------------------------
@@ -249,7 +393,7 @@ STORED = sorted(ledger.results_dir().glob("*.json"))
 
 @pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
 def test_stored_results_are_those_of_the_experiments_in_the_tree(path: Path):
-    """No result outlives its experiment: same rule, same measuring code and settings, all seeds, and the same verdict."""
+    """No result outlives its experiment: same rule part by part, the same code and settings behind it, all seeds."""
     import importlib
 
     module = importlib.import_module(f"mmtutor.experiments.{path.stem}")
@@ -258,12 +402,10 @@ def test_stored_results_are_those_of_the_experiments_in_the_tree(path: Path):
     assert set(stored) == set(experiments)
     for id, result in stored.items():
         e = experiments[id]
-        assert result.rule == e.rule, id
-        assert len(result.runs) >= e.seeds, id
-        assert {r["fingerprint"] for r in result.runs} == {e.fingerprint}, (
-            f"{id} was measured with other code; make ledger"
-        )
-        assert result.holds == bool(e.holds(result.summary)), id
+        assert (result.rule, result.limits, result.note) == (e.rule, e.limits, e.note), id
+        assert tuple(judged.part for judged in result.parts) == e.parts, id
+        assert [run["seed"] for run in result.runs] == list(range(e.seeds)), id
+        assert not result.stale(e), f"{id} was measured with other code: make ledger SYSTEM={path.stem}"
         assert ledger.claim_text(id).chapter == path.stem
 
 

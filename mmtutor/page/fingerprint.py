@@ -1,0 +1,249 @@
+"""A fingerprint of the code that a measurement runs through.
+
+A stored number belongs to the code that made it. So the fingerprint of an experiment covers its measuring function and every
+function, class and constant of this package that can be reached from it by name: helpers of the experiment's file, the
+system's file, what it uses of ``kit``, and the grammar that checks a caption. Comments, docstrings and the layout of lines do not
+count, and neither does the version of Python. The data sets of the world count by their versions, which are raised whenever
+their samples change on purpose (a test holds the samples).
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = "mmtutor"
+# What moves no number: pages, the cache, where the code runs. And what makes the data sets, which count by their versions.
+PASSED_OVER = (
+    "mmtutor.page",
+    "mmtutor.hub",
+    "mmtutor.kit.cache",
+    "mmtutor.kit.runtime",
+    "mmtutor.world._store",
+    "mmtutor.world.rows",
+    "mmtutor.world._backgrounds",
+    "mmtutor.world._effects",
+    "mmtutor.world._midi",
+    "mmtutor.world._dice",
+    "mmtutor.world.corpora",
+)
+
+
+class _Module(NamedTuple):
+    definitions: dict[str, list[ast.stmt]]  # of each top-level name, the statements that give it a value
+    imports: dict[
+        str, tuple[str, str | None]
+    ]  # of each imported name, the module and the name in it (None: the module itself)
+
+
+def fingerprint(function: Callable[..., Any], settings: Mapping[str, Any] | None = None) -> str:
+    """Return 16 hexadecimal digits that change when the code behind ``function``, its data or its settings change."""
+    parts = [
+        json.dumps(dict(settings or {}), sort_keys=True),
+        *(f"{name} {text}" for name, text in sorted(reached(function).items())),
+    ]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def reached(function: Callable[..., Any]) -> dict[str, str]:
+    """Everything that ``function`` can reach by name, as ``{"module:name": its code}`` and ``{"data NAME": its version}``."""
+    function = inspect.unwrap(function)
+    start = (getattr(function, "__module__", ""), getattr(function, "__qualname__", "").partition(".")[0])
+    if (
+        start[1] not in _module(start[0]).definitions
+    ):  # made while the program runs (a lambda, a function within a function)
+        start = (start[0], None)
+    found: dict[str, str] = {}
+    if start[1] is None:
+        node = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)) if hasattr(function, "__code__") else "0")
+        found[f"{start[0]}:{getattr(function, '__qualname__', '?')}"] = _text([node])
+        waiting = list(_uses(start[0], [node]))
+    else:
+        waiting = [start]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        module, name = place = waiting.pop()
+        if place in seen:
+            continue
+        seen.add(place)
+        if module == "data":
+            found[f"data {name}"] = _version(name)
+            continue
+        table = _module(module)
+        if name in table.definitions:
+            found[f"{module}:{name}"] = _text(table.definitions[name])
+            waiting += _uses(module, table.definitions[name])
+        elif name in table.imports:  # passed on from a module that imported it itself
+            waiting += _named(*table.imports[name])
+    return found
+
+
+@functools.lru_cache(
+    maxsize=256
+)  # the code that runs is the code that was there first, even if its file is edited meanwhile
+def _module(name: str) -> _Module:
+    path = _file(name)
+    if path is None:
+        return _Module({}, {})
+    definitions: dict[str, list[ast.stmt]] = {}
+    imports: dict[str, tuple[str, str | None]] = {}
+
+    def gather(statements: list[ast.stmt]) -> None:
+        for one in statements:
+            if isinstance(one, (ast.Import, ast.ImportFrom)):
+                imports.update(_imported(one, name))
+            elif isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                definitions.setdefault(one.name, []).append(one)
+            elif isinstance(one, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+                for target in one.targets if isinstance(one, ast.Assign) else [one.target]:
+                    for inner in ast.walk(target):
+                        if isinstance(inner, ast.Name):
+                            definitions.setdefault(inner.id, []).append(one)
+            elif isinstance(one, (ast.If, ast.Try, ast.With, ast.For, ast.While)):
+                for block in ("body", "orelse", "finalbody"):
+                    gather(getattr(one, block, []))
+                for handler in getattr(one, "handlers", []):
+                    gather(handler.body)
+
+    gather(ast.parse(path.read_text(encoding="utf-8")).body)
+    return _Module(definitions, imports)
+
+
+def _file(module: str) -> Path | None:
+    """Where a module's source is; only of this package, and of the file that holds the measuring function."""
+    if module != ROOT and not module.startswith(ROOT + "."):
+        loaded = sys.modules.get(module)
+        origin = getattr(loaded, "__file__", None)
+        return Path(origin) if origin and Path(origin).suffix == ".py" and "site-packages" not in origin else None
+    if module.startswith(PASSED_OVER):
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _imported(node: ast.Import | ast.ImportFrom, module: str) -> dict[str, tuple[str, str | None]]:
+    if isinstance(node, ast.Import):
+        return {
+            one.asname or one.name.partition(".")[0]: (one.name if one.asname else one.name.partition(".")[0], None)
+            for one in node.names
+        }
+    base = node.module or ""
+    if node.level:
+        package = module.split(".")[: -node.level]
+        base = ".".join([*package, base] if base else package)
+    return {one.asname or one.name: (base, one.name) for one in node.names}
+
+
+def _uses(module: str, nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
+    """The places (module, name) that some code names, and the data sets that it names in a string."""
+    table = _module(module)
+    imports = dict(table.imports)
+    for node in nodes:
+        for inner in ast.walk(node):
+            if isinstance(inner, (ast.Import, ast.ImportFrom)):
+                imports.update(_imported(inner, module))
+    for node in nodes:
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Name):
+                if inner.id in imports:
+                    yield from _named(*imports[inner.id])
+                elif inner.id in table.definitions:
+                    yield module, inner.id
+            elif isinstance(inner, ast.Attribute):
+                chain = _chain(inner)
+                if chain and chain[0] in imports:
+                    yield from _followed(imports[chain[0]], chain[1:])
+            elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value in _data_names():
+                yield "data", inner.value
+
+
+def _chain(node: ast.expr) -> list[str]:
+    """``a.b.c`` as its names; nothing where it begins with something else than a name."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(names)] if isinstance(node, ast.Name) else []
+
+
+def _followed(start: tuple[str, str | None], names: list[str]) -> Iterator[tuple[str, str]]:
+    """Walk from an imported name along attributes, as far as they are modules; then name the place."""
+    module, name = start
+    path = ([name] if name else []) + names
+    while path and _is_module(f"{module}.{path[0]}"):
+        module = f"{module}.{path.pop(0)}"
+    if path:
+        yield from _named(module, path[0])
+
+
+def _named(module: str, name: str | None) -> Iterator[tuple[str, str]]:
+    """The place that a name of a module stands for; a package's own lazy names lead to where they are defined."""
+    if name is None or (module != ROOT and not module.startswith(ROOT + ".")):
+        return
+    if _is_module(f"{module}.{name}"):
+        return  # a module alone is no code that runs; what is used of it is found by its attributes
+    lazy = _lazy(module).get(name)
+    yield (lazy, name) if lazy else (module, name)
+
+
+@functools.lru_cache(maxsize=64)
+def _lazy(package: str) -> dict[str, str]:
+    if package != f"{ROOT}.world":
+        return {}
+    from mmtutor import world
+
+    return {name: f"{package}.{module}" for name, module in world._EXPORTS.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_module(name: str) -> bool:
+    if not name.startswith(ROOT):
+        return False
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+@functools.lru_cache(maxsize=1)
+def _data_names() -> frozenset[str]:
+    from mmtutor import world
+
+    return frozenset(world.names()) | frozenset(world.corpus_names())
+
+
+def _version(name: str) -> str:
+    from mmtutor import world
+    from mmtutor.world import corpora
+
+    return str(world.info(name)["version"] if name in world.names() else corpora.CORPORA[name].version)
+
+
+def _text(nodes: list[ast.AST]) -> str:
+    """Code without its comments, docstrings and layout, the same from every version of Python."""
+    return json.dumps([_plain(node) for node in nodes], separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ast.AST):
+        fields = []
+        for name, inner in ast.iter_fields(value):
+            if name == "body" and isinstance(value, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
+                inner = inner[1:] if ast.get_docstring(value, clean=False) is not None else inner
+            if inner not in (None, []) and name not in ("ctx", "kind", "type_comment", "type_ignores"):
+                fields.append([name, _plain(inner)])
+        return [type(value).__name__, *fields]
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, (str, bool, int)) else ascii(value)
