@@ -134,7 +134,7 @@ def sound(source: Mapping[str, Any] | str | Path, sample_rate: int) -> np.ndarra
             mono = resample(torch.from_numpy(mono), rate, sample_rate).numpy()
         except ValueError as error:
             raise ValueError(f"{name} cannot be brought from {rate} to {sample_rate} Hz: {error}") from error
-    return np.clip(np.rint(mono * 32768.0), -32768, 32767).astype(np.int16)
+    return np.minimum(np.rint(np.clip(mono, -1.0, 1.0) * 32768.0), 32767).astype(np.int16)
 
 
 def _decode_sound(name: str, file: Any) -> tuple[np.ndarray, int]:
