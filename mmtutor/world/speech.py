@@ -325,10 +325,6 @@ _MAX_RATE, _MAX_FACTOR = 1_000_000, 1000  # as in mmtutor.sound, which this modu
 _LONGEST = 100_000  # where rates share so little, the one filter for all positions grows too long
 
 
-_MAX_RATE, _MAX_FACTOR = 1_000_000, 1000  # as in mmtutor.sound, which this module does not load for them
-_LONGEST = 100_000  # where rates share so little, the one filter for all positions grows too long
-
-
 def resample(wave: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
     """Band-limited change of the sample rate, without delay: a sound at ``t`` seconds stays there.
 
