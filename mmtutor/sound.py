@@ -29,6 +29,7 @@ import cmath
 import math
 import warnings
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -736,7 +737,7 @@ _FILTERS = 2**20  # so many weights may stand in one matrix
 
 def _check_rates(**rates: int) -> None:
     for name, rate in rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, int) or not 1 <= rate <= MAX_RATE:
+        if isinstance(rate, bool) or not isinstance(rate, Integral) or not 1 <= rate <= MAX_RATE:
             raise ValueError(f"{name} must be a whole number from 1 to {MAX_RATE} hertz, got {rate!r}")
     if max(rates.values()) > MAX_FACTOR * min(rates.values()):
         named = " and ".join(f"{name}={rate}" for name, rate in rates.items())
@@ -762,7 +763,7 @@ def resample(x: Tensor, orig_freq: int, new_freq: int, zero_crossings: int = 6, 
     if not 0 < rolloff <= 1:
         raise ValueError(f"rolloff must lie in (0, 1], got {rolloff}")
     common = math.gcd(orig_freq, new_freq)
-    old, new = orig_freq // common, new_freq // common
+    old, new = int(orig_freq) // common, int(new_freq) // common
     if old == new:
         return x
     cutoff = rolloff * min(1.0, new / old)  # as a share of the old Nyquist limit

