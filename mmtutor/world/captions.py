@@ -102,6 +102,12 @@ class Group:
             and (self.colour is None or self.colour == member.colour)
         ]
 
+    def least(self) -> int:
+        """How many things the noun phrase speaks of at least."""
+        if self.determiner in ("the", "a"):
+            return 2 if self.plural else 1
+        return 2 if self.determiner == "some" else _NUMBERS.get(self.determiner, 0)
+
     def count(self, scene: Scene, claim: Callable[[int], bool]) -> bool:
         """Whether as many members as the determiner says meet a claim."""
         members = self.members(scene)
@@ -168,12 +174,25 @@ def _meets(scene: Scene, index: int, claim: Claim) -> bool:
 
 
 def holds(statement: Statement, scene: Scene) -> bool:
-    """Whether a statement is true of a scene."""
+    """Whether a statement is true of a scene.
+
+    Groups that are joined by "and" speak of different things: "a pizza and a pizza" takes two pizzas, and "a dog and an animal" is
+    not true of a dog alone.
+    """
     if statement.background not in (None, scene.background):
         return False
+
+    def meets(index: int) -> bool:
+        return all(_meets(scene, index, claim) for claim in statement.claims)
+
+    if not all(group.count(scene, meets) for group in statement.groups):
+        return False
+    spoken_of = [(group.least(), {i for i in group.members(scene) if meets(i)}) for group in statement.groups]
+    # Hall's theorem: each group gets things of its own if and only if any few groups have enough between them.
     return all(
-        group.count(scene, lambda index: all(_meets(scene, index, claim) for claim in statement.claims))
-        for group in statement.groups
+        sum(least for least, _ in few) <= len(set().union(*(things for _, things in few)))
+        for size in range(2, len(spoken_of) + 1)
+        for few in combinations(spoken_of, size)
     )
 
 

@@ -450,3 +450,34 @@ def test_bad_input_is_named():
     for count in (0, -1, 51):
         with pytest.raises(ValueError, match="1 to 50"):
             captions.captions(SCENES[0], 0, count)
+
+
+def test_things_joined_by_and_are_different_things():
+    """One pizza is not a pizza and a pizza; against an assignment of things to noun phrases that is tried out in full."""
+    from itertools import permutations
+
+    scene = next(s for s in SCENES if len(s.things) == 2 and len({one.name for one in s.things}) == 2)
+    first, second = (one.name for one in scene.things)
+    assert is_true(f"there is a {first} and a {second}", scene) is Verdict.TRUE
+    for wrong in (f"there is a {first} and a {first}", f"there is a {first} and a {second} and a {first}"):
+        assert is_true(wrong, scene) is Verdict.FALSE, wrong
+    assert is_true(f"there is a {first} and a thing", scene) is Verdict.TRUE
+
+    names = sorted({one.name for scene in SCENES[:60] for one in scene.things})[:12]
+    told = [Group("a", "thing"), Group("two", "thing", plural=True), *(Group("a", name) for name in names)]
+    seen = Counter()
+    for number, scene in enumerate(SCENES[:200]):
+        own = [Group("a", one.name) for one in scene.things] + [Group("a", member.kind) for member in scene.members]
+        groups = tuple((own + told)[(number * 7 + k * 5) % len(own + told)] for k in range(3))
+        apart = any(
+            all(
+                set(order[sum(g.least() for g in groups[:k]) :][: group.least()]) <= set(group.members(scene))
+                for k, group in enumerate(groups)
+            )
+            for order in permutations(range(len(scene.things)), sum(g.least() for g in groups))
+        )
+        each = all(group.count(scene, lambda _: True) for group in groups)
+        seen[each, apart] += 1
+        assert captions.holds(Statement(groups), scene) == (each and apart), (groups, scene)
+    assert seen[True, True]
+    assert seen[True, False]
