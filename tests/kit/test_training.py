@@ -1392,7 +1392,11 @@ values = [words, {"b": 1, "a": words}, lambda s, n: s in {"x", "y", "z", "u"} an
           np.array([words, None], dtype=object), torch.arange(6.0).view(2, 3).t(), torch.zeros(3, dtype=torch.bfloat16),
           torch.zeros(()), torch.zeros(0, 3), torch.tensor([1 + 2j]).conj(), torch.eye(2).to_sparse(), [1, 2].append, str.upper, object(),
           torch.Generator(), torch.device("cpu"), torch.float16, b"x", 1.5, np.float32(1.5), None, float("nan"), chr(0xd800)]
-print(*[digest(v) for v in values])
+import datasets
+from mmtutor.kit.training import _data
+rows = datasets.Dataset.from_dict({"x": [1.0, 2.0], "word": ["a", "b"]})
+made = [rows, rows.with_format("torch"), rows.map(lambda r: {"y": 2 * r["x"]}, keep_in_memory=True)]
+print(*[digest(v) for v in values], *[_data(m).split("#")[1] for m in made])
 """
 
 
