@@ -265,7 +265,7 @@ def fit(
             returns something else.
         ValueError: no data, no trainable parameter, a setting out of range, a loss that is not a scalar, or a checkpoint that
             is damaged, of another version or of another run (the model is then as before).
-        OSError: the checkpoint cannot be written; known before the first step.
+        OSError: the checkpoint must not be read, or cannot be written; known before the first step.
         FloatingPointError: the loss or its gradient is not finite; the message names the step and the terms. The weights
             are those from before that step.
     """
@@ -652,6 +652,8 @@ class _Checkpoint:
             if saved.get("version") == _VERSION:
                 shapes, history, step = _shapes(saved["model"]), History(**saved["history"]), int(saved["step"])
                 found = dict(saved["run"])
+        except PermissionError:  # the file may be sound: never say that it should be deleted
+            raise
         except Exception as error:
             reason = type(error).__name__
             raise ValueError(f"{self.path} is not a readable checkpoint ({reason}); delete it to start anew") from error

@@ -1480,6 +1480,15 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_first_step(tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["c.pt", "file"]
 
 
+def test_a_checkpoint_that_must_not_be_read_is_not_called_damaged(stored, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("zipfile.ZipFile", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        fit(Net(), points(), checkpoint=stored, **RUN)
+
+
 # --- scores, schedules and loaders that are not as they should be ---------------------------------------------------------
 
 
