@@ -41,6 +41,7 @@ def _describe(value: Any, within: tuple[int, ...] = ()) -> Any:
         array = np.asarray(value)
         if not array.dtype.hasobject:
             return [str(array.dtype), array.shape, xxhash.xxh3_64_hexdigest(array.tobytes())]
+        value = array.tolist()
     if isinstance(value, types.ModuleType):
         return value.__name__
     if id(value) in within:
@@ -65,7 +66,7 @@ def _describe(value: Any, within: tuple[int, ...] = ()) -> Any:
         parts = [value.__code__, value.__defaults__, value.__kwdefaults__, _closure(value), _globals(value)]
         return [value.__qualname__, inside(*parts)]
     if hasattr(value, "__qualname__"):  # a class or something built in, which may be bound to an object
-        return [f"{value.__module__}.{value.__qualname__}", inside(getattr(value, "__self__", None))]
+        return [getattr(value, "__module__", None), value.__qualname__, inside(getattr(value, "__self__", None))]
     call = next((vars(c)["__call__"] for c in type(value).__mro__ if "__call__" in vars(c)), None)
     if hasattr(value, "__dict__"):
         return inside(type(value), call, vars(value))

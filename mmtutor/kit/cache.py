@@ -136,9 +136,9 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
     import filelock
 
     lock = filelock.FileLock(str(path) + ".lock")
-    for tries_left in reversed(range(10)):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for tries_left in reversed(range(20)):
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=-1 if wait else 0)
             break
         except FileNotFoundError:  # another process is clearing the cache, and has just removed the directory

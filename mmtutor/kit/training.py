@@ -265,7 +265,7 @@ def fit(
             returns something else.
         ValueError: no data, no trainable parameter, a setting out of range, a loss that is not a scalar, or a checkpoint that
             is damaged, of another version or of another run (the model is then as before).
-        OSError: the checkpoint cannot be written; known before the first step.
+        OSError: the checkpoint must not be read, or cannot be written; known before the first step.
         FloatingPointError: the loss or its gradient is not finite; the message names the step and the terms. The weights
             are those from before that step.
     """
@@ -294,7 +294,7 @@ def fit(
             _start_epoch(loader, sampler, seed, epoch)
             wrapped.train()
             rest = accelerator.skip_first_batches(loader, done * accumulate) if done else loader
-            for group in _groups(rest, accumulate, per_epoch - done):
+            for group in _groups(rest, accumulate, len(loader) - done * accumulate):
                 _seed_all(seed, _STEP, step, accelerator.process_index)  # the same draws, whether resumed or not
                 _set_rates(opt, peaks, schedule_factor(schedule, step, total, warmup))
                 opt.zero_grad()
@@ -366,22 +366,27 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _optimizer(make: Any, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    if not callable(make):
+        raise TypeError(f"optimizer must be called to make one, such as torch.optim.AdamW, got {_kind(make)}")
     settings, inner = {"lr": float(lr), "weight_decay": float(weight_decay)}, make
     while isinstance(inner, functools.partial):
         for name in settings.keys() & inner.keywords.keys():  # one of the two would be ignored without a word
             raise ValueError(f"the optimizer has {name}={inner.keywords[name]} preset; give it as fit(..., {name}=...)")
         inner = inner.func
-    with contextlib.suppress(TypeError, ValueError):  # something built in may have no signature
-        takes = inspect.signature(make).parameters.values()
-        if not any(p.name == "weight_decay" or p.kind is p.VAR_KEYWORD for p in takes):
-            if weight_decay:
-                raise TypeError(f"the optimizer takes no weight_decay, but fit was given {weight_decay}") from None
-            del settings["weight_decay"]
+    takes = inspect.signature(make).parameters.values()
+    decays = any(p.name == "weight_decay" or p.kind is p.VAR_KEYWORD for p in takes)
+    if not decays and settings.pop("weight_decay") > 0:
+        raise TypeError(f"the optimizer takes no weight_decay, but fit was given {weight_decay}")
     opt = make(parameters, **settings)
     if not isinstance(opt, torch.optim.Optimizer):
         raise TypeError(f"optimizer must return a torch.optim.Optimizer, got {_kind(opt)}")
     if not all("lr" in group for group in opt.param_groups):
         raise TypeError(f"{type(opt).__name__} has a parameter group without a learning rate 'lr'")
+    closure = inspect.signature(opt.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise TypeError(
+            f"{type(opt).__name__} computes the loss many times a step (it needs a closure); fit does it once"
+        )
     return opt
 
 
@@ -468,8 +473,9 @@ _EPOCH, _BATCH, _STEP = 1, 2, 3  # what is seeded; the numbers keep the three ap
 
 
 def _seed_all(*key: int) -> int:
-    """Seed every generator from a key of whole numbers; some 50 microseconds, so that every step can afford it."""
-    mixed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    """Seed every generator from a key of whole numbers; some 20 microseconds, so that every step can afford it."""
+    words = np.array(key, np.uint32) if max(key) < 2**32 else key  # NumPy takes ready words three times as fast
+    mixed = int(np.random.SeedSequence(words).generate_state(1)[0])
     random.seed(mixed)
     np.random.seed(mixed)  # noqa: NPY002  a collate function may read the global state
     torch.default_generator.manual_seed(mixed)  # torch.manual_seed takes a millisecond where CUDA sleeps
@@ -492,10 +498,10 @@ def _start_epoch(loader: Any, sampler: Any, seed: int, epoch: int) -> None:
 
 
 def _groups(loader: Iterable[Any], size: int, count: int) -> Iterator[list[Any]]:
-    """The batches of each step, ``count`` steps long."""
+    """The batches of each step; ``count`` of them are promised."""
     batches, given = iter(loader), 0
     while group := list(islice(batches, size)):
-        given += 1
+        given += len(group)
         if given > count:
             break
         yield group
@@ -542,9 +548,9 @@ def _backward(accelerator: Any, wrapped: nn.Module, group: list[Any], weights: l
 
 def _check_finite(step: int, parts: _Parts, norm: Tensor, scaled: bool) -> None:
     """Stop before a step would spoil the weights. A loss scaler (fp16) meets infinite gradients in passing and skips them."""
-    finite = torch.isfinite(norm) | scaled
+    finite = True if scaled else torch.isfinite(norm)
     for _, terms in parts:
-        finite = finite & torch.isfinite(terms["loss"])
+        finite = torch.isfinite(terms["loss"]) & finite
     if bool(finite):
         return
     terms = next((t for _, t in parts if not bool(torch.isfinite(t["loss"]))), parts[-1][1])
@@ -646,6 +652,8 @@ class _Checkpoint:
             if saved.get("version") == _VERSION:
                 shapes, history, step = _shapes(saved["model"]), History(**saved["history"]), int(saved["step"])
                 found = dict(saved["run"])
+        except PermissionError:  # the file may be sound: never say that it should be deleted
+            raise
         except Exception as error:
             reason = type(error).__name__
             raise ValueError(f"{self.path} is not a readable checkpoint ({reason}); delete it to start anew") from error

@@ -593,6 +593,6 @@ def clear_cache(name: str | None = None) -> int:
     Warns:
         CacheWarning: something was left alone, because another process is building it.
     """
-    if name is not None and name not in CORPORA:
+    if name is not None and not (isinstance(name, str) and name in CORPORA):
         _builder(name)
     return cache.clear(name)

@@ -388,8 +388,9 @@ def test_clearing_one_name_takes_every_version_split_and_option_of_it(filled: Pa
     assert not list(filled.glob("corpora/kjv*"))
     with pytest.raises(ValueError, match="did you mean 'dishes'"):
         world.clear_cache("dishe")
-    with pytest.raises(TypeError, match="must be a string"):
-        world.clear_cache(3)
+    for wrong in (3, ["kjv"]):
+        with pytest.raises(TypeError, match="must be a string"):
+            world.clear_cache(wrong)
 
 
 def test_what_another_process_builds_is_left_alone(filled: Path) -> None:

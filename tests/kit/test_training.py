@@ -1,5 +1,6 @@
 """Training: against a closed form, a loop written by hand and torch's schedulers; runs that are broken off; two processes."""
 
+import functools
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from mmtutor.kit import training
 from mmtutor.kit.training import History, ShuffledBatches, _TensorData, fit, schedule_factor
@@ -27,8 +28,9 @@ from mmtutor.kit.training import History, ShuffledBatches, _TensorData, fit, sch
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
     monkeypatch.setenv("MMTUTOR_PROGRESS", "0")
-    for name in ("MMTUTOR_DEVICE", "ACCELERATE_MIXED_PRECISION"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [*os.environ]:
+        if name == "MMTUTOR_DEVICE" or name.startswith("ACCELERATE_"):
+            monkeypatch.delenv(name)
 
 
 class Stop(Exception):
@@ -490,7 +492,7 @@ def test_a_file_of_something_else(tmp_path, content):
 def test_a_checkpoint_with_other_contents(tmp_path):
     for content in ({}, [1], {"run": 3, "history": {}, "step": 1}, {"run": {}, "history": {"steps": []}, "step": 2}):
         torch.save(content, tmp_path / "c.pt")
-        with pytest.raises(ValueError, match=r"not a readable checkpoint|another run"):
+        with pytest.raises(ValueError, match=r"not a readable checkpoint|of another version"):
             fit(Net(), points(), checkpoint=tmp_path / "c.pt", **RUN)
 
 
@@ -540,8 +542,8 @@ def test_every_flipped_bit_in_the_weights_is_noticed(stored):
         ({"lr": 0.1}, r"lr was \[0.05\], is \[0.1\]"),
         ({"clip": None}, "clip was 1.0, is None"),
         ({"schedule": "linear"}, "schedule was cosine, is linear"),
-        ({"optimizer": torch.optim.SGD}, "optimizer was AdamW, is SGD"),
-        ({"weight_decay": 0.1}, "weight_decay was 0.0, is 0.1"),
+        ({"optimizer": torch.optim.SGD}, r"optimizer was torch\.optim\.adamw\.AdamW, is torch\.optim\.sgd\.SGD"),
+        ({"weight_decay": 0.1}, r"optimizer weight_decay was \[0.0\], is \[0.1\]"),
         ({"precision": "bf16"}, "precision was no, is bf16"),
     ],
 )
@@ -666,8 +668,20 @@ def test_batches_and_loss_stay_on_a_pretended_gpu():
         ({"lr": math.nan}, "lr must be positive"),
         ({"lr": math.inf}, "lr must be positive"),
         ({"clip": 0.0}, "clip must be positive"),
-        ({"warmup": -1}, "must not be negative"),
-        ({"seed": -1}, "must not be negative"),
+        ({"clip": math.nan}, "clip must be positive"),
+        ({"lr": None}, "lr must be positive and finite, got None"),
+        ({"lr": "0.1"}, "lr must be positive and finite, got '0.1'"),
+        ({"epochs": None}, "epochs must be a whole number, at least 1, got None"),
+        ({"epochs": True}, "epochs must be a whole number, at least 1, got True"),
+        ({"accumulate": 0}, "accumulate must be a whole number, at least 1, got 0"),
+        ({"warmup": -1}, "warmup must be a whole number, at least 0, got -1"),
+        ({"warmup": 0.1}, "warmup must be a whole number, at least 0, got 0.1"),  # a fraction raised the rate tenfold
+        ({"seed": -1}, "seed must be a whole number, at least 0, got -1"),
+        ({"seed": 1.5}, "seed must be a whole number, at least 0, got 1.5"),
+        ({"weight_decay": math.inf}, "weight_decay must be finite and not negative, got inf"),
+        ({"weight_decay": -0.1}, "weight_decay must be finite and not negative, got -0.1"),
+        ({"schedule": lambda step, total: math.nan}, "schedule must give a factor.* got nan at step 0"),
+        ({"schedule": lambda step, total: -1.0}, "schedule must give a factor.* got -1.0 at step 0"),
         ({"precision": "fp8"}, "'no', 'bf16' or 'fp16', got 'fp8'"),
         ({"batch_size": 23, "drop_last": True}, "smaller than one batch with drop_last"),
     ],
@@ -935,6 +949,631 @@ def test_seeding_is_a_function_of_its_key(a, b):
         assert draws(a) != draws(b)
 
 
+# --- gradient accumulation ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "size", "count"), [(24, 4, 3), (22, 4, 3), (22, 5, 2), (21, 5, 4), (7, 2, 9)])
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
+def test_accumulation_equals_one_large_batch(n, size, count, optimizer):
+    """In the second case the last step has batches of 4, 4 and 2; in the third one of 2 alone, in the last one of 1."""
+    small, large = Net(dropout=0), Net(dropout=0)
+    options = dict(epochs=3, lr=0.05, log_every=1, warmup=2, clip=0.3, optimizer=optimizer)
+    history = fit(small, points(n), batch_size=size, accumulate=count, **options)
+    expected = fit(large, points(n), batch_size=size * count, **options)
+    assert small.calls == 3 * -(-n // size)
+    assert history.steps == expected.steps
+    assert history.learning_rate == expected.learning_rate
+    assert history.losses["loss"] == pytest.approx(expected.losses["loss"], rel=1e-5)
+    assert all(torch.allclose(a, b, atol=2e-6) for a, b in zip(small.parameters(), large.parameters()))
+    assert not same(large, Net())
+
+
+def test_accumulation_over_a_loader_of_ones_own_weighs_its_batches_by_their_samples():
+    small, large = Net(dropout=0), Net(dropout=0)
+    fit(small, DataLoader(Plain(), batch_size=4), accumulate=3, lr=0.05)
+    fit(large, DataLoader(Plain(), batch_size=12), lr=0.05)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(small.parameters(), large.parameters()))
+    with pytest.raises(TypeError, match="accumulate needs batches whose first entry is a tensor"):
+        fit(Net(), DataLoader(Plain(), batch_size=4, collate_fn=lambda rows: {"names": ["a"]}), accumulate=2)
+
+
+def test_accumulation_counts_steps_and_resumes_exactly(tmp_path):
+    """Batches 5 5 | 5 5 | 2: three steps an epoch."""
+    options = RUN | {"accumulate": 2, "checkpoint_every": 1, "log_every": 1, "max_steps": 8}
+    whole = Net()
+    history = fit(whole, points(), validate=score, **options)
+    assert history.steps == list(range(8))
+    assert len(history.validation["size"]) == 3
+    for stop in (2, 3, 5, 9):  # within a step too: its first batch is lost
+        file, resumed = tmp_path / f"{stop}.pt", Net()
+        with pytest.raises(Stop):
+            fit(Net(stop=stop), points(), validate=score, checkpoint=file, **options)
+        kept = torch.load(file, weights_only=True)["step"]
+        assert kept == {2: 1, 3: 1, 5: 3, 9: 5}[stop]
+        assert fit(resumed, points(), validate=score, checkpoint=file, **options) == history
+        assert same(resumed, whole)
+    with pytest.raises(ValueError, match=r"accumulate was 2, is 1\b"):
+        fit(Net(), points(), checkpoint=file, **(options | {"accumulate": 1}))
+
+
+def test_dropout_differs_between_the_batches_of_a_step():
+    masks = []
+
+    class Masks(Net):
+        def loss(self, batch):
+            masks.append(self.dropout(torch.ones(64)).tolist())
+            return super().loss(batch)
+
+    fit(Masks(0.5), points(), batch_size=6, accumulate=4)
+    assert len({tuple(m) for m in masks}) == len(masks) == 4
+
+
+def test_a_logged_term_is_the_mean_over_the_samples_that_have_it():
+    class Odd(Net):
+        def loss(self, batch):
+            value = super().loss(batch)
+            return {"loss": value, **({"first": batch["y"].mean()} if self.calls % 2 else {})}
+
+    history = fit(Odd(), DataLoader(Plain(), batch_size=8), accumulate=3)  # 8, 8 and 6; the second has no such term
+    y = points()["y"].flatten()
+    assert history.losses["first"] == pytest.approx([float(torch.cat([y[:8], y[16:]]).mean())], rel=1e-6)
+
+
+@given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 5), st.integers(1, 4), st.booleans())
+def test_rounds_for_several_processes_are_the_large_batch(n, size, processes, count, drop_last):
+    values = np.random.default_rng(0).normal(size=n)
+    samplers = [ShuffledBatches(n, size, 3, drop_last, p, processes) for p in range(processes)]
+    large = list(ShuffledBatches(n, size * processes, 3, drop_last))
+    dealt = [list(s)[s.process :: processes] for s in samplers]
+    assert all(len(s) == processes * len(large) for s in samplers)
+    assert all(0 < len(batch) <= size for batches in dealt for batch in batches)
+    for first in range(0, len(large), count):
+        rows = list(chain(*large[first : first + count]))
+        many = len(large[first : first + count])
+        parts = [s.weights(first, many) for s in samplers]
+        got = sum(
+            w * values[batch].mean()
+            for weights, batches in zip(parts, dealt)
+            for w, batch in zip(weights, batches[first : first + many], strict=True)
+        )
+        assert got / processes == pytest.approx(values[rows].mean())
+        seen = [i for ws, bs in zip(parts, dealt) for w, b in zip(ws, bs[first : first + many]) if w for i in b]
+        assert sorted(seen) == sorted(rows)
+
+
+# --- Accelerate's environment ---------------------------------------------------------------------------------------------
+
+
+def test_accelerates_variable_for_accumulation_changes_nothing(monkeypatch):
+    options = dict(batch_size=5, optimizer=torch.optim.SGD, clip=None, lr=0.1)
+    plain, told = Net(), Net()
+    history = fit(plain, points(), **options)
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with pytest.warns(UserWarning, match=r"ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4 is ignored; fit\(.*accumulate=4\)"):
+        assert fit(told, points(), **options) == history
+    assert same(plain, told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ACCELERATE_USE_DEEPSPEED", "true"),
+        ("ACCELERATE_USE_FSDP", "true"),
+        ("ACCELERATE_USE_MEGATRON_LM", "True"),
+        ("ACCELERATE_USE_PARALLELISM_CONFIG", "true"),
+        ("ACCELERATE_DYNAMO_BACKEND", "EAGER"),
+        ("ACCELERATE_FP8_BACKEND", "MSAMP"),
+        ("ACCELERATE_TORCH_DEVICE", "meta"),
+        ("ACCELERATE_MIXED_PRECISION", "fp8"),
+    ],
+)
+def test_accelerates_variables_that_change_training_are_refused_by_name(monkeypatch, name, value):
+    monkeypatch.setenv("MMTUTOR_DEVICE", "cpu")
+    monkeypatch.setenv(name, value)
+    model = Net()
+    before = weights(model)
+    with pytest.raises(ValueError, match="fp8" if value == "fp8" else f"{name}={value}"):
+        fit(model, points())
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+
+
+def test_what_a_launcher_always_sets_does_no_harm(monkeypatch):
+    plain, launched = Net(), Net()
+    fit(plain, points())
+    monkeypatch.setenv("MMTUTOR_DEVICE", "cpu")
+    for name, value in {
+        "ACCELERATE_USE_CPU": "True",
+        "ACCELERATE_USE_FSDP": "false",
+        "ACCELERATE_DYNAMO_BACKEND": "NO",
+        "ACCELERATE_DYNAMO_MODE": "default",
+        "ACCELERATE_MIXED_PRECISION": "NO",
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1",
+        "ACCELERATE_DEBUG_MODE": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    fit(launched, points())
+    assert same(plain, launched)
+
+
+def test_a_loop_that_stopped_while_it_accumulated_does_not_stop_ours():
+    from accelerate import Accelerator
+
+    fit(Net(), points())  # the state of this process
+    Accelerator(cpu=training._accelerator("no", 1, True).device.type == "cpu").gradient_state.sync_gradients = False
+    model = Net()
+    fit(model, points())
+    assert not same(model, Net())
+
+
+def test_an_accelerator_that_compiles_is_not_taken_over():
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Accelerator(cpu=True, dynamo_backend="eager")
+    assert AcceleratorState().dynamo_plugin.backend == "EAGER"
+    model, plain = Net(), Net()
+    fit(model, points())
+    assert AcceleratorState().dynamo_plugin.backend == "NO"
+    fit(plain, points())
+    assert same(model, plain)
+
+
+# --- optimizers -----------------------------------------------------------------------------------------------------------
+
+
+class Make:
+    """Makes an optimizer when it is called."""
+
+    def __init__(self, momentum: float) -> None:
+        self.momentum = momentum
+
+    def __call__(self, parameters, lr, weight_decay):
+        return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=weight_decay)
+
+    def method(self, parameters, **settings):
+        return self(parameters, **settings)
+
+
+def by_function(parameters, lr, weight_decay):
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9, weight_decay=weight_decay)
+
+
+class Momentum(torch.optim.SGD):
+    def __init__(self, params, lr, weight_decay) -> None:
+        super().__init__(params, lr=lr, momentum=0.9, weight_decay=weight_decay)
+
+
+MAKERS = {
+    "partial": functools.partial(torch.optim.SGD, momentum=0.9),
+    "partial of partial": functools.partial(functools.partial(torch.optim.SGD, momentum=0.1), momentum=0.9),
+    "lambda": lambda p, **settings: torch.optim.SGD(p, momentum=0.9, **settings),
+    "instance": Make(0.9),
+    "method": Make(0.9).method,
+    "function": by_function,
+    "class": Momentum,
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_callable_that_returns_an_optimizer_works_and_resumes(tmp_path, name):
+    plain, other, file = Net(), Net(), tmp_path / "c.pt"
+    options = RUN | {"weight_decay": 0.1}
+    history = fit(plain, points(), optimizer=by_function, **options)
+    with pytest.raises(Stop):
+        fit(Net(stop=7), points(), optimizer=MAKERS[name], checkpoint=file, **options)
+    assert fit(other, points(), optimizer=MAKERS[name], checkpoint=file, **options) == history
+    assert other.calls == 8
+    assert same(plain, other)
+
+
+def test_an_optimizer_without_weight_decay_works_without_it():
+    model = Net()
+    fit(model, points(), optimizer=torch.optim.Rprop)
+    assert not same(model, Net())
+    fit(Net(), points(), optimizer=lambda p, lr: torch.optim.SGD(p, lr))
+    with pytest.raises(TypeError, match=r"takes no weight_decay, but fit was given 0\.1"):
+        fit(Net(), points(), optimizer=torch.optim.Rprop, weight_decay=0.1)
+
+
+class NoRate(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay) -> None:
+        super().__init__(params, {})
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "said"),
+    [
+        (lambda p, **settings: None, TypeError, r"must return a torch\.optim\.Optimizer, got a NoneType"),
+        (lambda p, **settings: p, TypeError, r"must return a torch\.optim\.Optimizer, got a list"),
+        ("adam", TypeError, r"optimizer must be called .* got a str"),
+        (NoRate, TypeError, "NoRate has a parameter group without a learning rate"),
+        (torch.optim.LBFGS, TypeError, "LBFGS .*needs a closure"),
+        (
+            functools.partial(torch.optim.SGD, lr=9.0),
+            ValueError,
+            r"lr=9\.0 preset; give it as fit\(\.\.\., lr=\.\.\.\)",
+        ),
+        (functools.partial(torch.optim.AdamW, weight_decay=0.3), ValueError, r"weight_decay=0\.3 preset"),
+        (functools.partial(functools.partial(torch.optim.SGD, lr=9.0), momentum=0.1), ValueError, r"lr=9\.0 preset"),
+    ],
+)
+def test_optimizers_that_are_none(optimizer, error, said):
+    model = Net()
+    with pytest.raises(error, match=said):
+        fit(model, points(), optimizer=optimizer)
+    assert same(model, Net())
+
+
+# --- what makes a run another run -----------------------------------------------------------------------------------------
+
+FACTOR, SCALE = 0.5, 2.0
+
+
+def rate(step, total):
+    return scaled(step) * FACTOR
+
+
+def scaled(step):
+    return 1 / (SCALE + step)
+
+
+def decay(base):
+    return lambda step, total: base**step
+
+
+class Decay:
+    def __init__(self, base: float) -> None:
+        self.table = {"base": torch.tensor(base)}
+
+    def __call__(self, step, total):
+        return float(self.table["base"]) ** step
+
+
+OTHERS = {  # the run that is stored, another one, and what the message names
+    "lambda": (dict(schedule=lambda s, n: 0.9**s), dict(schedule=lambda s, n: 0.8**s), r"schedule was .*lambda.* is "),
+    "closure": (dict(schedule=decay(0.9)), dict(schedule=decay(0.8)), "schedule was decay.*lambda"),
+    "partial schedule": (
+        dict(schedule=functools.partial(lambda b, s, n: b**s, 0.9)),
+        dict(schedule=functools.partial(lambda b, s, n: b**s, 0.8)),
+        "schedule was partial #",
+    ),
+    "instance": (dict(schedule=Decay(0.9)), dict(schedule=Decay(0.8)), "schedule was Decay #"),
+    "default": (dict(schedule=lambda s, n, b=0.9: b**s), dict(schedule=lambda s, n, b=0.8: b**s), "schedule was"),
+    "accumulate": ({}, dict(accumulate=2), "accumulate was 1, is 2"),
+    "warmup": ({}, dict(warmup=3), "warmup was 2, is 3"),
+    "betas": (
+        dict(optimizer=functools.partial(torch.optim.AdamW, betas=(0.9, 0.99))),
+        dict(optimizer=functools.partial(torch.optim.AdamW, betas=(0.8, 0.99))),
+        r"optimizer betas was \[\[0\.9, 0\.99\]\], is \[\[0\.8, 0\.99\]\]",
+    ),
+    "two partials": (
+        dict(optimizer=functools.partial(torch.optim.AdamW, amsgrad=False)),
+        dict(optimizer=functools.partial(torch.optim.SGD, momentum=0.9)),
+        "optimizer was partial #.*, is partial #",
+    ),
+    "momentum": (dict(optimizer=Make(0.9)), dict(optimizer=Make(0.8)), r"optimizer momentum was \[0\.9\], is \[0\.8\]"),
+    "one of two lambdas": (
+        dict(optimizer=lambda p, **s: torch.optim.Adam(p, **s)),
+        dict(optimizer=lambda p, **s: torch.optim.AdamW(p, **s)),
+        "optimizer was .*lambda",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_schedule_or_optimizer_is_named(tmp_path, name):
+    first, other, said = OTHERS[name]
+    file = tmp_path / "c.pt"
+    with pytest.raises(Stop):
+        fit(Net(stop=7), points(), checkpoint=file, **(RUN | first))
+    model = Net()
+    with pytest.raises(ValueError, match=f"belongs to another run .*{said}"):
+        fit(model, points(), checkpoint=file, **(RUN | other))
+    assert same(model, Net())  # nothing was loaded
+    fit(model, points(), checkpoint=file, **(RUN | first))
+    assert model.calls == 8
+
+
+def test_what_a_schedule_reads_belongs_to_it(tmp_path, monkeypatch):
+    file = tmp_path / "c.pt"
+    with pytest.raises(Stop):
+        fit(Net(stop=7), points(), checkpoint=file, schedule=rate, **RUN)
+    for name, value in [("FACTOR", 0.6), ("SCALE", 3.0)]:  # the second is read by a function that it calls
+        with monkeypatch.context() as patch:
+            patch.setitem(globals(), name, value)
+            with pytest.raises(ValueError, match="schedule was rate #"):
+                fit(Net(), points(), checkpoint=file, schedule=rate, **RUN)
+    fit(Net(), points(), checkpoint=file, schedule=rate, **RUN)
+
+
+def test_another_dropout_or_another_frozen_part_is_another_run(tmp_path):
+    file = tmp_path / "c.pt"
+    fit(Net(0.3), points(), checkpoint=file, **RUN)
+    with pytest.raises(ValueError, match=r"belongs to another run .*model was #.*, is #"):
+        fit(Net(0.2), points(), checkpoint=file, **RUN)
+    frozen = Net(0.3)
+    frozen.first.bias.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"belongs to another run .*model was #.*, is #"):
+        fit(frozen, points(), checkpoint=file, **RUN)
+
+
+def test_a_model_of_another_shape_stays_as_it_was(stored):
+    model = Net()
+    model.second = nn.Linear(5, 2)  # ``first`` fits, and would be overwritten before the error
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"another model \(second\.weight was \(1, 5\), is \(2, 5\); second\.bias"):
+        fit(model, points(), checkpoint=stored, **RUN)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+
+
+def data_of(kind: str, table: dict[str, torch.Tensor]):
+    rows = [{name: t[i] for name, t in table.items()} for i in range(len(table["x"]))]
+    if kind == "tensors":
+        return table
+    if kind == "TensorDataset":
+        collate = torch.utils.data.default_collate
+        return DataLoader(TensorDataset(*table.values()), 5, collate_fn=lambda b: dict(zip(table, collate(b))))
+    if kind == "Hugging Face":
+        import datasets
+
+        return datasets.Dataset.from_dict({name: t.numpy() for name, t in table.items()}).with_format("torch")
+    return rows if kind == "list" else DataLoader(rows, batch_size=5, shuffle=True)
+
+
+@pytest.mark.parametrize("kind", ["tensors", "TensorDataset", "Hugging Face", "list", "DataLoader"])
+def test_other_data_of_equal_size_is_another_run(tmp_path, kind):
+    file = tmp_path / "c.pt"
+    with pytest.raises(Stop):
+        fit(Net(stop=7), data_of(kind, points()), checkpoint=file, **RUN)
+    with pytest.raises(ValueError, match=r"belongs to another run .*(data|first batch) was .*#.*, is .*#"):
+        fit(Net(), data_of(kind, points(seed=2)), checkpoint=file, **RUN)
+    model = Net()
+    fit(model, data_of(kind, points()), checkpoint=file, **RUN)  # equal data, made anew
+    assert model.calls == 8
+
+
+@pytest.mark.parametrize("kind", ["tensors", "TensorDataset", "Hugging Face"])
+def test_one_other_number_anywhere_is_other_data(tmp_path, kind):
+    file = tmp_path / "c.pt"
+    fit(Net(), data_of(kind, points()), checkpoint=file, **RUN)
+    for row in range(22):
+        table = points()
+        table["x"][row, row % 3] += 1e-3
+        with pytest.raises(ValueError, match="data was"):
+            fit(Net(), data_of(kind, table), checkpoint=file, **RUN)
+
+
+def test_another_order_or_another_collate_function_is_another_run(tmp_path):
+    file = tmp_path / "c.pt"
+    fit(Net(), DataLoader(Plain(), batch_size=5, shuffle=True), checkpoint=file, **RUN)
+    with pytest.raises(ValueError, match="first batch was #"):
+        fit(Net(), DataLoader(Plain(), batch_size=5), checkpoint=file, **RUN)
+    with pytest.raises(ValueError, match="batch_size was 5, is 4"):
+        fit(Net(), DataLoader(Plain(), batch_size=4, shuffle=True), checkpoint=file, **RUN)
+    file.unlink()
+    collate = torch.utils.data.default_collate
+    fit(Net(), as_lists(), checkpoint=file, collate=collate, **RUN)
+    with pytest.raises(ValueError, match="first batch was #"):
+        fit(Net(), as_lists(), checkpoint=file, collate=lambda b: {k: 2 * v for k, v in collate(b).items()}, **RUN)
+
+
+def test_a_dataset_with_a_generator_of_its_own_may_go_on(tmp_path):
+    """Its samples differ at every reading, so they cannot tell whether the data is the same."""
+
+    class Private(Plain):
+        def __init__(self) -> None:
+            self.rng = np.random.default_rng()
+
+        def __getitem__(self, index):
+            return {name: t + float(self.rng.normal()) for name, t in super().__getitem__(index).items()}
+
+    file, model = tmp_path / "c.pt", Net()
+    with pytest.raises(Stop):
+        fit(Net(stop=7), Private(), checkpoint=file, **RUN)
+    fit(model, Private(), checkpoint=file, **RUN)
+    assert model.calls == 8
+
+
+DIGEST = """
+import collections, enum, functools, sys, torch, numpy as np
+from pathlib import Path
+from mmtutor.kit._identity import digest
+words = {"one", "two", "three", "four", "five"}
+class Kind(enum.Enum):
+    A = 1
+class Slots:
+    __slots__ = ("x",)
+class Holder:
+    def __init__(self): self.words, self.me, self.slots = words, self, Slots()
+    def __call__(self, step, total): return step in {"a", "b", "c", "d"}
+values = [words, {"b": 1, "a": words}, lambda s, n: s in {"x", "y", "z", "u"} and len(words), Holder(), Holder().__call__,
+          functools.partial(max, 3), Kind.A, Path("x"), range(3), slice(1, 2), np.arange(6).reshape(2, 3)[:, ::2],
+          np.array([words, None], dtype=object), torch.arange(6.0).view(2, 3).t(), torch.zeros(3, dtype=torch.bfloat16),
+          torch.zeros(()), torch.zeros(0, 3), torch.tensor([1 + 2j]).conj(), torch.eye(2).to_sparse(), [1, 2].append, str.upper, object(),
+          torch.Generator(), torch.device("cpu"), torch.float16, b"x", 1.5, np.float32(1.5), None, float("nan"), chr(0xd800)]
+import datasets
+from mmtutor.kit.training import _data
+rows = datasets.Dataset.from_dict({"x": [1.0, 2.0], "word": ["a", "b"]})
+made = [rows, rows.with_format("torch"), rows.map(lambda r: {"y": 2 * r["x"]}, keep_in_memory=True)]
+print(*[digest(v) for v in values], *[_data(m).split("#")[1] for m in made])
+"""
+
+
+def test_a_digest_is_the_same_in_every_process():
+    runs = []
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", DIGEST], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        runs.append(done.stdout.split())
+    assert runs[0] == runs[1]
+    assert len(set(runs[0])) == len(runs[0]) > 25  # and different values have different ones
+
+
+def test_a_digest_of_a_large_tensor_covers_every_piece_of_it():
+    from mmtutor.kit._identity import digest
+
+    large = torch.zeros(3, 2**23)  # read in pieces of 2**24 numbers
+    first = digest(large)
+    assert digest(large.clone()) == first
+    for row in range(3):
+        other = large.clone()
+        other[row, -1] = 1
+        assert digest(other) != first
+    assert digest(torch.zeros(1, 1).expand(3, 2**23)) == first
+
+
+def test_a_checkpoint_of_another_version_says_so(stored):
+    content = torch.load(stored, weights_only=True)
+    for other in ({k: v for k, v in content.items() if k != "version"}, content | {"version": 99}):
+        torch.save(other, stored)
+        with pytest.raises(ValueError, match=r"c\.pt is a checkpoint of another version of mmtutor; delete it"):
+            fit(Net(), points(), checkpoint=stored, **RUN)
+
+
+# --- where a checkpoint can stand -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", b"", 3, True])
+def test_a_checkpoint_needs_a_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="checkpoint must be the name of a file or None"):
+        fit(Net(), points(), checkpoint=name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match=r"is a folder; give .*checkpoint\.pt, say"):
+        fit(Net(), points(), checkpoint=tmp_path)
+
+
+def test_a_tilde_is_the_home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    fit(Net(), points(), checkpoint="~/runs/c.pt")
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]
+    assert (tmp_path / "home" / "runs" / "c.pt").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_first_step(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file" / "c.pt", tmp_path / ("x" * 250)):
+        model = Net()
+        with pytest.raises(OSError, match="no checkpoint can be written to"):
+            fit(model, points(), checkpoint=path)
+        assert model.calls == 0
+
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    model = Net()
+    with monkeypatch.context() as patch:  # the tests may run as root, who may write everywhere
+        for name in ("open", "touch"):
+            patch.setattr(Path, name, refuse)
+        with pytest.raises(PermissionError, match=r"no checkpoint can be written to .* \(Permission denied\)"):
+            fit(model, points(), checkpoint=tmp_path / "c.pt")
+    assert model.calls == 0
+    fit(model, points(), checkpoint=tmp_path / "c.pt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["c.pt", "file"]
+
+
+def test_a_checkpoint_that_must_not_be_read_is_not_called_damaged(stored, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("zipfile.ZipFile", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        fit(Net(), points(), checkpoint=stored, **RUN)
+
+
+# --- scores, schedules and loaders that are not as they should be ---------------------------------------------------------
+
+
+def test_a_score_of_nan_is_recorded_with_a_warning():
+    scores = iter([math.nan, 0.5])
+    with pytest.warns(UserWarning, match="validate returned NaN for 'bleu'"):
+        history = fit(Net(), points(), epochs=2, validate=lambda model: {"bleu": next(scores)})
+    assert math.isnan(history.validation["bleu"][0])
+    assert history.validation["bleu"][1] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (torch.tensor(0.5), r"validate must return named scores such as .*, got a tensor of shape \(\)"),
+        (0.5, "named scores .* got a float"),
+        (None, "named scores .* got a NoneType"),
+        ({"a": 0.5, "b": torch.zeros(3)}, r"'b' is a tensor of shape \(3,\)"),
+        ({"a": "high"}, "'a' is a str"),
+        ({"a": None}, "'a' is a NoneType"),
+    ],
+)
+def test_a_validation_without_scores_is_named(value, said):
+    with pytest.raises(TypeError, match=said):
+        fit(Net(), points(), validate=lambda model: value)
+
+
+def test_scores_may_be_tensors_and_keep_their_epoch(tmp_path):
+    def validate(model):
+        epoch = model.calls // 5
+        return {"all": torch.tensor([0.5 * epoch]), **({"late": np.float32(epoch)} if epoch in (2, 4) else {})}
+
+    options = RUN | {"epochs": 5}
+    history = fit(Net(), points(), validate=validate, **options)
+    assert history.validation["all"] == [0.5, 1.0, 1.5, 2.0, 2.5]
+    assert str(history.validation["late"]) == "[nan, 2.0, nan, 4.0, nan]"
+
+
+def test_a_schedule_is_asked_about_its_own_run_only():
+    asked = []
+
+    def schedule(step, total):
+        asked.append((step, total))
+        return 1 - step / (total - 1)  # cannot answer for a run of one step
+
+    fit(Net(), points(), batch_size=11, schedule=schedule)
+    assert set(asked) == {(0, 2), (1, 2)}
+
+
+class Promise:
+    """A batch sampler whose length is not how many batches it gives."""
+
+    def __init__(self, promised: int, given: int) -> None:
+        self.promised, self.given = promised, given
+
+    def __len__(self) -> int:
+        return self.promised
+
+    def __iter__(self):
+        yield from [[i] for i in range(self.given)]
+
+
+@pytest.mark.parametrize(("promised", "given"), [(4, 3), (3, 4), (4, 0)])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_loader_that_gives_other_than_it_promises_is_an_error_and_no_hang(promised, given, accumulate):
+    with pytest.raises(ValueError, match="does not give as many batches as its length says"):
+        fit(Net(), DataLoader(Plain(), batch_sampler=Promise(promised, given)), epochs=2, accumulate=accumulate)
+
+
+def test_loaders_and_datasets_that_cannot_be_counted():
+    class Sized(Stream):
+        def __len__(self):
+            return 3
+
+    with pytest.raises(TypeError, match=r"a dataset with a length and an index.*got a Sized"):
+        fit(Net(), Sized())
+    with pytest.raises(TypeError, match="its sampler has no length"):
+        fit(Net(), DataLoader(Plain(), batch_sampler=([i] for i in range(22))))
+
+
+@given(st.lists(st.integers(0, 2**70), min_size=1, max_size=6))
+def test_a_seed_is_that_of_numpys_sequence(key):
+    assert training._seed_all(*key) == np.random.SeedSequence(key).generate_state(1)[0]
+
+
 # --- two processes --------------------------------------------------------------------------------------------------------
 
 TWO = """
@@ -953,10 +1592,45 @@ history = t.fit(model, t.points(40), **options)
 noisy = t.Net(dropout=0.5)  # each process draws its own masks; the weights stay the same
 t.fit(noisy, t.points(40), batch_size=5, precision="bf16", progress=True)
 state = PartialState()
+uneven = [t.uneven(n, **more) for n, more in t.UNEVEN]
+dealt = t.Dealt()  # a loader of one's own
+t.fit(dealt, t.DataLoader(t.Plain(), batch_size=5))
 result = dict(weights=t.weights(model), noisy=t.weights(noisy), losses=history.losses["loss"], draw=torch.rand(2))
+result |= dict(uneven=uneven, dealt=dealt.seen, file=torch.load(folder + "/c.pt", weights_only=True)["run"])
 torch.save(result | dict(processes=state.num_processes, steps=steps, calls=model.calls), f"{{folder}}/{{state.process_index}}.pt")
 torch.distributed.destroy_process_group()
 """
+
+
+UNEVEN = [  # samples, and other settings: a last round of 3, of 1 (fewer than processes), and steps of several batches
+    (43, {}),
+    (41, {}),
+    (1, {}),
+    (43, {"drop_last": True}),
+    (47, {"accumulate": 3}),
+    (41, {"accumulate": 2, "optimizer": torch.optim.SGD, "clip": 0.3}),
+]
+
+
+def uneven(n: int, processes: int = 2, accumulate: int = 1, **settings):
+    """Train on ``n`` samples in two processes (or, to compare, in one with a batch as large as theirs together)."""
+    model, batch = Net(dropout=0), 5 if processes == 2 else 10 * accumulate
+    accumulate = accumulate if processes == 2 else 1
+    options = dict(epochs=2, lr=0.05, log_every=1, batch_size=batch) | settings
+    history = fit(model, points(n), **options, **({"accumulate": accumulate} if accumulate > 1 else {}))
+    return weights(model), history.losses["loss"], history.steps
+
+
+class Dealt(Net):
+    """Remembers which samples it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[float]] = []
+
+    def loss(self, batch):
+        self.seen.append(batch["y"].flatten().tolist())
+        return super().loss(batch)
 
 
 def launch(script: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -993,5 +1667,16 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):
         assert (result["processes"], result["steps"], result["calls"]) == (2, 6, 6)
         assert result["losses"] == pytest.approx(history.losses["loss"], rel=1e-5)
     assert done.stdout.count("4/4") == 1  # one bar, not two
+    assert first["file"]["processes"] == 2
+    for (n, more), a, b in zip(UNEVEN, first["uneven"], second["uneven"], strict=True):
+        alone, losses, steps = uneven(n, processes=1, **more)
+        assert a[2] == b[2] == steps
+        assert a[1] == b[1] == pytest.approx(losses, rel=1e-5)
+        for mine, other, single in zip(a[0], b[0], alone, strict=True):
+            assert torch.equal(mine, other)
+            assert torch.allclose(mine, single, atol=1e-6), (n, more)
+    y = points()["y"].flatten().tolist()  # 5, 5 | 5, 5 | 2 and 3 from the beginning, the next 5
+    assert first["dealt"] == [y[0:5], y[10:15], y[20:22] + y[0:3]]
+    assert second["dealt"] == [y[5:10], y[15:20], y[3:8]]
     assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 12
     assert not list(tmp_path.glob(".*tmp"))

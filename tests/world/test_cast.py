@@ -145,7 +145,7 @@ def test_sprites_are_exact_means(name, size):
     """Every pixel is the rounded mean of the master over its area, here summed up in exact fractions."""
     master = np.asarray(cast._master(name)).astype(object)
     high, wide = master.shape[:2]
-    art = cast._premultiplied(name, size)
+    art = cast.premultiplied(name, size)
     random = np.random.default_rng(0)
     for _ in range(25):
         row, column, channel = random.integers(art.shape[0]), random.integers(art.shape[1]), random.integers(4)

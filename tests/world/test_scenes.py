@@ -166,7 +166,7 @@ def test_things_are_mostly_visible_and_large_enough():
         drawn = scenes.render(scene, 64)
         for number, one in enumerate(scene.things):
             alone = np.zeros((64, 64), np.uint8)
-            scenes._lay(np.zeros((64, 64, 3), np.uint8), alone, number, one, 64)
+            scenes.lay(np.zeros((64, 64, 3), np.uint8), alone, number, one, 64)
             shares.append((drawn.owner == number + 1).sum() / alone.astype(bool).sum())
             pixels.append(
                 max(drawn.boxes[number][2] - drawn.boxes[number][0], drawn.boxes[number][3] - drawn.boxes[number][1])
