@@ -10,9 +10,11 @@ from __future__ import annotations
 import io
 import struct
 import wave
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -102,19 +104,67 @@ def _variable_length(value: int) -> bytes:
     return bytes(reversed(out))
 
 
+class Note(NamedTuple):
+    """One note of a piece: what plays, from when to when in seconds, which key, how hard it is struck."""
+
+    program: int  # 0-127; ignored for percussion
+    key: int  # 0-127
+    velocity: int  # 1-127
+    start: float
+    end: float
+    percussion: bool = False
+
+
+def _file_of(track: bytes) -> bytes:
+    """A MIDI file of one track, where one tick lasts a millisecond."""
+    tempo = _variable_length(0) + b"\xff\x51\x03" + (1_000_000).to_bytes(3, "big")  # a quarter note lasts one second
+    header = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 1000)
+    return header + b"MTrk" + struct.pack(">I", len(tempo) + len(track)) + tempo + track
+
+
 def _midi_file(channel: int, program: int, key: int, velocity: int, held: float, tail: float) -> bytes:
-    """A MIDI file of one note: one tick a millisecond."""
-    track = _variable_length(0) + b"\xff\x51\x03" + (1_000_000).to_bytes(3, "big")  # a quarter note lasts one second
+    """A MIDI file of one note."""
+    track = b""
     if channel != 9:  # channel 9 is percussion: the key chooses the drum
         track += _variable_length(0) + bytes([0xC0 | channel, program])
     track += _variable_length(0) + bytes([0x90 | channel, key, velocity])
     track += _variable_length(round(1000 * held)) + bytes([0x80 | channel, key, 0])
-    track += _variable_length(round(1000 * tail)) + b"\xff\x2f\x00"
-    header = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 1000)
-    return header + b"MTrk" + struct.pack(">I", len(track)) + track
+    return _file_of(track + _variable_length(round(1000 * tail)) + b"\xff\x2f\x00")
 
 
-@lru_cache(maxsize=256)
+def _score_file(notes: Sequence[Note], seconds: float) -> bytes:
+    """A MIDI file of a piece; each program gets a channel of its own (at most 15)."""
+    programs = list(dict.fromkeys(note.program for note in notes if not note.percussion))
+    channels = [channel for channel in range(16) if channel != 9]
+    channel_of = dict(zip(programs, channels, strict=False))
+    events: list[tuple[int, int, bytes]] = []  # (millisecond, rank, message): first releases, then strikes
+    for note in notes:
+        channel = 9 if note.percussion else channel_of[note.program]
+        events.append((round(1000 * note.start), 1, bytes([0x90 | channel, note.key, note.velocity])))
+        events.append((round(1000 * note.end), 0, bytes([0x80 | channel, note.key, 0])))
+    track = b"".join(_variable_length(0) + bytes([0xC0 | channel_of[p], p]) for p in programs)
+    now = 0
+    for time, _, message in sorted(events):
+        track += _variable_length(time - now) + message
+        now = time
+    return _file_of(track + _variable_length(max(round(1000 * seconds) - now, 0)) + b"\xff\x2f\x00")
+
+
+def _play(file: bytes, font: bytes, seconds: float) -> np.ndarray:
+    """A MIDI file as it sounds: float32 ``(seconds * RENDER_RATE,)``, mono."""
+    import midirenderer
+
+    data = midirenderer.render_wave_from(font, file)
+    with wave.open(io.BytesIO(data)) as opened:
+        samples = np.frombuffer(opened.readframes(opened.getnframes()), dtype="<i2").reshape(-1, opened.getnchannels())
+        if opened.getframerate() != RENDER_RATE:
+            raise RuntimeError(f"midirenderer made {opened.getframerate()} samples a second, expected {RENDER_RATE}")
+    mono = samples.astype(np.float32).mean(axis=1) / 32768.0 * _GAIN
+    length = round(seconds * RENDER_RATE)
+    return np.pad(mono, (0, max(0, length - len(mono))))[:length]
+
+
+@lru_cache(maxsize=64)
 def render(program: int, key: int, velocity: int, held: float, tail: float, percussion: bool = False) -> np.ndarray:
     """One note: read-only float32 ``(T,)`` at ``RENDER_RATE``, mono, ``T = (held + tail) * RENDER_RATE``.
 
@@ -126,17 +176,12 @@ def render(program: int, key: int, velocity: int, held: float, tail: float, perc
         tail: seconds after note off.
         percussion: play the drum kit, where the key chooses the drum.
     """
-    import midirenderer
-
-    data = midirenderer.render_wave_from(
-        _font(), _midi_file(9 if percussion else 0, program, key, velocity, held, tail)
-    )
-    with wave.open(io.BytesIO(data)) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").reshape(-1, file.getnchannels())
-        if file.getframerate() != RENDER_RATE:
-            raise RuntimeError(f"midirenderer made {file.getframerate()} samples a second, expected {RENDER_RATE}")
-    mono = samples.astype(np.float32).mean(axis=1) / 32768.0 * _GAIN
-    length = round((held + tail) * RENDER_RATE)
-    mono = np.pad(mono, (0, max(0, length - len(mono))))[:length]
+    file = _midi_file(9 if percussion else 0, program, key, velocity, held, tail)
+    mono = _play(file, _font(), held + tail)
     mono.setflags(write=False)
     return mono
+
+
+def render_score(notes: Sequence[Note], seconds: float) -> np.ndarray:
+    """A piece: float32 ``(round(seconds * RENDER_RATE),)``, mono; what begins later than its end is not heard."""
+    return _play(_score_file([note for note in notes if note.start < seconds], seconds), _font(), seconds)

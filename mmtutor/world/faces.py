@@ -527,7 +527,7 @@ def mouth_track(
 
 
 def draw_talking(
-    who: Face | voices.Speaker | str, track: np.ndarray, look: Look = CANONICAL, pixels: int = 64
+    who: Face | voices.Speaker | str, track: np.ndarray, look: Look = CANONICAL, pixels: int = 64, first: int = 0
 ) -> np.ndarray:
     """Draw a face that talks: the mouth follows ``track``, and the eyes blink about every three seconds.
 
@@ -536,6 +536,7 @@ def draw_talking(
         track: ``(N, 2)`` as from ``mouth_track``.
         look: pose, light and expression of the whole clip.
         pixels: side of the square pictures, 16 to 512.
+        first: number of the first frame, from 0: where in a longer clip the blinking is.
 
     Returns:
         uint8 ``(N, pixels, pixels, 3)``.
@@ -568,7 +569,7 @@ def draw_talking(
     blink = int(rng("faces", "blink", traits.speaker).integers(20, 75))
     out = np.empty((len(track), pixels, pixels, 3), dtype=np.uint8)
     for i, (opening, roundness) in enumerate(track.tolist()):
-        shut = i % 75 in (blink, (blink + 1) % 75)
+        shut = (first + i) % 75 in (blink, (blink + 1) % 75)
         fine = mouths[shut].copy()
         _draw_mouth(ImageDraw.Draw(fine), head, traits, replace(look, mouth=opening, roundness=roundness))
         out[i] = faces[shut]

@@ -14,7 +14,7 @@ import numpy as np
 
 from mmtutor.world import _effects, _midi, cast
 from mmtutor.world._dice import rng
-from mmtutor.world.speech import PEAK, check_sample_rate, resample
+from mmtutor.world.speech import PEAK, check_sample_rate, level, resample
 
 INSTRUMENTS: tuple[str, ...] = (*_midi.ALIASES, *_midi.PROGRAMS)
 """Names that ``play_note`` knows: everyday ones first, then the 128 of General MIDI."""
@@ -194,3 +194,71 @@ def reverberate(wave: np.ndarray, t60: float, sample_rate: int, random: np.rando
     room = np.concatenate([[1.0], tail * (0.6 / (np.linalg.norm(tail) + 1e-9))])
     n = next_fast_len(len(wave) + len(room) - 1, real=True)
     return irfft(rfft(wave, n) * rfft(room, n), n)[: len(wave)].astype(np.float32)
+
+
+# --- what disturbs -----------------------------------------------------------------------------------------------------
+
+THIRD_SOURCES: tuple[str, ...] = ("noise", "music")
+"""What may be heard besides two voices."""
+
+_DEGREES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
+_PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 0))  # steps of the scale on which chords stand
+_CHORDS, _MELODIES = ("piano", "guitar", "harp", "strings", "organ"), ("flute", "violin", "trumpet", "saxophone")
+
+
+def _music(seconds: float, random: np.random.Generator) -> np.ndarray:
+    """A piece of four parts (bass, broken chords, a melody, drums) at ``_midi.RENDER_RATE``."""
+    scale = _DEGREES[("major", "minor")[random.integers(2)]]
+    tonic = int(random.integers(-5, 7))
+    progression = _PROGRESSIONS[random.integers(len(_PROGRESSIONS))]
+    chords, melody = (_midi.program_number(part[random.integers(len(part))]) for part in (_CHORDS, _MELODIES))
+    beat = 60.0 / float(random.uniform(90.0, 132.0))
+
+    def key(step: int, octave: int) -> int:
+        return 12 * (octave + step // 7) + tonic + scale[step % 7]
+
+    notes: list[_midi.Note] = []
+    place = 7  # of the melody, in steps of the scale
+    for i in range(math.ceil(seconds / beat)):
+        now, root = i * beat, progression[i // 4 % 4]
+        if i % 2 == 0:
+            notes.append(_midi.Note(32, key(root, 3), 95, now, now + 1.8 * beat))
+        notes.append(_midi.Note(0, 36 if i % 2 == 0 else 38, 70, now, now + 0.1, percussion=True))
+        for half, step in enumerate((0, 2) if i % 2 == 0 else (4, 2)):
+            start = now + half * beat / 2
+            notes.append(_midi.Note(chords, key(root + step, 5), 85, start, start + 0.9 * beat))
+        for start, length in ((0.0, 1.0),) if random.random() < 0.5 else ((0.0, 0.5), (0.5, 0.5)):
+            place = min(max(place + int(random.integers(-2, 3)), 3), 12)
+            notes.append(_midi.Note(melody, key(place, 5), 100, now + start * beat, now + (start + 0.95 * length) * beat))
+    return _midi.render_score(notes, seconds)
+
+
+def third_source(kind: str, seconds: float, sample_rate: int = 16000, seed: int = 0) -> np.ndarray:
+    """Noise or music, to be heard besides two voices.
+
+    Args:
+        kind: "noise" (pink: as much power in every octave, from 50 hertz) or "music" (a small band of sampled
+            instruments plays chords, a melody and drums).
+        seconds: length, 0.05 to 30.
+        sample_rate: samples a second, 4,000 to 48,000.
+        seed: a whole number from 0; another seed is another noise or piece.
+
+    Returns:
+        float32 ``(round(seconds * sample_rate),)`` in [-1, 1], as loud as a spoken wave: root mean square
+        ``speech.LOUDNESS``, less where a peak would pass ``speech.PEAK``. The same arguments give the same bytes.
+
+    Raises:
+        ValueError: an unknown kind or a number out of range.
+        TypeError: an argument of the wrong type.
+    """
+    if kind not in THIRD_SOURCES:
+        raise ValueError(f"unknown kind {kind!r}; there are {', '.join(map(repr, THIRD_SOURCES))}")
+    seconds, sample_rate = _check_seconds(seconds), check_sample_rate(sample_rate)
+    random = rng("third source", kind, _check_whole("seed", seed, 0, 2**63 - 1))
+    length = round(seconds * sample_rate)
+    if kind == "music":
+        return level(_fit(resample(_music(seconds, random), _midi.RENDER_RATE, sample_rate), length))
+    f = np.fft.rfftfreq(length, 1 / sample_rate)
+    spectrum = np.fft.rfft(random.standard_normal(length))
+    spectrum[f < 50.0] = 0.0
+    return level(np.fft.irfft(spectrum / np.sqrt(np.maximum(f, 50.0)), length))

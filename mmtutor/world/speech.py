@@ -395,8 +395,8 @@ def check_text(text: str, language: str) -> str:
     return text
 
 
-def _level(wave: np.ndarray) -> np.ndarray:
-    """The same sound at the world's loudness."""
+def level(wave: np.ndarray) -> np.ndarray:
+    """The same sound at the world's loudness: root mean square ``LOUDNESS``, less where a peak would pass ``PEAK``."""
     rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
     peak = float(np.abs(wave).max())
     gain = min(LOUDNESS / rms, PEAK / peak) if peak > 0 else 1.0
@@ -415,7 +415,7 @@ def utter(text: str, settings: Settings, sample_rate: int) -> tuple[np.ndarray, 
         The wave at the world's loudness, float32 ``(T,)`` in [-1, 1], and its phonemes.
     """
     raw, events = _synthesize(text, settings)
-    wave = _level(resample(raw.astype(np.float32) / 32768.0, settings.playback, sample_rate))
+    wave = level(resample(raw.astype(np.float32) / 32768.0, settings.playback, sample_rate))
     phonemes = [
         Phoneme(symbol, start / settings.playback, end / settings.playback, stress)
         for symbol, start, end, stress in _tidy(events, len(raw))

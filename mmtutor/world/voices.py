@@ -13,6 +13,7 @@ come out as wanted after that.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -212,6 +213,68 @@ def speaker(name: Speaker | str) -> Speaker:
         near = get_close_matches(name, _by_name(), n=3, cutoff=0.3) or list(_by_name())[:3]
         raise ValueError(f"no speaker is called {name!r}; there are {len(_by_name())}, among them {', '.join(near)}")
     return _by_name()[name]
+
+
+def semitones(first: Speaker | str, second: Speaker | str) -> float:
+    """How far the second speaker's pitch lies above the first's, in semitones (12 to the octave); negative if below.
+
+    Raises:
+        ValueError: nobody has that name.
+        TypeError: neither a speaker nor a name.
+    """
+    return 12 * math.log2(speaker(second).pitch / speaker(first).pitch)
+
+
+def pairs_by_pitch(
+    who: str | Sequence[Speaker | str], low: float, high: float, count: int, seed: int = 0
+) -> np.ndarray:
+    """Draw pairs of speakers whose pitches lie so far apart: the nearer, the harder are their voices to tell apart.
+
+    Nobody is paired with himself, and no pair of places comes twice in either order. The same arguments give the same
+    pairs.
+
+    Args:
+        who: "train" or "test" for all speakers of a split; or speakers or their names, in any order and as often as
+            they come: a data set's column ``speaker`` will do.
+        low: least distance in pitch, semitones (0 or more).
+        high: greatest distance in pitch, semitones; itself left out, so that bands may follow one another.
+        count: how many pairs.
+        seed: another seed draws other pairs.
+
+    Returns:
+        int64 ``(count, 2)``: places in ``who`` (in ``speakers(who)`` if it is a split).
+
+    Raises:
+        ValueError: an unknown split or speaker, ``low`` not below ``high``, or fewer pairs than were asked for.
+        TypeError: an argument of the wrong type.
+
+    Example:
+        >>> first, second = pairs_by_pitch("test", 0, 3, count=1)[0]
+        >>> abs(semitones(speakers("test")[first], speakers("test")[second])) < 3
+        True
+    """
+    people = speakers(who) if isinstance(who, str) else tuple(speaker(one) for one in who)
+    for name, value in (("low", low), ("high", high)):
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} must be a number of semitones, not {value!r}")
+    if not 0 <= low < high:
+        raise ValueError(f"need 0 <= low < high semitones, not {low} and {high}")
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)):
+        raise TypeError(f"count must be a whole number, not {count!r}")
+    if count < 1:
+        raise ValueError(f"count must be 1 or more, not {count}")
+    pitch = 12 * np.log2([person.pitch for person in people])  # (N,) semitones above 1 Hz
+    index = np.array([person.index for person in people], dtype=np.int64)
+    distance = np.abs(pitch[:, None] - pitch)  # (N, N)
+    fits = np.triu((low <= distance) & (distance < high) & (index[:, None] != index), 1)
+    first, second = np.nonzero(fits)
+    if count > len(first):
+        raise ValueError(f"only {len(first)} pairs lie {low} to {high} semitones apart; {count} were asked for")
+    random = rng("voices", "pairs by pitch", seed)
+    chosen = random.choice(len(first), size=count, replace=False)
+    pairs = np.stack([first[chosen], second[chosen]], axis=1)
+    swapped = random.random(count) < 0.5  # who comes first says nothing about who is where in the list
+    return np.where(swapped[:, None], pairs[:, ::-1], pairs)
 
 
 _person = speaker  # ``speak`` has an argument of that name

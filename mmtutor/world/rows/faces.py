@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     import datasets
 
 PIXELS = (64, 48, 96, 128)
-CLIP_SECONDS = 2.0
-"""Length of every clip of ``talking_faces``: 50 frames."""
+LEAST_SPOKEN = 5.0
+"""Seconds that somebody in ``talking_faces`` speaks at least, of which a clip shows a part."""
 
 #: The columns that hold a :class:`faces.Face`, but for its spots.
 _FACE_NUMBERS = (*faces.TIED, *faces.INDEPENDENT[:3])
@@ -99,40 +100,78 @@ def _gentle_look(random: np.random.Generator) -> faces.Look:
     )
 
 
-def _build_talking(split: str, indices: range, seed: int, pixels: int, sample_rate: int) -> dict[str, list]:
-    frames, length = round(CLIP_SECONDS * faces.FRAMES_PER_SECOND), round(CLIP_SECONDS * sample_rate)
+def _utterance(
+    person: voices.Speaker, random: np.random.Generator, sample_rate: int, least: float
+) -> tuple[str, np.ndarray, list[speech.Phoneme]]:
+    """As many sentences as it takes to speak for ``least`` seconds, without the silence behind the last."""
+    sentences = [voices.sentence(random) for _ in range(math.ceil(least / 2.5))]
+    while True:
+        text = " ".join(sentences)
+        wave, phonemes = speech.utter(text, person.settings(), sample_rate)
+        if phonemes[-1].symbol == speech.PAUSE:
+            phonemes = phonemes[:-1]
+        if phonemes[-1].end >= least:
+            return text, wave, phonemes
+        sentences.append(voices.sentence(random))
+
+
+def _build_talking(
+    split: str, indices: range, seed: int, pixels: int, sample_rate: int, start: str, seconds: int
+) -> dict[str, list]:
+    """The columns of these clips.
+
+    ``text`` is the whole utterance, ``begins`` the time in it (s) at which the clip begins, a whole frame; ``starts`` and
+    ``ends`` of the phonemes are seconds of the clip.
+    """
+    per_second = faces.FRAMES_PER_SECOND
+    frames, length = seconds * per_second, seconds * sample_rate
     rows = []
     for index in indices:
-        random = rng("talking_faces", split, seed, index)
         person = _in_turn("talking_faces", split, seed, index)
-        text = " ".join(voices.sentence(random) for _ in range(2))  # long enough to fill the clip
-        wave, phonemes = speech.utter(text, person.settings(), sample_rate)
-        wave = np.pad(wave, (0, max(0, length - len(wave))))[:length]
-        heard = [phoneme for phoneme in phonemes if phoneme.start < CLIP_SECONDS]
-        heard[-1] = heard[-1]._replace(end=min(heard[-1].end, CLIP_SECONDS))
-        track, look = faces.mouth_track(heard, frames), _gentle_look(random)
+        if start == "anywhere":
+            random = rng("talking_faces", start, split, seed, index, seconds)
+            text, wave, phonemes = _utterance(person, random, sample_rate, max(LEAST_SPOKEN, seconds + 3.0))
+            first = int(random.integers(math.floor((phonemes[-1].end - seconds) * per_second) + 1))
+        else:
+            random = rng("talking_faces", split, seed, index)
+            text = " ".join(voices.sentence(random) for _ in range(max(2, seconds)))  # long enough to fill the clip
+            wave, phonemes = speech.utter(text, person.settings(), sample_rate)
+            phonemes = [one._replace(end=min(one.end, float(seconds))) for one in phonemes if one.start < seconds]
+            first = 0
+        begins = first / per_second
+        # from the whole utterance: at the clip's edges, lips know what was and what will be said
+        track = faces.mouth_track(phonemes, first + frames)[first:]
+        wave = wave[first * sample_rate // per_second :][:length]
+        wave = np.pad(wave, (0, length - len(wave)))
+        heard = [
+            one._replace(start=max(one.start - begins, 0.0), end=min(one.end - begins, float(seconds)))
+            for one in phonemes
+            if one.start < begins + seconds and one.end > begins
+        ]
+        look = _gentle_look(random)
         rows.append(
             {
-                "frames": faces.draw_talking(person, track, look, pixels),
+                "frames": faces.draw_talking(person, track, look, pixels, first),
                 "wave": speech.to_int16(wave),
                 "sample_rate": sample_rate,
                 "text": text,
+                "begins": begins,
                 **traits(person),
                 **_columns(faces.face(person)),
                 "opening": track[:, 0],
                 "roundness": track[:, 1],
-                "phonemes": [phoneme.symbol for phoneme in heard],
-                "starts": [phoneme.start for phoneme in heard],
-                "ends": [phoneme.end for phoneme in heard],
+                "phonemes": [one.symbol for one in heard],
+                "starts": [one.start for one in heard],
+                "ends": [one.end for one in heard],
             }
         )
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
-def _talking_features(pixels: int, sample_rate: int) -> datasets.Features:
+def _talking_features(pixels: int, sample_rate: int, start: str, seconds: int) -> datasets.Features:
     import datasets
 
-    frames = round(CLIP_SECONDS * faces.FRAMES_PER_SECOND)
+    frames = seconds * faces.FRAMES_PER_SECOND
 
     def many(kind: str, length: int = -1) -> datasets.Sequence:
         return datasets.Sequence(datasets.Value(kind), length=length)
@@ -140,9 +179,10 @@ def _talking_features(pixels: int, sample_rate: int) -> datasets.Features:
     return datasets.Features(
         {
             "frames": datasets.Array4D((frames, pixels, pixels, 3), "uint8"),
-            "wave": many("int16", round(CLIP_SECONDS * sample_rate)),
+            "wave": many("int16", seconds * sample_rate),
             "sample_rate": datasets.Value("int32"),
             "text": datasets.Value("string"),
+            "begins": datasets.Value("float32"),
             **trait_features(),
             **_column_features(),
             "opening": many("float32", frames),
@@ -168,13 +208,18 @@ DATASETS: dict[str, Builder] = {
     ),
     "talking_faces": Builder(
         "talking_faces",
-        1,
+        2,
         _build_talking,
         _talking_features,
         {"train": 480, "test": 120},
         {"train": 20_000, "test": 5000},
-        "Two seconds of a speaker's voice and face at 25 frames a second; the mouth follows the phonemes",
-        options={"pixels": (48, 64, 96), "sample_rate": (16000, 8000)},
+        "A speaker's voice and face for some seconds, at 25 frames a second; the mouth follows the phonemes",
+        options={
+            "pixels": (48, 64, 96),
+            "sample_rate": (16000, 8000),
+            "start": ("anywhere", "beginning"),  # where in the utterance a clip begins
+            "seconds": (2, 1, 3, 4),
+        },
         chunk=40,
         packages=("espeakng-loader", "pillow"),
     ),

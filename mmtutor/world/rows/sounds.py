@@ -6,6 +6,7 @@ Train and test share no *setting*: for every thing, a quarter of the pitches is 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ CLIP_SECONDS = 2.0
 
 NOTE_RANGE, EFFECT_RANGE = 12, 6  # semitones up and down from the thing's own pitch
 _VELOCITIES = (60, 80, 100, 120)
+TWO_SOURCES = 0.3
+"""Share of the sounding scenes in which two things are heard, unless one asks for one or for two."""
 
 
 def semitones_of(split: str, thing: cast.Thing) -> tuple[int, ...]:
@@ -127,32 +130,89 @@ def _sound_features(sample_rate: int) -> datasets.Features:
     )
 
 
-def _sounding_scene(split: str, index: int, seed: int) -> tuple[scenes.Scene, list[int]]:
-    """A scene with a thing that can be told by its sound, and the places of all such things in it."""
+class _Plan(NamedTuple):
+    """A sounding scene before anything is drawn or played: the scene, what plays, and where its accidents come from."""
+
+    scene: scenes.Scene
+    playing: list[int]  # places in scene.things, rising
+    random: np.random.Generator
+
+
+@lru_cache(maxsize=1)
+def sounding_pool() -> tuple[str, ...]:
+    """The things that sounding scenes are made of where everything can sound: one of the scenes for every sound."""
+    return tuple(one.name for one in sounds.sounding() if one.scenic)
+
+
+def _some_can_sound(split: str, index: int, seed: int, sources: str) -> _Plan:
+    """A scene in which something can be told by its sound; the rest may be silent."""
+    random = rng("sounding_scenes", split, seed, index)
+    least = 2 if sources == "two" else 1
     for attempt in range(1000):
         scene = scenes.compose(split, Dice("sounding_scenes", split, seed, index, attempt))
-        heard = [cast.thing(one.name).sound for one in scene.things]
-        able = [
-            i
-            for i, one in enumerate(scene.things)
-            if cast.thing(one.name).sounds and heard.count(cast.thing(one.name).sound) == 1
-        ]
-        if able and len(scene.things) >= 2:
-            return scene, able
-    raise RuntimeError("no sounding scene was found")  # pragma: no cover
+        heard = [one.sound for one in scene.members]
+        able = [i for i, one in enumerate(scene.members) if one.sounds and heard.count(one.sound) == 1]
+        if len(able) >= least and len(scene.things) >= 2:
+            break
+    else:
+        raise RuntimeError("no sounding scene was found")  # pragma: no cover
+    if sources == "mixed":
+        count = 2 if len(able) > 1 and random.random() < TWO_SOURCES else 1
+    else:
+        count = least
+    return _Plan(scene, [able[i] for i in sorted(random.choice(len(able), size=count, replace=False))], random)
 
 
-def _build_scenes(split: str, indices: range, seed: int, pixels: int, sample_rate: int) -> dict[str, list]:
+def _all_can_sound(split: str, index: int, seed: int, sources: str, pictures: str) -> _Plan:
+    """A scene in which everything can sound, each thing in its own way.
+
+    Of a pair, both samples draw the scene and the order of its things from the pair's address: the first sample plays
+    the things at the beginning of that order, the second those at its end.
+    """
+    address = ("sounding_scenes", "all", sources, pictures, split, seed, index // 2 if pictures == "pairs" else index)
+    order_from = rng(*address)
+    if sources == "mixed":
+        count = 2 if order_from.random() < TWO_SOURCES else 1
+    else:
+        count = 2 if sources == "two" else 1
+    least = count + 1 if pictures == "pairs" else 2  # else both of a pair would sound alike
+    for attempt in range(1000):
+        scene = scenes.compose(split, Dice(*address, attempt), sounding_pool())
+        names = {one.name for one in scene.things}
+        if len(names) == len(scene.things) >= least:
+            break
+    else:
+        raise RuntimeError("no sounding scene was found")  # pragma: no cover
+    order = [int(i) for i in order_from.permutation(len(scene.things))]
+    second = pictures == "pairs" and index % 2 == 1
+    return _Plan(scene, sorted(order[-count:] if second else order[:count]), rng(*address, "sound", index))
+
+
+def plan(split: str, index: int, seed: int, sounding: str, sources: str, pictures: str) -> _Plan:
+    """What sample ``index`` of ``sounding_scenes`` shows and plays; the arguments are the data set's options."""
+    if sounding == "some":
+        if pictures == "pairs":
+            raise ValueError('pictures="pairs" needs sounding="all": where one thing can sound, there is no other sound')
+        return _some_can_sound(split, index, seed, sources)
+    return _all_can_sound(split, index, seed, sources, pictures)
+
+
+def _build_scenes(
+    split: str, indices: range, seed: int, pixels: int, sample_rate: int, sounding: str, sources: str, pictures: str
+) -> dict[str, list]:
+    """The columns of these sounding scenes.
+
+    ``playing`` are the places in ``things`` of what is heard, ``mask`` is 1 where one sees it; ``semitones``,
+    ``onsets``, ``seconds`` and ``loudness`` belong to ``playing``. With ``pictures="pairs"``, samples 2k and 2k + 1 have
+    the same picture and other things that play; ``picture`` is the number of the picture.
+    """
     rows = []
     for index in indices:
-        random = rng("sounding_scenes", split, seed, index)
-        scene, able = _sounding_scene(split, index, seed)
-        count = 2 if len(able) > 1 and random.random() < 0.3 else 1
-        playing = [able[i] for i in sorted(random.choice(len(able), size=count, replace=False))]
-        clips = [_clip(split, cast.thing(scene.things[i].name), sample_rate, random) for i in playing]
+        scene, playing, random = plan(split, index, seed, sounding, sources, pictures)
+        clips = [_clip(split, scene.members[i], sample_rate, random) for i in playing]
         mixed = np.sum([clip.wave for clip in clips], axis=0, dtype=np.float32)
         heard, t60, snr, change = _room_and_noise(mixed, max(clip.loudness for clip in clips), sample_rate, random)
-        drawn = scenes.render(scene, pixels)
+        drawn = _drawn(scene, pixels)
         rows.append(
             {
                 "image": drawn.image,
@@ -160,6 +220,7 @@ def _build_scenes(split: str, indices: range, seed: int, pixels: int, sample_rat
                 "boxes": drawn.boxes,
                 "things": [one.name for one in scene.things],
                 "background": scene.background,
+                "picture": index // 2 if pictures == "pairs" else index,
                 "playing": playing,
                 "playing_things": [scene.things[i].name for i in playing],
                 "mask": np.isin(drawn.owner, [i + 1 for i in playing]).astype(np.uint8),
@@ -177,7 +238,15 @@ def _build_scenes(split: str, indices: range, seed: int, pixels: int, sample_rat
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
-def _scene_features(pixels: int, sample_rate: int) -> datasets.Features:
+@lru_cache(maxsize=1)
+def _drawn(scene: scenes.Scene, pixels: int) -> scenes.Rendered:
+    """A scene drawn; the two of a pair share one picture."""
+    return scenes.render(scene, pixels)
+
+
+def _scene_features(
+    pixels: int, sample_rate: int, sounding: str, sources: str, pictures: str
+) -> datasets.Features:
     import datasets
 
     def many(kind: str) -> datasets.Sequence:
@@ -190,6 +259,7 @@ def _scene_features(pixels: int, sample_rate: int) -> datasets.Features:
             "boxes": datasets.Sequence(many("int32")),
             "things": many("string"),
             "background": datasets.Value("string"),
+            "picture": datasets.Value("int32"),
             "playing": many("int32"),
             "playing_things": many("string"),
             "mask": datasets.Array2D((pixels, pixels), "uint8"),
@@ -223,14 +293,20 @@ DATASETS: dict[str, Builder] = {
     ),
     "sounding_scenes": Builder(
         "sounding_scenes",
-        1,
+        2,
         _build_scenes,
         _scene_features,
         {"train": 2000, "test": 400},
         {"train": 100_000, "test": 20_000},
-        "A scene of two to four things of which one or two are heard, with the mask of what plays",
-        options={"pixels": (64, 96, 128, 160, 224), "sample_rate": SAMPLE_RATES},
-        chunk=200,
+        "A scene of two to four things that sound, of which one or two are heard, with the mask of what plays",
+        options={
+            "pixels": (64, 96, 128, 160, 224),
+            "sample_rate": SAMPLE_RATES,
+            "sounding": ("all", "some"),  # whether everything in the scene can sound, or something
+            "sources": ("mixed", "one", "two"),  # how many are heard
+            "pictures": ("single", "pairs"),  # samples 2k and 2k + 1 show the same picture and play other things
+        },
+        chunk=100,
         packages=_PACKAGES,
     ),
 }
