@@ -3,7 +3,10 @@
 Sauce before cheese looks other than cheese before sauce; tomatoes chopped before they are added lie in pieces, chopped
 too late they do not; what is in when the dish is baked browns, what comes later stays fresh; who turns the cake over
 before the cream is on has cream on top. So the same words in another order make another picture: recipes 2k and
-2k + 1 of the data set have the same sentences, differently ordered, and different pictures.
+2k + 1 of the data set have the same sentences, differently ordered, and different pictures. Nothing that is in a dish
+is hidden: a stack shows its layers from the side, a round dish as rings (each layer leaves a rim of the one before), a
+stick in a row. Twins are only taken where :func:`order_shows` says that the order alone changes a good part of the
+picture (:data:`LEAST_SHOWN`).
 
 What a recipe makes is a list of :class:`Layer`, from the bottom (or the middle, or the left) on: :func:`layers` works
 it out from the steps, :func:`read` reads the steps from the sentences, :func:`draw_dish` draws the layers.
@@ -21,6 +24,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from math import isqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmtutor.world._dice import Dice
@@ -385,9 +389,9 @@ def sample(split: str, index: int, seed: int = 0) -> Recipe:
 def _pair(split: str, number: int, seed: int) -> tuple[Recipe, Recipe]:
     """Two recipes of the same sentences in different orders that make different dishes."""
     dice = Dice("dishes", split, seed, number)
+    dish = dice.choice(tuple(CLASSES))
+    kind = CLASSES[dish]
     while True:
-        dish = dice.choice(tuple(CLASSES))
-        kind = CLASSES[dish]
         steps = _invent(dish, dice)
         # a recipe belongs to one split, whatever its order, its wording and the seed
         if (Dice("dish split", _key(dish, steps)).below(5) == 0) != (split == "test"):
@@ -397,9 +401,12 @@ def _pair(split: str, number: int, seed: int) -> tuple[Recipe, Recipe]:
         last = [(Step("serve"), dice.choice(_SENTENCES["serve"]))] if dice.chance(50) else []
         if kind.lid:
             last.insert(0, (Step("add", (kind.lid,)), dice.choice(_SENTENCES["add"]).format(kind.lid)))
-        orders = [[first, *_ordered(dish, body, dice), *last] for _ in range(2)]
-        made = [layers([step for step, _ in order]) for order in orders]
-        if made[0] == made[1]:
+        for _ in range(8):
+            orders = [[first, *_ordered(dish, body, dice), *last] for _ in range(2)]
+            made = [layers([step for step, _ in order]) for order in orders]
+            if order_shows(dish, *made) >= LEAST_SHOWN:
+                break
+        else:
             continue
         needed = sorted({item for step in steps for item in step.items} - {"mixture"} | {kind.base})
         named = sorted(dice.choice([needed, needed[::-1]])[:2])
@@ -512,30 +519,100 @@ def _table(brush: _Brush, dice: Dice) -> None:
             brush.line([(0, y), (_SQUARE, y)], dark, 3)
 
 
+# What lies where: the drawing and :func:`order_shows` both go by it.
+
+_FLOOR, _ROOM = 212, 184  # units: where a stack stands, and how high it may be
+_ACROSS = {"board": (30, 210), "plate": (30, 210), "pan": (30, 210), "glass": (44, 196), "cup": (44, 196)}
+_REACH = 106  # radius of a round dish
+_STICKS = (48, 120, 192)  # the middles of three sticks that are all alike
+
+
 def _heights(made: Sequence[Layer]) -> list[int]:
-    tall = {"slab": 26, "sheet": 12, "leaf": 15, "spread": 14, "pieces": 20, "scoop": 40}
+    """How high each layer of a stack is, in units."""
+    tall = {"slab": 26, "sheet": 16, "leaf": 18, "spread": 18, "pieces": 22, "scoop": 40}
     heights = [tall[INGREDIENTS[layer.items[0]].form] for layer in made]
     total = sum(heights)
-    room = min(168, total * 8 // 5)  # low stacks are drawn thicker
+    room = min(_ROOM, total * 2)  # low stacks are drawn thicker
     return [height * room // total for height in heights]
 
 
-def _side(brush: _Brush, recipe: Recipe, dice: Dice) -> None:
+def _rings(count: int) -> list[int]:
+    """How far each layer of a round dish reaches, in units: each leaves a rim of the one before, all of equal area."""
+    return [isqrt(_REACH * _REACH * (count - k) // count) for k in range(count)]
+
+
+def _spacing(count: int) -> int:
+    """From one piece on a stick to the next, in units."""
+    return min(48, 216 // count)
+
+
+def _cells(dish: str, made: Sequence[Layer]) -> list[tuple[int, Layer]]:
+    """Where what is seen: strips of the picture in a fixed order, each with its area in square units and its layer."""
+    kind = CLASSES[dish]
+    if kind.view == "side":
+        left, right = _ACROSS[kind.vessel]
+        across = right - left
+        return [(across, layer) for layer, high in zip(made, _heights(made), strict=True) for _ in range(high)]
+    if kind.view == "top":
+        edges = [*_rings(len(made)), 0]
+        where = [0] * _REACH
+        for number in range(len(made)):
+            where[edges[number + 1] : edges[number]] = [number] * (edges[number] - edges[number + 1])
+        return [((2 * radius + 1) * 22 // 7, made[number]) for radius, number in enumerate(where)]
+    step = _spacing(len(made))
+    return [(len(_STICKS) * step * step * 3 // 2, layer) for layer in made]
+
+
+def order_shows(dish: str, first: Sequence[Layer], second: Sequence[Layer]) -> float:
+    """The share of the picture in which two dishes of a class surely differ, 0 to 1.
+
+    It is worked out in whole numbers from what lies where, not from pixels. Only colours count: two layers are told
+    apart where a channel differs by 40 of 255 or more. Pieces leave gaps and count for three quarters.
+
+    Args:
+        dish: one of :data:`CLASSES`.
+        first: layers, as from :func:`layers`.
+        second: layers of a dish with as many layers.
+    """
+    shown = 0
+    for (area, one), (other_area, other) in zip(_cells(dish, first), _cells(dish, second), strict=False):
+        if max(abs(a - b) for a, b in zip(_colour(one), _colour(other), strict=True)) >= 40:
+            loose = any(INGREDIENTS[layer.items[0]].form == "pieces" for layer in (one, other))
+            shown += min(area, other_area) * (3 if loose else 4)
+    return shown / (4 * _SQUARE * _SQUARE)
+
+
+#: Twins differ, by :func:`order_shows`, in at least this share of the picture.
+LEAST_SHOWN = 0.23
+
+
+class _Chance:
+    """Chance details of a picture. A layer has the same ones wherever it lies, so that twins differ by order alone."""
+
+    def __init__(self, variant: int) -> None:
+        self.variant = variant
+        self.seen: list[str] = []
+
+    def of(self, layer: Layer) -> Dice:
+        self.seen.append(str(layer))
+        return Dice("dish picture", self.variant, str(layer), self.seen.count(str(layer)))
+
+
+def _side(brush: _Brush, recipe: Recipe, chance: _Chance) -> None:
     """A stack, seen from the side: the first layer lies at the bottom."""
     kind, made = CLASSES[recipe.dish], recipe.layers
     heights = _heights(made)
-    left, right, floor = 44, 196, 212
-    if kind.vessel in ("glass", "pan", "cup"):
-        left, right = {"glass": (62, 178), "pan": (30, 210), "cup": (66, 174)}[kind.vessel]
+    left, right = _ACROSS[kind.vessel]
     if kind.vessel == "plate":
-        brush.oval(120, 214, 104, 16, (250, 250, 252))
+        brush.oval(120, 216, 114, 14, (250, 250, 252))
     elif kind.vessel == "board":
-        brush.box(20, 208, 220, 224, (176, 124, 78), 6)
+        brush.box(10, 208, 230, 224, (176, 124, 78), 6)
     elif kind.vessel in ("glass", "cup"):
         brush.box(108, 208, 132, 226, (206, 224, 236), 2)
-        brush.oval(120, 226, 40, 6, (206, 224, 236))
-    y = floor - (6 if kind.vessel == "plate" else 4)
+        brush.oval(120, 228, 48, 6, (206, 224, 236))
+    y = _FLOOR - 4
     for number, (layer, high) in enumerate(zip(made, heights, strict=True)):
+        dice = chance.of(layer)
         top = number == len(made) - 1
         item, colour = layer.items[0], _colour(layer)
         form = INGREDIENTS[item].form
@@ -565,7 +642,8 @@ def _side(brush: _Brush, recipe: Recipe, dice: Dice) -> None:
                 for x in range(x0 + dice.between(10, 26), x1 - 10, 38):
                     brush.box(x, y - 4, x + 8, y + dice.between(4, 12), colour, 4, None)
         elif form == "scoop":
-            brush.oval(120 + dice.between(-6, 6), y - high // 2 - 2, 48, high * 5 // 8 + 3, colour)
+            for x in (82, 158):  # side by side, so that a scoop is as wide as a layer
+                brush.oval(x + dice.between(-4, 4), y - high // 2 - 2, 42, high * 5 // 8 + 3, colour)
         else:
             if not top:
                 brush.box(x0 + 4, y - high, x1 - 4, y, _shade(colour, 78), 6, None)
@@ -588,7 +666,7 @@ def _side(brush: _Brush, recipe: Recipe, dice: Dice) -> None:
 def _blob(dice: Dice, x: int, y: int, r: int) -> list[tuple[int, int]]:
     """A rough disc: 24 points around a centre."""
     return [
-        (x + _COS[k] * (r + dice.between(-3, 3)) // 1024, y + _COS[(k + 18) % 24] * (r + dice.between(-3, 3)) // 1024)
+        (x + _COS[k] * (r + dice.between(-2, 2)) // 1024, y + _COS[(k + 18) % 24] * (r + dice.between(-2, 2)) // 1024)
         for k in range(24)
     ]
 
@@ -597,77 +675,71 @@ _COS = (1024, 989, 887, 724, 512, 265, 0, -265, -512, -724, -887, -989)
 _COS = (*_COS, *(-value for value in _COS))  # 24 steps round the circle
 
 
-def _top(canvas: Image.Image, brush: _Brush, recipe: Recipe, dice: Dice) -> Image.Image:
-    """A round dish, seen from above: each layer covers what came before it, all but its rim."""
-    from PIL import Image, ImageDraw
-
+def _top(brush: _Brush, recipe: Recipe, dice: Dice, chance: _Chance) -> None:
+    """A round dish, seen from above: each layer covers what came before it, all but a rim."""
     kind, made = CLASSES[recipe.dish], recipe.layers
-    x, y = 120 + dice.between(-5, 5), 120 + dice.between(-5, 5)
+    x, y = 120 + dice.between(-3, 3), 120 + dice.between(-3, 3)
     if kind.vessel == "board":
-        brush.oval(x, y, 112, 112, (186, 134, 86))
+        brush.oval(x, y, 115, 115, (186, 134, 86))
     elif kind.vessel == "pan":
         brush.box(x - 14, y + 90, x + 14, _SQUARE + 20, (70, 72, 80), 8)
-        brush.oval(x, y, 110, 110, (84, 88, 98))
+        brush.oval(x, y, 114, 114, (84, 88, 98))
     else:
         rim = dice.choice(((252, 252, 254), (216, 232, 244), (244, 226, 206), (226, 238, 220)))
-        brush.oval(x, y, 112, 112, rim)
-        brush.oval(x, y, 96, 96, _shade(rim, 90), _shade(rim, 78))
-    reach = 94
-    for layer in made:
+        brush.oval(x, y, 115, 115, rim)
+        brush.oval(x, y, 108, 108, _shade(rim, 90), _shade(rim, 78))
+    for layer, reach in zip(made, _rings(len(made)), strict=True):
+        dice = chance.of(layer)
         item, colour = layer.items[0], _colour(layer)
         form = INGREDIENTS[item].form
         if form in ("spread", "sheet", "leaf", "slab"):
-            # a cover lets a little of what is under it shine through
-            cover = Image.new("L", canvas.size)
-            paint = canvas.copy()
-            on, over = _Brush(ImageDraw.Draw(cover), brush.size), _Brush(ImageDraw.Draw(paint), brush.size)
             outline = _blob(dice, x, y, reach)
-            on.shape(outline, 216 if reach < 94 else 255, None)
-            over.shape(outline, colour, None)
-            for _ in range(26):  # its texture
-                far, k = dice.between(0, reach - 14), dice.below(24)
+            brush.shape(outline, colour, _shade(colour, 66))
+            for _ in range(reach * 30 // _REACH):  # its texture, more of it near the rim
+                far, k = reach - 7 - dice.below(reach // 2), dice.below(24)
                 at = (x + _COS[k] * far // 1024, y + _COS[(k + 18) % 24] * far // 1024)
                 tint = _shade(colour, dice.choice((88, 94, 108)))
                 if item in ("noodles", "rice"):
-                    over.line([at, (at[0] + dice.between(-16, 16), at[1] + dice.between(-16, 16))], tint, 4)
+                    brush.line([at, (at[0] + dice.between(-12, 12), at[1] + dice.between(-12, 12))], tint, 4)
                 elif form == "leaf":
-                    over.oval(*at, 13, 9, tint, _shade(colour, 70))
+                    brush.oval(*at, 9, 7, tint, _shade(colour, 70))
                 else:
-                    over.oval(*at, dice.between(3, 8), dice.between(3, 6), tint, None)
-            canvas.paste(paint, (0, 0), cover)
-            brush.pen = ImageDraw.Draw(canvas)
-            brush.line([*outline, outline[0]], _shade(colour, 66), 3)
-            reach = max(40, reach - 11)
-        else:
-            count, r = (26, 9) if layer.chopped else (9, 14)
-            for k in range(count):
-                turn, ring = dice.below(24), (k * 7) % 10
-                far = (reach - r - 4) * (3 + ring) // 12
-                at = (x + _COS[turn] * far // 1024, y + _COS[(turn + 18) % 24] * far // 1024)
-                _piece(brush, *at, r, item, colour, layer.chopped)
-    return canvas
+                    brush.oval(*at, dice.between(3, 7), dice.between(3, 6), tint, None)
+        else:  # pieces close together, in rows that are shifted against each other
+            r = max(3, min(14 if layer.chopped else 11, reach // 2))
+            across, down = (15, 13) if layer.chopped else (2 * r + 1, 2 * r - 2)
+            inside = (reach - r * (2 if layer.chopped else 3) // 3) ** 2
+            for row in range(-(reach // down), reach // down + 1):
+                for column in range(-(reach // across) - 1, reach // across + 1):
+                    dx = column * across + (across // 2 if row % 2 else 0)
+                    if dx * dx + (row * down) ** 2 <= inside:
+                        at = (x + dx + dice.between(-2, 2), y + row * down + dice.between(-2, 2))
+                        _piece(brush, *at, r, item, colour, layer.chopped)
 
 
-def _row(brush: _Brush, recipe: Recipe, dice: Dice) -> None:
-    """Pieces on a stick, the first one on the left."""
+def _row(brush: _Brush, recipe: Recipe, dice: Dice, chance: _Chance) -> None:
+    """Pieces on three sticks that are alike, the first piece on the left."""
     made = recipe.layers
-    slope = dice.between(-8, 8)
-    brush.oval(120, 128, 116, 62, (250, 250, 252))
-    brush.line([(4, 120 - slope), (236, 120 + slope)], (196, 150, 96), 6)
-    step = min(42, 200 // len(made))
+    slope = dice.between(-6, 6)
+    brush.box(2, 12, 238, 228, (250, 250, 252), 40)
+    for middle in _STICKS:
+        brush.line([(2, middle - slope), (238, middle + slope)], (196, 150, 96), 6)
+    step = _spacing(len(made))
     start = 120 - step * (len(made) - 1) // 2
     for number, layer in enumerate(made):
+        dice = chance.of(layer)
         x = start + number * step
-        y = 120 + slope * (x - 120) // 116
         r = step * 6 // 10
         colour = _colour(layer)
-        if layer.chopped:
-            for dx, dy in ((-r // 2, -r // 2), (r // 2, -r // 3), (-r // 3, r // 2), (r // 2, r // 2)):
-                _piece(brush, x + dx, y + dy, r, layer.items[0], colour, True)
-        else:
-            _piece(brush, x, y, r, layer.items[0], colour, False)
-        if layer.browned:
-            brush.line([(x - r // 2, y - r // 2), (x + r // 2, y + r // 2)], _shade(colour, 60), 3)
+        for middle in _STICKS:
+            y = middle + slope * (x - 120) // 116 + dice.between(-2, 2)
+            if layer.chopped:
+                for dx, dy in ((-r // 2, -r // 2), (r // 2, -r // 2), (-r // 2, r // 2), (r // 2, r // 2)):
+                    _piece(brush, x + dx, y + dy, r, layer.items[0], colour, True)
+            else:
+                _piece(brush, x, y, r, layer.items[0], colour, False)
+            if layer.browned:
+                brush.line([(x - r // 2, y - r // 2), (x + r // 2, y + r // 2)], _shade(colour, 60), 3)
 
 
 def draw_dish(recipe: Recipe | str, size: int = 64) -> Image.Image:
@@ -695,11 +767,11 @@ def draw_dish(recipe: Recipe | str, size: int = 64) -> Image.Image:
     brush = _Brush(ImageDraw.Draw(canvas), large)
     dice = Dice("dish picture", recipe.variant)
     _table(brush, dice)
-    view = CLASSES[recipe.dish].view
+    view, chance = CLASSES[recipe.dish].view, _Chance(recipe.variant)
     if view == "side":
-        _side(brush, recipe, dice)
+        _side(brush, recipe, chance)
     elif view == "top":
-        canvas = _top(canvas, brush, recipe, dice)
+        _top(brush, recipe, dice, chance)
     else:
-        _row(brush, recipe, dice)
+        _row(brush, recipe, dice, chance)
     return canvas.resize((size, size), Image.Resampling.BOX)

@@ -51,12 +51,12 @@ def _features(pixels: int = 64) -> datasets.Features:
 DATASETS = {
     "dishes": Builder(
         name="dishes",
-        version=1,
+        version=2,
         build=_build,
         features=_features,
         default_size={"train": 6000, "test": 1000},
         max_size={"train": 200_000, "test": 20_000},
-        heading="Recipes and pictures of the dish, in pairs of the same sentences in different orders",
+        heading="Recipes and pictures of the dish, in pairs of the same sentences in orders that look different",
         options={"pixels": (64, 96, 128, 160, 224)},
         packages=("pillow",),
     )
