@@ -6,7 +6,8 @@ All train 100 dimensions, window 5 (each centre draws its radius), 5 negatives f
 the King James Bible, for the same number of epochs. A pair is a centre with one real neighbour. gensim does not count its pairs;
 the same sampling law gives it ours. The tutorial form (each centre with its contexts and negatives, padded to one length,
 masked binary cross-entropy, Adam on dense gradients) gets its padded batches made outside the clock. The others are timed whole,
-vocabulary included. Runs alternate; the table shows medians.
+vocabulary included. Runs alternate; the table shows medians. Ours trains on one thread, whatever torch is allowed (its steps take
+a millisecond), so it has one row.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from mmtutor.word2vec import Config, WordVectors, encode, keep_probability, nois
 DIM, WINDOW, NEGATIVES, SAMPLE, MIN_COUNT = 100, 5, 5, 1e-3, 5
 
 
-def ours(sentences: list[list[str]], epochs: int, threads: int) -> tuple[float, WordVectors, int]:
-    torch.set_num_threads(threads)
+def ours(sentences: list[list[str]], epochs: int, threads: int = 1) -> tuple[float, WordVectors, int]:
+    torch.set_num_threads(threads)  # for what comes before and after the steps
     start = time.perf_counter()
     config = Config.world(
         dim=DIM, window=WINDOW, negatives=NEGATIVES, subsample=SAMPLE, min_count=MIN_COUNT, epochs=epochs, lr=0.3
@@ -116,7 +117,6 @@ def main() -> None:
     contestants = {
         "ours, 1 thread": (ours, 1),
         "gensim, 1 worker": (gensim, 1),
-        "ours, 2 threads": (ours, 2),
         "gensim, 2 workers": (gensim, 2),
         "tutorial form, 2 threads": (tutorial, 2),
     }
@@ -144,8 +144,8 @@ def main() -> None:
     print(
         f"ours against gensim, one core each: {rate['ours, 1 thread'] / rate['gensim, 1 worker']:.2f} times its pairs a second"
     )
-    print(f"ours against gensim, two cores each: {rate['ours, 2 threads'] / rate['gensim, 2 workers']:.2f} times")
-    print(f"ours against the tutorial form: {rate['ours, 2 threads'] / rate['tutorial form, 2 threads']:.1f} times")
+    print(f"ours on one core against gensim on two: {rate['ours, 1 thread'] / rate['gensim, 2 workers']:.2f} times")
+    print(f"ours against the tutorial form: {rate['ours, 1 thread'] / rate['tutorial form, 2 threads']:.1f} times")
 
     goal = group_precision(vectors["gensim, 1 worker"]), analogy_accuracy(vectors["gensim, 1 worker"])
     for epochs in range(1, options.epochs + 1):
