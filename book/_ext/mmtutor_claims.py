@@ -52,23 +52,25 @@ def summary_html(root: Path) -> str:
 
 
 def _parts_html(result: ledger.Result) -> str:
-    """A rule part by part: what is asked, the number with its interval, the mark, and the same on fresh seeds."""
+    """A rule part by part: the mark, what is asked, the number with its interval; below it the same on fresh seeds."""
     again = result.replication or [None] * len(result.parts)
+    n, m = len(result.runs), len(result.replicated_on)
+    seeds = "one run" if n == 1 else f"{n} seeds"
+    fresh_seeds = "another run" if m == 1 else f"{m} fresh seeds"
     rows = []
     for judged, fresh in zip(result.parts, again, strict=True):
-        hope = f'<br><span class="claim-note">{escape(judged.hope)}</span>' if judged.verdict == "open" else ""
-        rows.append(
-            f'<tr><th scope="row">{escape(judged.part.words)}</th><td>{escape(judged.part.asked)}</td>'
-            f"<td>{_mark(judged.verdict)} <strong>{escape(str(judged.summary))}</strong>{hope}</td>"
-            f"<td>{_mark(fresh.verdict) + ' ' + escape(str(fresh.summary)) if fresh else 'not yet'}</td></tr>"
-        )
-    n, m = len(result.runs), len(result.replicated_on)
-    first = "One run" if n == 1 else f"{n} seeds"
-    second = "Fresh seeds" if m == 0 else "Another run" if m == 1 else f"{m} fresh seeds"
-    return (
-        f'<table class="table claim-parts"><thead><tr><th scope="col">Part</th><th scope="col">Asked</th><th scope="col">{first}</th>'
-        f'<th scope="col">{second}</th></tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    )
+        lines = [
+            f"{_mark(judged.verdict)} {escape(judged.part.words)}",
+            f"<strong>{escape(str(judged.summary))}</strong> <span class='claim-note'>asked {escape(judged.part.asked)}, {seeds}</span>",
+        ]
+        if judged.verdict == "open":
+            lines.append(f'<span class="claim-note">{escape(judged.hope)}</span>')
+        if fresh:
+            lines.append(
+                f"<span class='claim-note'>{_mark(fresh.verdict)} {escape(str(fresh.summary))} on {fresh_seeds}</span>"
+            )
+        rows.append(f"<li>{'<br>'.join(lines)}</li>")
+    return f'<ul class="claim-parts">{"".join(rows)}</ul>'
 
 
 def _mark(verdict: str) -> str:
