@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 FRAMES_PER_SECOND = 25
 
 TIED: dict[str, tuple[str, float]] = {
-    "head_size": ("pitch", -0.9),
-    "head_width": ("formants", -0.8),
-    "eye_size": ("rate", 0.7),
-    "ear_size": ("liveliness", 0.7),
+    "head_size": ("pitch", -0.93),
+    "head_width": ("formants", -0.9),
+    "eye_size": ("rate", 0.9),
+    "ear_size": ("liveliness", 0.9),
 }
 """Traits of the face that depend on the voice: the voice's trait and their correlation over all speakers."""
 
@@ -72,7 +72,7 @@ class Face:
     """The lasting traits of one speaker's face.
 
     Numbers are in standard deviations from the population's mean, cut off at 2.2: ``head_size``, ``head_width``,
-    ``eye_size``, ``ear_size`` (tied to the voice), ``nose`` (its length), ``eye_spacing``, ``mouth_width``. Kinds are
+    ``eye_size``, ``ear_size`` (tied to the voice), ``nose`` (its size), ``eye_spacing``, ``mouth_width``. Kinds are
     ``skin``, ``hat``, ``hat_colour``, ``eye_colour``, ``glasses`` and whether there are ``spots``.
     """
 
@@ -264,19 +264,19 @@ def _draw_still(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look)
         for x, y in ((-0.62, 0.22), (-0.48, 0.36), (-0.7, 0.4), (0.62, 0.22), (0.48, 0.36), (0.7, 0.4)):
             pen.polygon(head.on(_ellipse(x, y, 0.06, 0.06)), fill=dark)
     _draw_eyes(pen, head, traits, look)
-    long = 0.2 + 0.06 * traits.nose
-    tip = 0.1 + long
-    nose = np.array([[-0.07, 0.02], [0.07, 0.02], [0.13, tip - 0.05], [0.05, tip], [-0.05, tip], [-0.13, tip - 0.05]])
-    pen.polygon(head.on(nose, lift=0.12), fill=_shade(skin, 0.66))
+    tip, wide = 0.27 + 0.065 * traits.nose, 0.145 + 0.045 * traits.nose
+    nose = np.array([[-0.4, -0.08], [0.4, -0.08], [1, tip - 0.05], [0.4, tip], [-0.4, tip], [-1, tip - 0.05]])
+    pen.polygon(head.on(nose * [wide, 1], lift=0.12), fill=_shade(skin, 0.5))
     _draw_hat(pen, head, traits)
 
 
 def _draw_eyes(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look) -> None:
-    apart = 0.4 + 0.04 * traits.eye_spacing
-    radius = 0.17 + 0.03 * traits.eye_size
+    apart = 0.43 + 0.07 * traits.eye_spacing
+    radius = 0.17 + 0.035 * traits.eye_size
     high = radius * head.a / head.b  # round in the picture
     ink = (40, 40, 44)
     line = max(1, round(head.unit / 26))
+    rim_size = min(0.29, apart - 0.02)  # of the glasses: the rims never cross
     for side in (-1, 1):
         x, y = side * apart, -0.18
         opened = max(high * look.eyes, 0.012)
@@ -294,10 +294,10 @@ def _draw_eyes(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look) 
         pen.line(head.on(brow), fill=_shade(SKINS[traits.skin], 0.42), width=line, joint="curve")
         if traits.glasses != "none":
             power = 2.0 if traits.glasses == "round" else 9.0
-            rim = head.on(_ellipse(x, y, 0.29, 0.29 * head.a / head.b, power))
+            rim = head.on(_ellipse(x, y, rim_size, rim_size * head.a / head.b, power))
             pen.line([*rim, rim[0]], fill=ink, width=line, joint="curve")
     if traits.glasses != "none":
-        pen.line(head.on(np.array([[-apart + 0.29, -0.18], [apart - 0.29, -0.18]])), fill=ink, width=line)
+        pen.line(head.on(np.array([[rim_size - apart, -0.18], [apart - rim_size, -0.18]])), fill=ink, width=line)
 
 
 def _draw_hat(pen: ImageDraw.ImageDraw, head: _Head, traits: Face) -> None:
@@ -330,7 +330,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
 
 def _draw_mouth(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look) -> None:
     y = 0.52
-    wide = (0.38 + 0.04 * traits.mouth_width) * (1 - 0.42 * look.roundness if look.roundness > 0 else 1.0)
+    wide = (0.41 + 0.11 * traits.mouth_width) * (1 - 0.42 * look.roundness if look.roundness > 0 else 1.0)
     wide *= 1 - 0.15 * min(look.roundness, 0.0)
     across = np.linspace(-1, 1, 21)
     bow = np.sqrt(1 - across**2)

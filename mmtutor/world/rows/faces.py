@@ -55,35 +55,49 @@ def _canonical(name: str, pixels: int) -> np.ndarray:
     return faces.draw_face(name, faces.CANONICAL, pixels)
 
 
-def _build_faces(split: str, indices: range, seed: int, pixels: int) -> dict[str, list]:
+def _build_faces(
+    split: str, indices: range, seed: int, pixels: int, seconds: int = 0, sample_rate: int = 16000
+) -> dict[str, list]:
+    """The columns of these faces; with ``seconds`` above 0 also that much of the speaker's voice, one wave a row."""
     rows = []
     for index in indices:
         person = _in_turn("faces", split, seed, index)
         drawn, look = faces.face(person), faces.random_look(rng("faces", split, seed, index))
-        rows.append(
-            {
-                "image": faces.draw_face(drawn, look, pixels),
-                "canonical": _canonical(person.name, pixels),
-                **traits(person),
-                **_columns(drawn),
-                **{f"look_{name}": getattr(look, name) for name in _LOOK_NUMBERS},
+        row = {
+            "image": faces.draw_face(drawn, look, pixels),
+            "canonical": _canonical(person.name, pixels),
+            **traits(person),
+            **_columns(drawn),
+            **{f"look_{name}": getattr(look, name) for name in _LOOK_NUMBERS},
+        }
+        if seconds:
+            text, wave, _ = _utterance(person, rng("faces", "voice", split, seed, index, seconds), sample_rate, seconds)
+            row |= {
+                "wave": speech.to_int16(wave[: seconds * sample_rate]),
+                "sample_rate": sample_rate,
+                "text": text,
             }
-        )
+        rows.append(row)
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
-def _face_features(pixels: int) -> datasets.Features:
+def _face_features(pixels: int, seconds: int = 0, sample_rate: int = 16000) -> datasets.Features:
     import datasets
 
-    return datasets.Features(
-        {
-            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
-            "canonical": datasets.Array3D((pixels, pixels, 3), "uint8"),
-            **trait_features(),
-            **_column_features(),
-            **{f"look_{name}": datasets.Value("float32") for name in _LOOK_NUMBERS},
+    features = {
+        "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
+        "canonical": datasets.Array3D((pixels, pixels, 3), "uint8"),
+        **trait_features(),
+        **_column_features(),
+        **{f"look_{name}": datasets.Value("float32") for name in _LOOK_NUMBERS},
+    }
+    if seconds:
+        features |= {
+            "wave": datasets.Sequence(datasets.Value("int16"), length=seconds * sample_rate),
+            "sample_rate": datasets.Value("int32"),
+            "text": datasets.Value("string"),
         }
-    )
+    return datasets.Features(features)
 
 
 def _gentle_look(random: np.random.Generator) -> faces.Look:
@@ -197,14 +211,18 @@ def _talking_features(pixels: int, sample_rate: int, start: str, seconds: int) -
 DATASETS: dict[str, Builder] = {
     "faces": Builder(
         "faces",
-        1,
+        2,
         _build_faces,
         _face_features,
         {"train": 2400, "test": 600},
         {"train": 100_000, "test": 20_000},
         "Drawn faces of the speakers, varied in pose, light and expression, each with its canonical picture",
-        options={"pixels": PIXELS},
-        packages=("pillow",),
+        options={
+            "pixels": PIXELS,
+            "seconds": (0, 2, 4, 5, 6),  # how much of the speaker's voice comes with a face; 0 is none
+            "sample_rate": (16000, 8000),
+        },
+        packages=("espeakng-loader", "pillow"),
     ),
     "talking_faces": Builder(
         "talking_faces",

@@ -64,6 +64,27 @@ def test_faces_data_set(cache):
         assert row["pitch"] == pytest.approx(voices.speaker(row["speaker"]).pitch)
 
 
+def test_faces_come_with_a_voice_if_asked(cache):
+    """The same rows, with so many seconds of the speaker's voice; a longer one tells the rate better."""
+    plain, voiced = (world.load("faces", "test", 60, processes=1, **more) for more in ({}, {"seconds": 5}))
+    assert set(voiced.column_names) - set(plain.column_names) == {"wave", "sample_rate", "text"}
+    assert list(voiced["speaker"]) == list(plain["speaker"])
+    for row, bare in zip(voiced.select(range(6)), plain.select(range(6)), strict=True):
+        assert np.array_equal(row["image"], bare["image"])
+        assert row["wave"].shape == (5 * 16000,)
+        assert np.abs(speech.to_float(row["wave"])[-24000:]).max() > 0.02  # speech to the end
+        said = voices.speak(row["text"], speaker=row["speaker"])
+        assert np.array_equal(row["wave"], speech.to_int16(said.wave[: 5 * 16000]))
+
+    def told(seconds: int) -> float:
+        """The correlation of the speaker's rate with the phonemes a second that one hears in so long a wave."""
+        heard = [voices.speak(row["text"], speaker=row["speaker"]).phonemes for row in voiced]
+        counts = [sum(p.end <= seconds and p.symbol != speech.PAUSE for p in one) for one in heard]
+        return float(np.corrcoef(counts, voiced["rate"])[0, 1])
+
+    assert told(5) > max(told(2), 0.8)
+
+
 def test_talking_faces_data_set(cache):
     rows = world.load("talking_faces", "test", 8, processes=1)
     assert set(rows["speaker"]) <= {p.name for p in voices.speakers("test")}
