@@ -12,12 +12,14 @@ and a generator; it returns a wave ``(T,)`` of any scale.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 
 RATE = 22050
 """Samples a second at which effects are made."""
 
+_AT_ONCE = 16384  # samples of a voice that are made at once
 Recipe = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
 EFFECTS: dict[str, Recipe] = {}
 
@@ -39,12 +41,16 @@ def _noise(n: int, random: np.random.Generator) -> np.ndarray:
     return random.standard_normal(n)
 
 
+@lru_cache(maxsize=64)
+def _band(n: int, low: float, high: float) -> np.ndarray:
+    """Gain of the band between two frequencies at the ``n // 2 + 1`` frequencies of ``n`` samples."""
+    f = np.maximum(np.fft.rfftfreq(n, 1 / RATE), 1e-3)
+    return 1 / (1 + (low / f) ** 6) / (1 + (f / high) ** 6)
+
+
 def _coloured(n: int, low: float, high: float, random: np.random.Generator) -> np.ndarray:
     """Noise between two frequencies (hertz), with edges half an octave wide; standard deviation 1."""
-    spectrum = np.fft.rfft(_noise(n, random))
-    f = np.maximum(np.fft.rfftfreq(n, 1 / RATE), 1e-3)
-    gain = 1 / (1 + (low / f) ** 6) / (1 + (f / high) ** 6)
-    out = np.fft.irfft(spectrum * gain, n)
+    out = np.fft.irfft(np.fft.rfft(_noise(n, random)) * _band(n, low, high), n)
     return out / (out.std() + 1e-12)
 
 
@@ -76,22 +82,36 @@ def _voice(
     # The envelope moves slowly: it is computed every 64 samples and drawn as straight lines between.
     at = np.minimum(np.arange(frames) * step, n - 1)
     f0 = np.broadcast_to(np.asarray(f0, dtype=np.float64), t.shape)
-    centres = [(np.broadcast_to(centre, t.shape)[at], width, strength) for centre, width, strength in formants]
-    ramp = np.arange(step) / step
+    lowest = f0[at].min()
+    numbers = [k for k in range(1, harmonics + 1) if k * lowest <= 0.47 * RATE]
+    f = np.array(numbers)[:, None] * f0[at]  # (harmonics, frames)
+    gain = np.zeros_like(f)
+    for centre, width, strength in formants:
+        gain += strength / (1 + ((f - np.broadcast_to(centre, t.shape)[at]) / width) ** 2)
+    gain = np.where(f < 0.47 * RATE, gain, 0.0) * np.array([k**-tilt for k in numbers])[:, None]
+    rise, gain, ramp = gain[:, 1:] - gain[:, :-1], gain[:, :-1], np.arange(step)[:, None] / step
     phase = _phase(f0, t)
+
+    def in_columns(wave: np.ndarray) -> np.ndarray:  # (n,) as (step, frames - 1): one straight line in every column
+        return np.ascontiguousarray(np.pad(wave, (0, (frames - 1) * step - n)).reshape(-1, step).T)
+
     # sin(k p) = 2 cos(p) sin((k - 1) p) - sin((k - 2) p): no further sine has to be computed
-    twice_cosine, last, before = 2 * np.cos(phase), np.sin(phase), np.zeros(n)
-    out = np.zeros(n)
-    for k in range(1, harmonics + 1):
-        f = k * f0[at]
-        if f.min() > 0.47 * RATE:
-            break
-        gain = sum(strength / (1 + ((f - centre) / width) ** 2) for centre, width, strength in centres)
-        gain = np.where(f < 0.47 * RATE, gain, 0.0) * k**-tilt  # (frames,)
-        lines = gain[:-1, None] + (gain[1:] - gain[:-1])[:, None] * ramp  # (frames - 1, step)
-        out += lines.reshape(-1)[:n] * last
-        last, before = twice_cosine * last - before, last
-    return out
+    twice_cosine, sine = in_columns(2 * np.cos(phase)), in_columns(np.sin(phase))
+    out = np.zeros_like(sine)
+    rows = max(1, min(step, _AT_ONCE // frames))
+    for top in range(0, step, rows):  # all in place and little at a time, so that it stays near the processor
+        part = slice(top, top + rows)
+        here, twice, total, last = ramp[part], twice_cosine[part], out[part], sine[part]
+        before, product, line = np.zeros_like(last), np.empty_like(last), np.empty_like(last)
+        for k in range(len(numbers)):
+            np.multiply(here, rise[k], out=line)
+            np.add(line, gain[k], out=line)
+            np.multiply(line, last, out=product)
+            np.add(total, product, out=total)
+            np.multiply(twice, last, out=product)
+            np.subtract(product, before, out=before)
+            last, before = before, last
+    return out.T.reshape(-1)[:n]
 
 
 def _strike(t: np.ndarray, when: float, partials: list[tuple[float, float, float]]) -> np.ndarray:

@@ -403,19 +403,34 @@ def check_size(size: int, low: int = MIN_SIZE, high: int = MAX_SIZE) -> int:
 KEPT = 256
 
 
-def _weights(source: int, target: int) -> np.ndarray:
-    """How much of each source pixel lies in each target pixel, in whole parts: (target, source), rows sum to source."""
-    start = np.arange(source) * target
-    into = np.arange(target)[:, None] * source
-    overlap = np.minimum(start + target, into + source) - np.maximum(start, into)
-    return np.maximum(overlap, 0).astype(np.float64)
+def _sums_of(drawing: Image.Image) -> np.ndarray:
+    """Sums over a drawing from its corner: int32 (H + 1, W + 1, 4); ``[y, x]`` is of all above y and left of x."""
+    source = np.asarray(drawing)
+    sums = np.zeros((source.shape[0] + 1, source.shape[1] + 1, 4), np.int32)  # 1024 * 1024 * 255 fits
+    np.cumsum(source, axis=0, dtype=np.int32, out=sums[1:, 1:])
+    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
+    return sums
+
+
+@lru_cache(maxsize=len(CAST))
+def _sums(name: str) -> np.ndarray:
+    return _sums_of(_master(name))
+
+
+def _cuts(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the edges of ``target`` pixels cut ``source`` ones: the pixel that is cut, the next, how far it is cut.
+
+    Each is int64 (target + 1,); how far is from 0 to ``target`` - 1, in parts of ``target``.
+    """
+    cut, part = np.divmod(np.arange(target + 1, dtype=np.int64) * source, target)
+    return cut, np.minimum(cut + 1, source), part
 
 
 def premultiplied(name: str, size: int) -> np.ndarray:
     """The sprite with its colours multiplied by its alpha: uint8 (h, w, 4), the same on every machine; not to be changed.
 
-    Each pixel is the mean of what the large drawing has there. All sums are whole numbers far below 2**53, so that
-    floating-point products are exact in whatever order they are added. (Pillow's own resampling changes with its version.)
+    Each pixel is the mean of what the large drawing has there, in whole numbers: four sums from the corner, one at each
+    corner of the pixel, tell it. (Pillow's own resampling changes with its version.)
     """
     return _kept_sprite(name, size) if size <= KEPT else _kept_sprite.__wrapped__(name, size)
 
@@ -424,16 +439,20 @@ def premultiplied(name: str, size: int) -> np.ndarray:
 def _kept_sprite(name: str, size: int) -> np.ndarray:
     from PIL import Image
 
-    master = _master(name) if size <= _MASTER * 3 // 4 else _master.__wrapped__(name, 2 * size)
     wide, high = _BY_NAME[name].extent(size)
     if size > KEPT:
-        return np.asarray(master.resize((wide, high), Image.Resampling.BOX))
-    source = np.asarray(master)  # (H, W, 4)
-    down = _weights(source.shape[0], high) @ source.reshape(source.shape[0], -1)  # (h, W * 4)
-    down = down.reshape(high, source.shape[1], 4).transpose(0, 2, 1)  # (h, 4, W)
-    total = (down @ _weights(source.shape[1], wide).T).astype(np.int64)  # (h, 4, w)
-    area = source.shape[0] * source.shape[1]
-    return ((2 * total + area) // (2 * area)).astype(np.uint8).transpose(0, 2, 1)
+        return np.asarray(_master.__wrapped__(name, 2 * size).resize((wide, high), Image.Resampling.BOX))
+    sums = _sums(name) if size <= _MASTER * 3 // 4 else _sums_of(_master.__wrapped__(name, 2 * size))
+    height, width = sums.shape[0] - 1, sums.shape[1] - 1
+    y, next_y, down = _cuts(height, high)
+    x, next_x, across = _cuts(width, wide)
+    down, across = down[:, None, None], across[:, None]
+    # the sum up to each corner, in parts of high * wide: between four sums, where a source pixel is cut
+    upper = sums[y].astype(np.int64) * (high - down) + sums[next_y] * down  # (h + 1, W + 1, 4)
+    corner = upper[:, x] * (wide - across) + upper[:, next_x] * across  # (h + 1, w + 1, 4)
+    total = np.diff(np.diff(corner, axis=0), axis=1)
+    area = height * width
+    return ((2 * total + area) // (2 * area)).astype(np.uint8)
 
 
 def _sprite(name: str, size: int) -> Image.Image:
