@@ -414,7 +414,7 @@ def _sums_of(drawing: Image.Image) -> np.ndarray:
 
 @lru_cache(maxsize=len(CAST))
 def _sums(name: str) -> np.ndarray:
-    return _sums_of(_master(name))
+    return _sums_of(_master.__wrapped__(name))  # the drawing itself is not needed again
 
 
 def _cuts(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -118,7 +118,7 @@ def _utterance(
     person: voices.Speaker, random: np.random.Generator, sample_rate: int, least: float
 ) -> tuple[str, np.ndarray, list[speech.Phoneme]]:
     """As many sentences as it takes to speak for ``least`` seconds, without the silence behind the last."""
-    sentences = [voices.sentence(random) for _ in range(math.ceil(least / 2.5))]
+    sentences = [voices.sentence(random) for _ in range(math.ceil(least / 2))]
     while True:
         text = " ".join(sentences)
         wave, phonemes = speech.utter(text, person.settings(), sample_rate)
