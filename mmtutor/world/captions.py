@@ -52,6 +52,7 @@ from mmtutor.world.scenes import BACKGROUNDS, OPPOSITE, PLACES, RELATIONS, SIZES
 #: Captions made here have at least and at most so many words.
 SHORTEST, LONGEST = 4, 20
 PER_SCENE = 5
+PER_PORTRAIT = 3
 
 
 class Verdict(StrEnum):
@@ -756,6 +757,38 @@ def captions(scene: Scene, dice: Dice | int = 0, count: int = PER_SCENE) -> list
     return found
 
 
+def naming(scene: Scene, dice: Dice | int = 0, count: int = PER_PORTRAIT) -> list[str]:
+    """Different true captions that name one thing and the ground, and say nothing else: for text to image.
+
+    Args:
+        scene: a scene of one thing.
+        dice: where chance comes from, or a seed.
+        count: how many, 1 to 10.
+
+    Returns:
+        ``count`` captions of 4 to 20 words. None of them is true of another thing or of another ground.
+
+    Raises:
+        ValueError: for a count out of range, or a scene of several things.
+    """
+    if not 1 <= count <= 10:
+        raise ValueError(f"count must be from 1 to 10, got {count}")
+    if len(scene.things) != 1:
+        raise ValueError(f"naming takes a scene of one thing, got one of {len(scene.things)}")
+    if not isinstance(dice, Dice):
+        dice = Dice("naming", dice, scene.to_json())
+    found: list[str] = []
+    while len(found) < count:
+        group = Group(dice.weighted(("a", "the", "one"), (80, 15, 5)), scene.things[0].name)
+        words = _wording(Statement((group,), (), scene.background), dice.choice)
+        unnamed = "at night" in words and "city" not in words  # night is a time, not a place
+        if unnamed or any(stiff in words for stiff in _STIFF):
+            continue
+        if SHORTEST <= words.count(" ") + 1 <= LONGEST and words not in found:
+            found.append(words)
+    return found
+
+
 def describe(scene: Scene) -> Iterator[Statement]:
     """All true statements about a scene that have one or two plain groups and at most one claim, each once.
 
@@ -821,6 +854,7 @@ __all__ = [
     "COMPARISONS",
     "DETERMINERS",
     "LONGEST",
+    "PER_PORTRAIT",
     "PER_SCENE",
     "PLACES",
     "SHORTEST",
@@ -834,6 +868,7 @@ __all__ = [
     "describe",
     "holds",
     "is_true",
+    "naming",
     "understand",
     "vocabulary",
     "wordings",

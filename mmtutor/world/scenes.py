@@ -544,28 +544,114 @@ def each(split: str, size: int, seed: int = 0, things: int = ALL_THINGS) -> Iter
     return (sample(split, index, seed, things) for index in range(size))
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Portraits: one thing on a ground
+
 PORTRAIT_SPLITS: tuple[str, ...] = ("train", "test", "test_unseen_places")
+#: How a portrait shows its thing: "anywhere", small or large as in scenes; or "centred", large and near the middle.
+FRAMINGS: tuple[str, ...] = ("anywhere", "centred")
+_CENTRED_SIDES = (560, 608, 656, 704, 752)
+_CENTRED_WITHIN = 80  # units from the middle of the picture, each way
+#: How many things portraits have, unless one asks for fewer: the whole cast.
+WHOLE_CAST = len(cast.CAST)
+#: A thing is kept away from at most so many of the eight grounds.
+MOST_HELD_OUT = 3
 
 
-def portrait(split: str, index: int, seed: int = 0) -> Scene:
-    """Portrait number ``index`` of a split: one member of the whole cast (people too), anywhere on any ground.
+def portrait_pool(things: int = WHOLE_CAST) -> tuple[str, ...]:
+    """The names that portraits show in a world of so many things: the whole cast, or those of :func:`pool`.
 
-    In ``train`` and ``test`` nobody stands on the one ground that is held out for them; in ``test_unseen_places`` all do.
+    With 12 there is one thing of each of 12 kinds, so that a thing's name is its kind and a look of its own.
 
     Raises:
-        ValueError: for an unknown split (the right ones are listed) or a negative index.
+        ValueError: for a number that is neither the whole cast nor within the range of :func:`pool`.
+    """
+    if things == WHOLE_CAST:
+        return tuple(one.name for one in cast.CAST)
+    if not FEWEST_THINGS <= things <= ALL_THINGS:
+        raise ValueError(f"portraits have {FEWEST_THINGS} to {ALL_THINGS} things, or all {WHOLE_CAST}, not {things}")
+    return pool(things)
+
+
+@cache
+def _kept_apart() -> dict[str, tuple[str, ...]]:
+    """The grounds that are held out for each member of the cast, in the order in which they are."""
+    first = dict(HELD_OUT_PLACES)
+    # the smallest world's things choose first, so that its grounds lose about equally many of them
+    order = [*pool(FEWEST_THINGS), *(one.name for one in cast.CAST if one.name not in pool(FEWEST_THINGS))]
+    found = {name: [first[name]] for name in order}
+    dice = Dice("held out combinations", "portraits", "more")
+    for _ in range(1, MOST_HELD_OUT):
+        for place, name in enumerate(order):
+            known = order[:FEWEST_THINGS] if place < FEWEST_THINGS else order
+            lost = {ground: sum(ground in found[other] for other in known) for ground in BACKGROUNDS}
+            free = [ground for ground in BACKGROUNDS if ground not in found[name]]
+            fewest = min(lost[ground] for ground in free)
+            found[name].append(dice.choice([ground for ground in free if lost[ground] == fewest]))
+    return {name: tuple(grounds) for name, grounds in found.items()}
+
+
+def held_out_grounds(name: str, count: int = 1) -> tuple[str, ...]:
+    """The grounds on which a thing is not seen in the portraits of ``train`` and ``test``.
+
+    Args:
+        name: any member of the cast.
+        count: how many, 1 to :data:`MOST_HELD_OUT`. The first is that of :data:`HELD_OUT_PLACES`; fewer are the
+            beginning of more. In a world of 12 things and 8 grounds these are 12, 24 or 36 of 96 combinations.
+
+    Raises:
+        ValueError: for an unknown name, or a count out of range.
+    """
+    if not 1 <= count <= MOST_HELD_OUT:
+        raise ValueError(f"a thing is kept away from 1 to {MOST_HELD_OUT} grounds, not {count}")
+    return _kept_apart()[cast.thing(name).name][:count]
+
+
+def portrait(
+    split: str, index: int, seed: int = 0, things: int = WHOLE_CAST, framing: str = "anywhere", held_out: int = 1
+) -> Scene:
+    """Portrait number ``index`` of a split: one member of the cast (people too) on a ground.
+
+    In ``train`` and ``test`` nobody stands on a ground that is held out for them; in ``test_unseen_places`` all do.
+
+    Args:
+        split: one of :data:`PORTRAIT_SPLITS`.
+        index: a whole number from 0.
+        seed: another seed gives another world.
+        things: how many different things there are (see :func:`portrait_pool`).
+        framing: one of :data:`FRAMINGS`. "centred" has sides of 560 to 752 units (all of them "large"), and a centre
+            at most 80 units from the picture's each way.
+        held_out: how many grounds are held out for each thing (see :func:`held_out_grounds`).
+
+    Raises:
+        ValueError: for an unknown split or framing (the right ones are listed), a negative index, or a number out of
+            range.
     """
     if split not in PORTRAIT_SPLITS:
         raise ValueError(f"no split is called {split!r}; there are: {', '.join(PORTRAIT_SPLITS)}")
+    if framing not in FRAMINGS:
+        raise ValueError(f"no framing is called {framing!r}; there are: {', '.join(FRAMINGS)}")
     if index < 0:
         raise ValueError(f"an index counts from 0, got {index}")
-    dice = Dice("portraits", split, seed, index)
-    name = dice.choice(cast.CAST).name
+    asked = (things, framing, held_out)
+    dice = Dice("portraits", split, seed, index, *(() if asked == (WHOLE_CAST, "anywhere", 1) else asked))
+    name = dice.choice(portrait_pool(things))
     unseen = split == "test_unseen_places"
-    background = dice.choice([ground for ground in BACKGROUNDS if ((name, ground) in HELD_OUT_PLACES) == unseen])
-    one = _beside([], name, dice.choice(SIZES), dice, strict=False)
+    apart = held_out_grounds(name, held_out)
+    background = dice.choice([ground for ground in BACKGROUNDS if (ground in apart) == unseen])
+    one = _centred(name, dice) if framing == "centred" else _beside([], name, dice.choice(SIZES), dice, strict=False)
     assert one is not None  # alone, a thing fits anywhere
     return Scene(background, (one,), dice.below(16384) * 4 + (dice.between(1, 3) if split == "train" else 0))
+
+
+def _centred(name: str, dice: Dice) -> Placed:
+    """A thing that fills most of the picture; it never leaves the frame."""
+    side, mirrored = dice.choice(_CENTRED_SIDES), dice.chance(50)
+    at = []
+    for length in extent(name, side):
+        reach = min(_CENTRED_WITHIN, UNITS // 2 - _EDGE - (length + 1) // 2)
+        at.append(UNITS // 2 + dice.between(-reach, reach))
+    return Placed(name, "large", *at, side, mirrored)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

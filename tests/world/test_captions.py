@@ -481,3 +481,17 @@ def test_things_joined_by_and_are_different_things():
         assert captions.holds(Statement(groups), scene) == (each and apart), (groups, scene)
     assert seen[True, True]
     assert seen[True, False]
+
+
+def test_naming_wants_one_thing():
+    two = Scene("snow", (Placed("dog", "small", 200, 500, 304), Placed("cat", "small", 800, 500, 304)))
+    with pytest.raises(ValueError, match="one thing, got one of 2"):
+        captions.naming(two)
+    one = Scene("city", two.things[:1])
+    for count in (0, 11):
+        with pytest.raises(ValueError, match="from 1 to 10"):
+            captions.naming(one, 0, count)
+    said = captions.naming(one, 3, 10)
+    assert len(set(said)) == 10
+    assert said == captions.naming(one, 3, 10)
+    assert all("dog" in caption and "city" in caption for caption in said)  # "at night" alone names no place

@@ -279,6 +279,56 @@ def test_portraits_show_the_whole_cast():
         scenes.portrait("train", -1)
 
 
+def test_a_smaller_world_of_portraits_has_one_thing_of_each_kind():
+    assert scenes.portrait_pool() == tuple(one.name for one in cast.CAST)
+    assert len({cast.thing(name).kind for name in scenes.portrait_pool(12)}) == len(scenes.portrait_pool(12)) == 12
+    seen = Counter(scenes.portrait("train", index, things=12).things[0].name for index in range(600))
+    assert set(seen) == set(scenes.portrait_pool(12))
+    for things in (11, 100, scenes.WHOLE_CAST + 1):
+        with pytest.raises(ValueError, match="portraits have 12 to"):
+            scenes.portrait("train", 0, things=things)
+
+
+@pytest.mark.parametrize("things", [12, 24, scenes.WHOLE_CAST])
+def test_more_combinations_are_held_out_of_portraits_on_demand(things):
+    names = scenes.portrait_pool(things)
+    for count in (1, 2, 3):
+        apart = {(name, ground) for name in names for ground in scenes.held_out_grounds(name, count)}
+        assert len(apart) == count * things  # 12, 24 and 36 of 96 in a world of 12 things
+        shown = Counter(ground for _, ground in apart)
+        if count > 1 and things in (12, scenes.WHOLE_CAST):  # every ground loses about as many things
+            assert max(shown[ground] for ground in scenes.BACKGROUNDS) <= min(shown[g] for g in scenes.BACKGROUNDS) + 1
+        if count > 1:  # fewer are the beginning of more
+            assert all(
+                scenes.held_out_grounds(n, count)[: count - 1] == scenes.held_out_grounds(n, count - 1) for n in names
+            )
+        for split in scenes.PORTRAIT_SPLITS:
+            some = [scenes.portrait(split, index, 1, things, "centred", count) for index in range(150)]
+            unseen = [(scene.things[0].name, scene.background) in apart for scene in some]
+            assert all(unseen) if split == "test_unseen_places" else not any(unseen)
+            assert all((scene.variant % 4 > 0) == (split == "train") for scene in some)
+    assert {(name, scenes.held_out_grounds(name)[0]) for name in names} <= scenes.HELD_OUT_PLACES
+    for wrong in (0, 4):
+        with pytest.raises(ValueError, match="1 to 3 grounds"):
+            scenes.portrait("train", 0, held_out=wrong)
+
+
+def test_centred_portraits_are_large_and_near_the_middle():
+    some = [scenes.portrait("train", index, framing="centred") for index in range(400)]
+    for scene in some:
+        (one,) = scene.things
+        assert 560 <= one.side <= 752
+        assert one.size == "large"
+        assert max(abs(one.x - 512), abs(one.y - 512)) <= 80
+        left, top, right, bottom = one.box
+        assert min(left, top) >= 0
+        assert max(right, bottom) <= UNITS
+    assert min(scene.things[0].x for scene in some) < 450
+    assert max(scene.things[0].y for scene in some) > 574
+    with pytest.raises(ValueError, match="anywhere, centred"):
+        scenes.portrait("train", 0, framing="left")
+
+
 def test_swapping_changes_the_thing_and_nothing_else():
     for scene in SOME[:40]:
         other = scenes.swap(scene, 0, "queen")

