@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtutor import world
-from mmtutor.world import _effects, _midi, cast, sounds
+from mmtutor.world import _effects, _midi, cast, sounds, speech
 from mmtutor.world.sounds import frequency, play_note, play_thing
 
 
@@ -189,6 +189,78 @@ def test_effects_are_finite_and_of_the_right_length(name, seconds, ratio, seed):
     assert wave.shape == (round(seconds * _effects.RATE),)
     assert np.isfinite(wave).all()
     assert np.abs(wave).max() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_voice_is_the_sum_of_its_harmonics():
+    # against the definition: every sine computed by itself, the envelope at the samples where it is exact
+    t = np.arange(6000) / _effects.RATE
+    f0 = 200 + 300 * t
+    formants = [(700 + 400 * t, 150, 1.0), (2500, 300, 0.5)]
+    made = _effects._voice(t, f0, formants, tilt=0.5, harmonics=60)
+    phase = 2 * np.pi * np.cumsum(f0) / _effects.RATE
+    expected = np.zeros_like(t)
+    for k in range(1, 61):
+        gain = sum(strength / (1 + ((k * f0 - centre) / width) ** 2) for centre, width, strength in formants)
+        expected += np.where(k * f0 < 0.47 * _effects.RATE, gain * k**-0.5, 0.0) * np.sin(k * phase)
+    assert np.abs(made[::64] - expected[::64]).max() < 1e-6 * np.abs(expected).max()
+    assert np.sqrt(np.mean((made - expected) ** 2)) < 0.01 * expected.std()  # between, it is a straight line
+
+
+def test_a_piece_of_one_note_is_that_note():
+    piece = _midi.render_score([_midi.Note(40, 67, 90, 0.0, 0.4)], 0.5)
+    assert np.array_equal(piece, _midi.render(40, 67, 90, 0.4, 0.1))
+    later = _midi.render_score([_midi.Note(40, 67, 90, 0.25, 0.5), _midi.Note(0, 60, 90, 9.0, 9.5)], 0.6)
+    assert len(later) == round(0.6 * _midi.RENDER_RATE)
+    assert not later[: round(0.2 * _midi.RENDER_RATE)].any()
+    assert later[round(0.26 * _midi.RENDER_RATE) :].any()
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 16000])
+@pytest.mark.parametrize("kind", sounds.THIRD_SOURCES)
+def test_third_sources_are_as_loud_as_speech_and_always_the_same(kind, sample_rate):
+    waves = [sounds.third_source(kind, 1.6, sample_rate, seed) for seed in (0, 1, 2)]
+    for wave in waves:
+        assert wave.dtype == np.float32
+        assert wave.shape == (round(1.6 * sample_rate),)
+        assert np.sqrt(np.mean(np.square(wave, dtype=np.float64))) == pytest.approx(speech.LOUDNESS, rel=1e-3)
+        assert np.abs(wave).max() <= speech.PEAK
+        # it is heard all the time: no tenth of a second is silent
+        assert np.sqrt(np.mean(wave.reshape(16, -1) ** 2, axis=1)).min() > 0.2 * speech.LOUDNESS
+    assert abs(np.corrcoef(waves)[np.triu_indices(3, 1)]).max() < 0.3
+    assert np.array_equal(waves[1], sounds.third_source(kind, 1.6, sample_rate, 1))
+
+
+def test_noise_is_pink_and_music_has_notes():
+    def spectrum(kind, seed):
+        power = np.abs(np.fft.rfft(sounds.third_source(kind, 2.0, 16000, seed))) ** 2
+        return power, np.fft.rfftfreq(32000, 1 / 16000)
+
+    power, hertz = spectrum("noise", 4)
+    octaves = [10 * np.log10(power[(f <= hertz) & (hertz < 2 * f)].sum()) for f in (125, 250, 500, 1000, 2000, 4000)]
+    assert np.ptp(octaves) < 1.5
+    assert power[hertz < 49].sum() < 1e-6 * power.sum()
+    for seed in range(3):
+        shares = []
+        for kind in sounds.THIRD_SOURCES:  # how much of the power lies in the strongest hundredth of the spectrum
+            power = np.sort(spectrum(kind, seed)[0][200:8000])
+            shares.append(power[-78:].sum() / power.sum())
+        assert shares[1] > 2.5 * shares[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"kind": "babble"}, ValueError, "there are 'noise', 'music'"),
+        ({"seconds": 31}, ValueError, "between 0.05 and 30"),
+        ({"seconds": "1"}, TypeError, "must be a number"),
+        ({"sample_rate": 100}, ValueError, "between 4000 and 48000"),
+        ({"seed": -1}, ValueError, "seed must lie between 0"),
+        ({"seed": 1.5}, TypeError, "seed must be a whole number"),
+    ],
+)
+def test_bad_third_sources(arguments, error, message):
+    with pytest.raises(error, match=message):
+        sounds.third_source(**{"kind": "noise", "seconds": 1.0, **arguments})
 
 
 def test_world_exports():

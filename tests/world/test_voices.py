@@ -156,3 +156,58 @@ def test_korean_subject_particles():
                         assert closed == (particle == "이"), sentence
                         subjects += 1
     assert subjects > 200
+
+
+def test_distance_in_pitch():
+    low, high = min(voices.speakers(), key=lambda p: p.pitch), max(voices.speakers(), key=lambda p: p.pitch)
+    octaves = np.log2(high.pitch / low.pitch)
+    assert voices.semitones(low.name, high) == pytest.approx(12 * octaves)
+    assert voices.semitones(high, low) == pytest.approx(-12 * octaves)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 3), (3, 6.5), (11, 12)])
+def test_pairs_by_pitch_lie_in_their_band(low, high):
+    people = voices.speakers("test")
+    fits = {
+        frozenset((i, j))
+        for i, j in itertools.combinations(range(len(people)), 2)
+        if low <= abs(voices.semitones(people[i], people[j])) < high
+    }
+    pairs = voices.pairs_by_pitch("test", low, high, len(fits), seed=1)
+    assert pairs.shape == (len(fits), 2)
+    assert pairs.dtype == np.int64
+    assert {frozenset(pair) for pair in pairs.tolist()} == fits  # all that there are, none twice
+    with pytest.raises(ValueError, match=f"only {len(fits)} pairs lie {low} to {high} semitones apart"):
+        voices.pairs_by_pitch("test", low, high, len(fits) + 1)
+    few = voices.pairs_by_pitch("test", low, high, 20, seed=1)
+    assert np.array_equal(few, voices.pairs_by_pitch(list(people), low, high, 20, seed=1))
+    assert not np.array_equal(few, voices.pairs_by_pitch("test", low, high, 20, seed=2))
+    assert 0.35 < np.mean(pairs[:, 0] < pairs[:, 1]) < 0.65  # either may come first
+
+
+def test_pairs_by_pitch_of_a_column_of_names():
+    names = [person.name for person in voices.speakers("train")[:12]] * 3  # everybody three times
+    pairs = voices.pairs_by_pitch(names, 0, 100, 500)
+    assert all(names[i] != names[j] for i, j in pairs)
+    assert len({frozenset(pair) for pair in pairs.tolist()}) == 500
+    assert len(voices.pairs_by_pitch(names, 0, 100, 9 * 66)) == 594  # 66 pairs of people, 9 of places for each
+    with pytest.raises(ValueError, match="only 594 pairs"):
+        voices.pairs_by_pitch(names, 0, 100, 595)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"who": "validation"}, ValueError, "'train' and 'test'"),
+        ({"who": ["nobody"]}, ValueError, "no speaker is called"),
+        ({"low": 3, "high": 3}, ValueError, "low < high"),
+        ({"low": -1}, ValueError, "0 <= low"),
+        ({"high": float("nan")}, ValueError, "low < high"),
+        ({"high": "3"}, TypeError, "number of semitones"),
+        ({"count": 0}, ValueError, "1 or more"),
+        ({"count": 1.0}, TypeError, "whole number"),
+    ],
+)
+def test_bad_pairs_by_pitch(arguments, error, message):
+    with pytest.raises(error, match=message):
+        voices.pairs_by_pitch(**{"who": "test", "low": 0, "high": 3, "count": 2, **arguments})
