@@ -8,7 +8,16 @@ questions in the data set ``scenes`` pair rows 2k and 2k + 1, whose scenes are s
 The types: *what* ("what is to the left of the dog"), *kind* ("what kind of thing is at the top"), *where* ("where is
 the car"), *how many* ("how many animals are there"), *yes/no* ("is the dog above the car"), *compare* ("which is bigger
 the dog or the car"), *background* ("what is the background"), *size* ("is the dog small or large") and *colour* ("what
-colour is the thing on the left").
+colour is the thing on the left"). What one has to see for an answer is its :func:`subtype`: a yes/no question may be one of
+existence ("is there a dog in the picture"), place ("is the dog on the left"), side ("is the dog above the car"),
+distance ("is the dog near the car") or depth ("is the dog behind the car").
+
+Words such as "left of" and "near" have exact meanings, which are those of :mod:`mmtutor.world.scenes`: :data:`MEANING`
+says them in words. In the data set ``questions`` no answer hangs on a hair: it would be the same if any one thing lay
+:data:`DOUBT` units elsewhere (:func:`clear_cut`).
+
+What yes/no questions ask for: who knows only which things there are answers existence, and half of the others (0.7 of
+all). Who adds what the question says to what the picture shows, without bringing the two together, stays at chance.
 
 >>> from mmtutor.world import questions, scenes
 >>> questions.answer("how many things are there", scenes.sample("train", 0)) in questions.ANSWERS
@@ -30,6 +39,26 @@ from mmtutor.world.scenes import ALL_THINGS, PLACES, SIZES, Placed, Scene, bigge
 TYPES: tuple[str, ...] = ("what", "kind", "where", "how many", "yes/no", "compare", "background", "size", "colour")
 PER_SCENE = 4
 SPLITS: tuple[str, ...] = ("train", "test")
+#: What has to be seen for an answer, whatever the type of the question.
+SUBTYPES: tuple[str, ...] = ("existence", "place", "side", "distance", "depth", "count", "size", "ground")
+#: In units of 1,024: if a thing lay so far elsewhere, no answer in ``questions`` would change. 1.5 pixels of 64.
+DOUBT = 24
+#: What the words mean, with their thresholds in units: a picture is 1,024 units wide and high.
+MEANING: dict[str, str] = {
+    "to the left of, to the right of, above, below": (
+        f"the centres lie at least {scenes.APART} units apart in that direction, and mainly so: not more than twice as far "
+        "apart across it"
+    ),
+    "near": f"at most {scenes.NEAR} units of free space between the boxes",
+    "far from": f"at least {scenes.FAR} units of free space between the boxes",
+    "in front of, behind": "the boxes share an eighth of the smaller one, or more; the one in front covers the other",
+    "on the left, at the top": f"the centre lies at most {scenes.SIDEWAYS[0]} units from that edge",
+    "on the right, at the bottom": f"the centre lies at most {scenes.UNITS - scenes.SIDEWAYS[1]} units from that edge",
+    "in the middle": f"the centre lies {scenes.MIDDLE[0]} to {scenes.MIDDLE[1]} units from the left and from the top",
+    "the dog": "the only dog in the picture",
+    "what is on the left": "the only thing of which this holds; the question is not asked where there are several",
+    "small, large": "as the thing was made: large ones are longer by a third or more; bigger is a large one beside a small",
+}
 _NUMBERS = ("zero", "one", "two", "three", "four")
 _CORNERS = tuple(f"{high} {side}" for high in ("top", "bottom") for side in ("left", "right"))
 
@@ -116,6 +145,42 @@ def _parse(question: str) -> tuple[str, dict[str, str]]:
         if match:
             return name, {key: value for key, value in match.groupdict().items() if value is not None}
     raise ValueError(f"cannot read the question {question!r}; the kinds of question are: {', '.join(TYPES)}")
+
+
+def subtype(question: str) -> str:
+    """What has to be seen for an answer: one of :data:`SUBTYPES`.
+
+    Raises:
+        ValueError: for a question that has no grammar; TypeError: if it is not a string.
+    """
+    rule, parts = _parse(question)
+    if "place" in parts or rule == "where":
+        return "place"
+    if "relation" in parts:
+        relation = _RELATION_OF[parts["relation"]]
+        seen = {"in front of": "depth", "behind": "depth", "near": "distance", "far from": "distance"}
+        return seen.get(relation, "side")
+    simple = {"exists": "existence", "how many": "count", "more": "count", "bigger": "size", "size": "size"}
+    return simple.get(rule, "ground")
+
+
+def clear_cut(question: str, scene: Scene, doubt: int = DOUBT) -> bool:
+    """Whether the answer would be the same if any one thing lay ``doubt`` units farther left, right, up or down.
+
+    Raises:
+        ValueError: for a question that has no grammar; TypeError: for other types.
+    """
+    if subtype(question) in ("existence", "count", "size", "ground"):
+        return True
+    expected = answer(question, scene)
+    for index, one in enumerate(scene.things):
+        for dx, dy in ((doubt, 0), (-doubt, 0), (0, doubt), (0, -doubt)):
+            x, y = min(max(one.x + dx, 0), scenes.UNITS), min(max(one.y + dy, 0), scenes.UNITS)
+            moved = replace(one, x=x, y=y)
+            things = (*scene.things[:index], moved, *scene.things[index + 1 :])
+            if answer(question, replace(scene, things=things)) != expected:
+                return False
+    return True
 
 
 def _the(scene: Scene, name: str) -> int | None:
@@ -407,19 +472,30 @@ class Pair:
 
 
 @lru_cache(maxsize=64)
-def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pair:
+def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS, only: str = "all") -> Pair:
     """Pair ``number`` of a split: always the same one.
 
+    Args:
+        split: ``"train"`` or ``"test"``.
+        number: a whole number from 0.
+        seed: another seed gives other pairs.
+        things: how many different things the world has (see :func:`scenes.pool`).
+        only: one of :data:`TYPES`, of which all questions shall be, or "all".
+
     Raises:
-        ValueError: for an unknown split (the right ones are listed) or a negative number.
+        ValueError: for an unknown split or type (the right ones are listed), a negative number, or too few or many
+            things.
     """
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r}; there are: {', '.join(SPLITS)}")
     if number < 0:
         raise ValueError(f"a pair's number counts from 0, got {number}")
+    if only != "all" and only not in TYPES:
+        raise ValueError(f"no type of question is called {only!r}; there are: all, {', '.join(TYPES)}")
     among = scenes.pool(things)
     dice = Dice("question pairs", split, seed, number, *scenes.address(things))
     kind = dice.weighted(TYPES, _WEIGHTS)
+    kind = kind if only == "all" else only
     relational = dice.chance(60)  # rather about a relation than about a place in the picture
     while True:
         first = scenes.compose(split, dice, among)
@@ -431,7 +507,13 @@ def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS) -> Pa
             if not found:
                 continue
             about_two = [row for row in found if row[0].count(" the ") > 1 or " than " in row[0]]
-            question, *answers = dice.choice(about_two if about_two and relational else found)
+            among_these = about_two if about_two and relational else found
+            for _ in range(4):
+                question, *answers = dice.choice(among_these)
+                if clear_cut(question, first) and clear_cut(question, second):
+                    break
+            else:
+                continue
             twins = [first, second]
             if dice.chance(50):
                 twins.reverse()

