@@ -366,5 +366,13 @@ def test_talking_frames_are_faces():
             assert np.array_equal(frame, draw_face(person, replace(look, mouth=opening, roundness=roundness), 48))
 
 
+def test_blinking_goes_on_through_the_parts_of_a_clip():
+    track = np.tile(np.float32([0.3, 0.0]), (150, 1))
+    whole = draw_talking(PEOPLE[4], track, pixels=48)
+    parts = [draw_talking(PEOPLE[4], track[first : first + 50], pixels=48, first=first) for first in (0, 50, 100)]
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert len({frame.tobytes() for frame in whole}) == 2  # eyes open and shut
+
+
 def test_world_exports_it():
     assert world.draw_face is draw_face
