@@ -223,7 +223,7 @@ class _Head:
         """Points (N, 2) in units of (a, b), y down, on the head's front, as pixels."""
         x, y = points[:, 0], points[:, 1]
         z = np.sqrt(np.maximum(1 - x * x - y * y, 0.0)) + lift
-        return self._pixels(np.stack([self.a * x, self.b * y, self.c * z]), self.turn)
+        return self._pixels(np.array([self.a * x, self.b * y, self.c * z]), self.turn)
 
     def flat(self, points: np.ndarray) -> list[tuple[float, float]]:
         """Points (N, 2) in units of (a, b) that only lean with the head: its outline and its hat."""
@@ -232,7 +232,7 @@ class _Head:
 
     def _pixels(self, points: np.ndarray, turn: np.ndarray) -> list[tuple[float, float]]:
         moved = ((turn @ points)[:2].T + self.centre) * self.unit - self.corner
-        return [tuple(point) for point in moved.tolist()]
+        return list(map(tuple, moved.tolist()))
 
 
 def _ellipse(x: float, y: float, wide: float, high: float, power: float = 2.0) -> np.ndarray:
@@ -328,20 +328,25 @@ def _box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
+_ACROSS = np.linspace(-1, 1, 21)  # along the lips, from corner to corner
+_BOW = np.sqrt(1 - _ACROSS**2)
+
+
 def _draw_mouth(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look) -> None:
     y = 0.52
     wide = (0.41 + 0.11 * traits.mouth_width) * (1 - 0.42 * look.roundness if look.roundness > 0 else 1.0)
     wide *= 1 - 0.15 * min(look.roundness, 0.0)
-    across = np.linspace(-1, 1, 21)
-    bow = np.sqrt(1 - across**2)
+    across, bow = _ACROSS, _BOW
     bend = y + 0.1 * look.smile * (0.5 - across**2)  # corners up where glad
     gap = 0.32 * look.mouth
     lip = 0.05 + 0.02 * max(look.roundness, 0.0)
     upper, lower = bend - 0.4 * gap * bow, bend + gap * bow
 
     def outline(top: np.ndarray, bottom: np.ndarray, stretch: float = 1.0) -> list[tuple[float, float]]:
-        x = wide * stretch * across
-        points = np.concatenate([np.stack([x, top], 1), np.stack([x[::-1], bottom[::-1]], 1)])
+        x, n = wide * stretch * across, len(across)
+        points = np.empty((2 * n, 2))
+        points[:n, 0], points[n:, 0] = x, x[::-1]
+        points[:n, 1], points[n:, 1] = top, bottom[::-1]
         return head.on(points, lift=0.02)
 
     colour = _shade(SKINS[traits.skin], 0.45)
