@@ -43,19 +43,19 @@ SPLITS: tuple[str, ...] = ("train", "test", "test_unseen_places", "test_unseen_r
 MIN_PIXELS, MAX_PIXELS = 32, 1024
 MOST_THINGS = 4
 
-# Thresholds in units, which decide what the words mean. Layouts keep directions a doubt of _DOUBT units away from them.
-
-#: Centres so far apart in a direction are left and right of, above and below each other, if they are mainly so: not more
-#: than twice as far apart across it.
-APART = 190
-#: The free space between two boxes: at most the first is "near", at least the second "far from".
-NEAR, FAR = 64, 256
-#: A centre up to the first is on the left (or at the top), from the second on it is on the right (or at the bottom).
-SIDEWAYS = (360, 664)
-#: A centre within, both ways, is in the middle.
-MIDDLE = (420, 604)
+# Thresholds in units. A relation holds beyond the first number; layouts keep a doubt of _DOUBT units away from it.
+_APART = 190  # centres this far apart are left and right, above and below
+_NEAR, _FAR = 64, 256  # the gap between two boxes
 _DOUBT = 36
 _EDGE = 12  # no box comes nearer to the frame
+_PLACES = (360, 664)  # a centre before the first is on the left (or at the top), beyond the second on the right
+_MIDDLE = (420, 604)  # a centre within is in the middle
+
+#: What decides the words, in units. Centres ``APART`` in a direction are left and right of, above and below each other, if
+#: mainly so: not more than twice as far apart across it. ``NEAR`` is the most, ``FAR`` the least free space between boxes.
+#: A centre up to ``SIDEWAYS[0]`` is on the left (or at the top), from ``SIDEWAYS[1]`` on the right (or at the bottom), and
+#: within ``MIDDLE``, both ways, in the middle.
+APART, NEAR, FAR, SIDEWAYS, MIDDLE = _APART, _NEAR, _FAR, _PLACES, _MIDDLE
 
 #: What may hold between two things.
 RELATIONS: tuple[str, ...] = (
@@ -215,7 +215,7 @@ def overlap(first: Placed, second: Placed) -> int:
 
 def _aside(along: int, across: int) -> bool:
     """Whether a step of ``along`` (signed) and ``across`` counts as "to that side": far enough, and mainly so."""
-    return along >= APART and 2 * along >= abs(across)
+    return along >= _APART and 2 * along >= abs(across)
 
 
 def _holds(relation: str, first: Placed, second: Placed, first_in_front: bool) -> bool:
@@ -226,9 +226,9 @@ def _holds(relation: str, first: Placed, second: Placed, first_in_front: bool) -
         step = second.y - first.y if relation == "above" else first.y - second.y
         return _aside(step, second.x - first.x)
     if relation == "near":
-        return gap(first, second) <= NEAR
+        return gap(first, second) <= _NEAR
     if relation == "far from":
-        return gap(first, second) >= FAR
+        return gap(first, second) >= _FAR
     a, b = first.extent, second.extent
     covers = 8 * overlap(first, second) >= min(a[0] * a[1], b[0] * b[1])
     return covers and first_in_front == (relation == "in front of")
@@ -254,15 +254,15 @@ def related(scene: Scene, i: int, relation: str, j: int) -> bool:
 def place_of(one: Placed) -> tuple[str, ...]:
     """Where in the picture a thing is: none, one or two of :data:`PLACES` (a corner is two)."""
     found = []
-    if one.x <= SIDEWAYS[0]:
+    if one.x <= _PLACES[0]:
         found.append("left")
-    elif one.x >= SIDEWAYS[1]:
+    elif one.x >= _PLACES[1]:
         found.append("right")
-    if one.y <= SIDEWAYS[0]:
+    if one.y <= _PLACES[0]:
         found.append("top")
-    elif one.y >= SIDEWAYS[1]:
+    elif one.y >= _PLACES[1]:
         found.append("bottom")
-    if MIDDLE[0] <= one.x <= MIDDLE[1] and MIDDLE[0] <= one.y <= MIDDLE[1]:
+    if _MIDDLE[0] <= one.x <= _MIDDLE[1] and _MIDDLE[0] <= one.y <= _MIDDLE[1]:
         found.append("middle")
     return tuple(found)
 
