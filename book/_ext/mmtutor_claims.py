@@ -89,7 +89,7 @@ def part_html(part: str, root: Path) -> str:
     claims = [claim for claim in ledger.all_claims().values() if claim.part.partition(" (")[0] == part]
     if not claims:
         raise ValueError(f"no claim belongs to the part {part!r}")
-    stored = ledger.results(folder=root / "book" / "results")
+    stored, known = ledger.results(folder=root / "book" / "results"), ledger.experiments_at_hand()
     html = []
     for claim in claims:
         result = stored.get(claim.id)
@@ -98,6 +98,8 @@ def part_html(part: str, root: Path) -> str:
         seconds = sum(run["seconds"] for run in result.runs)
         commits = sorted({run["commit"] for run in result.runs})
         note = f"<dt>Note</dt><dd>{escape(result.note)}</dd>" if result.note else ""
+        if claim.id in known and result.stale(known[claim.id]):
+            note += "<dt>Stale</dt><dd>The code behind these numbers has changed since; they wait to be measured again.</dd>"
         html.append(
             f'<section class="claim {result.verdict}" id="{claim.id.lower()}" aria-label="Claim {claim.id}">'
             f'<p class="claim-head"><span class="claim-id">{claim.id}</span> '

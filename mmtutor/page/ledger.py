@@ -645,6 +645,13 @@ def prediction_interval(samples: Sequence[float], slack: float = 0.02, grain: fl
 # --- Command line --------------------------------------------------------------------------------------------------------
 
 
+def experiments_at_hand() -> dict[str, Experiment]:
+    """Every experiment of the checkout by its claim; none where the experiments are not at hand."""
+    folder = _PACKAGE.parent / "experiments"
+    modules = [importlib.import_module(f"mmtutor.experiments.{p.stem}") for p in sorted(folder.glob("[!._]*.py"))]
+    return {e.id: e for module in modules for e in module.EXPERIMENTS}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m mmtutor.page.ledger", description="Measure the book's claims.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -659,7 +666,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands.add_parser("table", help="print the ledger: verdicts, replications, what is stale")
     options = parser.parse_args(arguments)
     if options.command == "table":
-        stored, known = results(), _experiments()
+        stored, known = results(), experiments_at_hand()
         for claim_ in all_claims().values():
             entry = stored.get(claim_.id)
             mark = "…" if entry is None else MARKS[entry.verdict]
@@ -686,13 +693,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             replicate=options.replicate,
             again=options.again,
         )
-
-
-def _experiments() -> dict[str, Experiment]:
-    """Every experiment of the checkout by its claim; none where the experiments are not at hand."""
-    folder = _PACKAGE.parent / "experiments"
-    modules = [importlib.import_module(f"mmtutor.experiments.{p.stem}") for p in sorted(folder.glob("[!._]*.py"))]
-    return {e.id: e for module in modules for e in module.EXPERIMENTS}
 
 
 if __name__ == "__main__":

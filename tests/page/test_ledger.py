@@ -388,7 +388,9 @@ def test_the_proof_is_a_proof_without_assertions_too(tmp_path):
 
 # --- the book's own results ----------------------------------------------------------------------------------------------
 
-STORED = sorted(ledger.results_dir().glob("*.json"))
+STORED = ledger.result_files(ledger.results_dir())
+# Claims whose stored runs still come from earlier code and wait for `make ledger`. This list may only become shorter.
+AWAITING: set[str] = set()
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda p: p.stem)
@@ -404,6 +406,9 @@ def test_stored_results_are_those_of_the_experiments_in_the_tree(path: Path):
         e = experiments[id]
         assert (result.rule, result.limits, result.note) == (e.rule, e.limits, e.note), id
         assert tuple(judged.part for judged in result.parts) == e.parts, id
+        if id in AWAITING:
+            assert result.stale(e), f"{id} is fresh: take it off the list"
+            continue
         assert [run["seed"] for run in result.runs] == list(range(e.seeds)), id
         assert not result.stale(e), f"{id} was measured with other code: make ledger SYSTEM={path.stem}"
         assert ledger.claim_text(id).chapter == path.stem
