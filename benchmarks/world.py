@@ -20,7 +20,14 @@ from pathlib import Path
 from mmtutor import world
 
 # What the world was meant to cost on two cores: (rows, seconds to build, seconds to load again)
-AIMS = {"scenes": (6000, 10.0, 0.5), "speech": (3000, 15.0, None)}
+AIMS = {
+    "scenes": (6000, 10.0, 0.5),
+    "speech": (3000, 15.0, None),
+    "clips": (2400, 20.0, None),
+    "sounds": (3000, 20.0, None),
+    "sounding_scenes": (2400, 20.0, None),
+    "talking_faces": (1440, 20.0, None),  # what the chapter on the cocktail party learns from
+}
 PEAK_AIM = 1024  # MB
 
 MEASURE = """

@@ -730,10 +730,11 @@ def lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, s
 
 def visible_box(mask: np.ndarray) -> list[int]:
     """xyxy of the True pixels, right and bottom exclusive; zeros where there are none."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not len(rows):
+    rows, columns = mask.any(1), mask.any(0)
+    if not rows.any():
         return [0, 0, 0, 0]
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+    left, top, below, beyond = (int(line.argmax()) for line in (columns, rows, rows[::-1], columns[::-1]))
+    return [left, top, len(columns) - beyond, len(rows) - below]
 
 
 def render(scene: Scene, size: int = 64) -> Rendered:

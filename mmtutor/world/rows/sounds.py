@@ -288,7 +288,7 @@ DATASETS: dict[str, Builder] = {
         {"train": 100_000, "test": 20_000},
         "Two seconds of one thing that sounds, over pitch, loudness, length, reverberation and noise",
         options={"sample_rate": SAMPLE_RATES},
-        chunk=200,
+        chunk=100,
         packages=_PACKAGES,
     ),
     "sounding_scenes": Builder(
