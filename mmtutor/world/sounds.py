@@ -229,7 +229,9 @@ def _music(seconds: float, random: np.random.Generator) -> np.ndarray:
             notes.append(_midi.Note(chords, key(root + step, 5), 85, start, start + 0.9 * beat))
         for start, length in ((0.0, 1.0),) if random.random() < 0.5 else ((0.0, 0.5), (0.5, 0.5)):
             place = min(max(place + int(random.integers(-2, 3)), 3), 12)
-            notes.append(_midi.Note(melody, key(place, 5), 100, now + start * beat, now + (start + 0.95 * length) * beat))
+            notes.append(
+                _midi.Note(melody, key(place, 5), 100, now + start * beat, now + (start + 0.95 * length) * beat)
+            )
     return _midi.render_score(notes, seconds)
 
 

@@ -192,7 +192,9 @@ def plan(split: str, index: int, seed: int, sounding: str, sources: str, picture
     """What sample ``index`` of ``sounding_scenes`` shows and plays; the arguments are the data set's options."""
     if sounding == "some":
         if pictures == "pairs":
-            raise ValueError('pictures="pairs" needs sounding="all": where one thing can sound, there is no other sound')
+            raise ValueError(
+                'pictures="pairs" needs sounding="all": where one thing can sound, there is no other sound'
+            )
         return _some_can_sound(split, index, seed, sources)
     return _all_can_sound(split, index, seed, sources, pictures)
 
@@ -244,9 +246,7 @@ def _drawn(scene: scenes.Scene, pixels: int) -> scenes.Rendered:
     return scenes.render(scene, pixels)
 
 
-def _scene_features(
-    pixels: int, sample_rate: int, sounding: str, sources: str, pictures: str
-) -> datasets.Features:
+def _scene_features(pixels: int, sample_rate: int, sounding: str, sources: str, pictures: str) -> datasets.Features:
     import datasets
 
     def many(kind: str) -> datasets.Sequence:

@@ -135,7 +135,8 @@ def test_pairs_have_one_picture_and_two_sounds(sources):
             assert np.array_equal(rows[same_in_both][i], rows[same_in_both][i + 1])
         assert len(rows["playing"][i]) == len(rows["playing"][i + 1])
         assert set(rows["playing"][i]) != set(rows["playing"][i + 1])
-        if len(rows["playing"][i]) == 1 or len(rows["things"][i]) == 4:  # else two sets of two share one of three things
+        alone, things = len(rows["playing"][i]) == 1, len(rows["things"][i])
+        if alone or things == 4:  # else two sets of two share one of three things
             assert not set(rows["playing"][i]) & set(rows["playing"][i + 1])
         assert not np.array_equal(rows["mask"][i], rows["mask"][i + 1])
         assert not np.array_equal(rows["wave"][i], rows["wave"][i + 1])
@@ -231,8 +232,9 @@ def test_the_sound_names_its_source():
     found = plans("test", 160, pictures="pairs")
     right = []
     for one in found:
-        score = model.decision_function((reading(heard("test", one.scene.members[one.playing[0]], one.random)) - mean)[None] / spread)
-        among = [score[0, place[thing.name]] for thing in one.scene.things]
+        read = reading(heard("test", one.scene.members[one.playing[0]], one.random))
+        score = model.decision_function((read - mean)[None] / spread)[0]
+        among = [score[place[thing.name]] for thing in one.scene.things]
         right.append(int(np.argmax(among)) == one.playing[0])
     assert np.mean(right) >= 0.96  # measured: 0.99 of 300
     # the map moves: both of a pair are told; without the sound that can be so of none
