@@ -8,9 +8,9 @@ questions in the data set ``scenes`` pair rows 2k and 2k + 1, whose scenes are s
 The types: *what* ("what is to the left of the dog"), *kind* ("what kind of thing is at the top"), *where* ("where is
 the car"), *how many* ("how many animals are there"), *yes/no* ("is the dog above the car"), *compare* ("which is bigger
 the dog or the car"), *background* ("what is the background"), *size* ("is the dog small or large") and *colour* ("what
-colour is the thing on the left"). What one has to see for an answer is its :func:`subtype`: a yes/no question may be one of
-existence ("is there a dog in the picture"), place ("is the dog on the left"), side ("is the dog above the car"),
-distance ("is the dog near the car") or depth ("is the dog behind the car").
+colour is the thing on the left"). What one has to see for an answer is its :func:`subtype`: a yes/no question may be
+one of existence ("is there a dog in the picture"), place ("is the dog on the left"), side ("is the dog above the
+car"), distance ("is the dog near the car") or depth ("is the dog behind the car").
 
 Words such as "left of" and "near" have exact meanings, which are those of :mod:`mmtutor.world.scenes`: :data:`MEANING`
 says them in words. In the data set ``questions`` no answer hangs on a hair: it would be the same if any one thing lay
@@ -46,8 +46,8 @@ DOUBT = 24
 #: What the words mean, with their thresholds in units: a picture is 1,024 units wide and high.
 MEANING: dict[str, str] = {
     "to the left of, to the right of, above, below": (
-        f"the centres lie at least {scenes.APART} units apart in that direction, and mainly so: not more than twice as far "
-        "apart across it"
+        f"the centres lie at least {scenes.APART} units apart in that direction, and mainly so: not more than twice as "
+        "far apart across it"
     ),
     "near": f"at most {scenes.NEAR} units of free space between the boxes",
     "far from": f"at least {scenes.FAR} units of free space between the boxes",
@@ -57,7 +57,8 @@ MEANING: dict[str, str] = {
     "in the middle": f"the centre lies {scenes.MIDDLE[0]} to {scenes.MIDDLE[1]} units from the left and from the top",
     "the dog": "the only dog in the picture",
     "what is on the left": "the only thing of which this holds; the question is not asked where there are several",
-    "small, large": "as the thing was made: large ones are longer by a third or more; bigger is a large one beside a small",
+    "small, large": "as the thing was made: large ones are longer by a third or more",
+    "bigger, smaller": "a large one beside a small one; the question is not asked of two of one size",
 }
 _NUMBERS = ("zero", "one", "two", "three", "four")
 _CORNERS = tuple(f"{high} {side}" for high in ("top", "bottom") for side in ("left", "right"))

@@ -51,10 +51,10 @@ _EDGE = 12  # no box comes nearer to the frame
 _PLACES = (360, 664)  # a centre before the first is on the left (or at the top), beyond the second on the right
 _MIDDLE = (420, 604)  # a centre within is in the middle
 
-#: What decides the words, in units. Centres ``APART`` in a direction are left and right of, above and below each other, if
-#: mainly so: not more than twice as far apart across it. ``NEAR`` is the most, ``FAR`` the least free space between boxes.
-#: A centre up to ``SIDEWAYS[0]`` is on the left (or at the top), from ``SIDEWAYS[1]`` on the right (or at the bottom), and
-#: within ``MIDDLE``, both ways, in the middle.
+#: What decides the words, in units. Centres ``APART`` in a direction are left and right of, above and below each other,
+#: if mainly so: not more than twice as far apart across it. ``NEAR`` is the most, ``FAR`` the least free space between
+#: boxes. A centre up to ``SIDEWAYS[0]`` is on the left (or at the top), from ``SIDEWAYS[1]`` on it is on the right (or
+#: at the bottom), and within ``MIDDLE``, both ways, in the middle.
 APART, NEAR, FAR, SIDEWAYS, MIDDLE = _APART, _NEAR, _FAR, _PLACES, _MIDDLE
 
 #: What may hold between two things.

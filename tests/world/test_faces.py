@@ -50,7 +50,7 @@ def test_independent_traits_tell_nothing_of_the_voice():
 
 
 def retrieval(of_face: tuple[str, ...], trials: int = 40) -> dict[int, float]:
-    """Recall at 1, 5 and 10 among 100 unseen speakers: from the true traits of the voice to the true traits of the face.
+    """Recall at 1, 5 and 10 among 100 unseen speakers: from the true traits of the voice to those of the face.
 
     A linear map learnt from the speakers of training; faces are ranked by their likelihood under its errors.
     """

@@ -1,7 +1,6 @@
 """Questions: balanced pairs, an oracle, and nothing to be guessed without looking."""
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -188,7 +187,7 @@ def test_the_words_are_explained_with_the_thresholds_that_decide():
         str(number) in " ".join(said.values()) for number in (scenes.APART, scenes.NEAR, scenes.FAR, *scenes.MIDDLE)
     )
     assert (scenes.APART, scenes.NEAR, scenes.FAR) == (190, 64, 256)
-    assert set(re.split(", ", ", ".join(said))) >= {*questions._RELATION_OF, *questions._PLACE_OF, *scenes.SIZES}
+    assert set(", ".join(said).split(", ")) >= {*questions._RELATION_OF, *questions._PLACE_OF, *scenes.SIZES}
 
 
 YES_NO = {
@@ -235,9 +234,9 @@ def probe(describe) -> float:
 
 
 def test_yes_and_no_need_question_and_picture_brought_together():
-    """Linear probes of the true scene: what is asked plus what is there is chance; what is there where it is asked is all.
+    """Linear probes of the true scene: what is asked plus what is there is chance; what is there as asked is all.
 
-    So the questions can be answered, from 800 rows, and a model that stays near one half does not look where it is asked.
+    So the questions can be answered, from 800 rows: a model that stays near one half does not look where it is asked.
     """
 
     def parts_of(question):

@@ -20,8 +20,8 @@ def _build(
 ) -> dict[str, list]:
     """The columns of these questions: one question and answer a row, with the picture and its truth.
 
-    ``subtype`` is what has to be seen for the answer (:func:`questions.subtype`); :data:`questions.MEANING` says what the
-    words mean.
+    ``subtype`` is what has to be seen for the answer (:func:`questions.subtype`); :data:`questions.MEANING` says what
+    the words mean.
     """
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:
@@ -69,7 +69,7 @@ DATASETS = {
         features=_features,
         default_size={"train": 6000, "test": 1000},
         max_size={"train": 1_000_000, "test": 100_000},
-        heading="Questions about scenes in balanced pairs: rows 2k and 2k + 1 ask the same of twins that clearly differ",
+        heading="Questions about scenes in balanced pairs: rows 2k and 2k + 1 ask the same of clearly different twins",
         options={
             "pixels": (64, 96, 128, 160, 224),
             "things": (scenes.ALL_THINGS, 36, 24, 12),

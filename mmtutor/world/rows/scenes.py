@@ -147,7 +147,7 @@ DATASETS = {
         features=_portrait_features,
         default_size={split: _SIZE[split] for split in scenes.PORTRAIT_SPLITS},
         max_size={split: _MOST[split] for split in scenes.PORTRAIT_SPLITS},
-        heading="One member of the cast on a ground, with captions that name both: people and their jobs, animals, tools and the rest",
+        heading="One member of the cast on a ground, and captions that name both: people, animals, tools and all the rest",
         options={
             "pixels": (64, 32, 96, 128, 160, 224),
             "things": (scenes.WHOLE_CAST, 24, 12),

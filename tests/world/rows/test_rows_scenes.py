@@ -73,7 +73,7 @@ def test_captions_of_portraits_name_the_thing_and_the_ground():
 
 
 def test_a_small_judge_knows_centred_portraits_at_32_pixels():
-    """Twelve things on eight grounds: chance is 1/12 (blind, from the ground alone, at most 1/10), the ceiling near 1."""
+    """Twelve things on eight grounds: chance is 1/12 (blind, from the ground alone, 1/9), the ceiling near 1."""
     torch = pytest.importorskip("torch")
     nn, names, grounds = torch.nn, scenes.portrait_pool(12), list(scenes.BACKGROUNDS)
 
