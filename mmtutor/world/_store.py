@@ -58,7 +58,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -510,18 +510,36 @@ def _serve() -> None:
 # --- Shards ---------------------------------------------------------------------------------------------------------
 
 
+class _Summed:
+    """A file open for writing that keeps the checksum of what was written."""
+
+    closed = False  # pyarrow asks; it is closed by whoever opened it
+
+    def __init__(self, file: BinaryIO) -> None:
+        import xxhash
+
+        self._file, self._sum = file, xxhash.xxh3_128()
+
+    def write(self, data: Any) -> int:
+        self._sum.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> bytes:
+        return self._sum.digest()
+
+
 def write_shard(table: pa.Table, path: Path) -> None:
     """Write a table as an Arrow stream with its checksum behind it, under a temporary name, then rename it."""
     import pyarrow as pa
-    import xxhash
 
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table.combine_chunks())
-    content = sink.getvalue()
     with cache.replacing(path) as partial, open(partial, "wb") as file:
-        file.write(content)
-        file.write(xxhash.xxh3_128_digest(content) + _MAGIC)
+        summed = _Summed(file)  # no second copy in memory
+        with pa.ipc.new_stream(summed, table.schema) as stream:
+            stream.write_table(table.combine_chunks())
+        file.write(summed.digest() + _MAGIC)
 
 
 def read_shard(path: Path) -> Any | None:
