@@ -292,7 +292,7 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Image.new("RGB", (40, 40)).save(tmp_path / "pictures" / "one.png")
     hub.folder(tmp_path / "pictures", pixels=32)
     # what killed builds leave
-    (shards,) = root.glob("world/portraits-*/train-0-*pixels=64*")
+    (shards,) = (path for path in root.glob("world/portraits-*/train-0-*pixels=64*") if path.is_dir())
     (shards / "0000250-250.arrow.1a2b3c4d.partial").write_bytes(bytes(7))
     (shards.parent / "train-7").mkdir()
     (shards.parent / "train-8.lock").write_bytes(b"")
@@ -394,7 +394,7 @@ def test_clearing_one_name_takes_every_version_split_and_option_of_it(filled: Pa
 
 
 def test_what_another_process_builds_is_left_alone(filled: Path) -> None:
-    (shards,) = filled.glob("world/portraits-*/train-0-*pixels=64*")
+    (shards,) = (path for path in filled.glob("world/portraits-*/train-0-*pixels=64*") if path.is_dir())
     hold = (
         "import sys; from pathlib import Path; from mmtutor.kit import cache\n"
         "with cache.locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
