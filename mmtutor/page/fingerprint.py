@@ -75,7 +75,7 @@ def reached(function: Callable[..., Any]) -> dict[str, str]:
             continue
         seen.add(place)
         if module == "data":
-            found[f"data {name}"] = _version(name)
+            found[f"data {name}"] = _versions()[name]
             continue
         table = _module(module)
         if name in table.definitions:
@@ -164,7 +164,7 @@ def _uses(module: str, nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
                 chain = _chain(inner)
                 if chain and chain[0] in imports:
                     yield from _followed(imports[chain[0]], chain[1:])
-            elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value in _data_names():
+            elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value in _versions():
                 yield "data", inner.value
 
 
@@ -199,11 +199,10 @@ def _named(module: str, name: str | None) -> Iterator[tuple[str, str]]:
 
 @functools.lru_cache(maxsize=64)
 def _lazy(package: str) -> dict[str, str]:
-    if package != f"{ROOT}.world":
-        return {}
-    from mmtutor import world
-
-    return {name: f"{package}.{module}" for name, module in world._EXPORTS.items()}
+    """The names that a package loads when they are first used (its ``_EXPORTS``), and the modules that define them."""
+    for statement in _module(package).definitions.get("_EXPORTS", []):
+        return {name: f"{package}.{module}" for name, module in ast.literal_eval(statement.value).items()}
+    return {}
 
 
 @functools.lru_cache(maxsize=1024)
@@ -217,17 +216,29 @@ def _is_module(name: str) -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _data_names() -> frozenset[str]:
-    from mmtutor import world
+def _versions() -> dict[str, str]:
+    """The version of each data set and corpus of the world: ``Builder(name, version, …)`` and ``Corpus(version=…)`` in its source.
 
-    return frozenset(world.names()) | frozenset(world.corpus_names())
-
-
-def _version(name: str) -> str:
-    from mmtutor import world
-    from mmtutor.world import corpora
-
-    return str(world.info(name)["version"] if name in world.names() else corpora.CORPORA[name].version)
+    Read, not imported: what pages use knows no data.
+    """
+    found: dict[str, str] = {}
+    spec = importlib.util.find_spec(f"{ROOT}.world")
+    if spec is None:  # another package is looked at
+        return found
+    world = Path(spec.origin).parent
+    for path in [*sorted((world / "rows").glob("[!._]*.py")), world / "corpora.py"]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Dict):
+                continue
+            for key, call in zip(node.keys, node.values):
+                if (
+                    isinstance(call, ast.Call)
+                    and isinstance(call.func, ast.Name)
+                    and call.func.id in ("Builder", "Corpus")
+                ):
+                    given = {one.arg: one.value for one in call.keywords} | dict(zip(("name", "version"), call.args))
+                    found[ast.literal_eval(key)] = str(ast.literal_eval(given["version"]))
+    return found
 
 
 def _text(nodes: list[ast.AST]) -> str:

@@ -64,7 +64,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             (folder / f"{name}.py").write_text(text.format(package=package) if name == "trial" else text)
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.setattr(fp, "ROOT", package)
-        for cached in (fp._module, fp._is_module):
+        for cached in (fp._module, fp._is_module, fp._versions):
             cached.cache_clear()
         function = importlib.import_module(f"{package}.trial").measure
         answer = {name.replace(package, "p"): text.replace(package, "p") for name, text in fp.reached(function).items()}
@@ -74,7 +74,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return found
 
     yield of
-    for cached in (fp._module, fp._is_module):
+    for cached in (fp._module, fp._is_module, fp._versions):
         cached.cache_clear()
     for name in [name for name in sys.modules if name.startswith("toyhouse")]:
         del sys.modules[name]
@@ -139,13 +139,20 @@ def test_the_books_own_experiments_reach_their_system_its_kit_and_their_data() -
     assert "data kjv" in fp.reached(word2vec.c11)
 
 
-def test_a_data_set_of_another_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_versions_read_from_the_source_are_those_that_the_world_has() -> None:
     from mmtutor import world
+    from mmtutor.world import corpora
+
+    fp._versions.cache_clear()
+    expected = {name: str(world.info(name)["version"]) for name in world.names()}
+    assert fp._versions() == expected | {name: str(corpus.version) for name, corpus in corpora.CORPORA.items()}
+
+
+def test_a_data_set_of_another_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmtutor.experiments import sound
 
-    before, info = fp.fingerprint(sound.measure_representations), world.info
-    monkeypatch.setattr(
-        world, "info", lambda name: info(name) | {"version": 99} if name == "spoken_words" else info(name)
-    )
-    assert fp.fingerprint(sound.measure_representations) != before
-    assert fp.fingerprint(sound.measure_order) == fp.fingerprint(sound.measure_order)
+    words, order = fp.fingerprint(sound.measure_representations), fp.fingerprint(sound.measure_order)
+    changed = fp._versions() | {"spoken_words": "99"}
+    monkeypatch.setattr(fp, "_versions", lambda: changed)
+    assert fp.fingerprint(sound.measure_representations) != words
+    assert fp.fingerprint(sound.measure_order) == order
