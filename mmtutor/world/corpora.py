@@ -129,6 +129,9 @@ def _resolve_brackets(text: str) -> str:
     return "".join(piece for kind, pieces in stack if kind in ("", "[[") for piece in pieces)
 
 
+_LEFT_OVER = re.compile(r"[{}]{2,}|[\[\]]{2,}")  # brackets that open or close nothing, as broken markup has them
+
+
 def clean_wiki(markup: str) -> list[str]:
     """Turn the wiki markup of one article into its paragraphs of plain text.
 
@@ -155,7 +158,7 @@ def clean_wiki(markup: str) -> list[str]:
             if not skipped_level or level <= skipped_level:
                 skipped_level = level if title in _TAIL_SECTIONS else 0
         elif not skipped_level:
-            line = _LIST_MARK.sub("", line.strip()).strip()
+            line = _LEFT_OVER.sub("", _LIST_MARK.sub("", line.strip())).strip()
             if line and not line.startswith(("|", "!", "__")):  # the rest of a broken table, a __SWITCH__
                 paragraphs.append(re.sub(r"\s+", " ", line))
     return paragraphs

@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmtutor.kit import metrics
@@ -341,13 +341,14 @@ def test_pointing_game_restated(seed, h, w, H, W, tolerance):
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=30969, h=2, w=2, odd=5)  # interpolation rounds: a neighbour exceeds the centre by the last digit
 @given(seed=st.integers(0, 10**6), h=st.integers(2, 6), w=st.integers(2, 6), odd=st.sampled_from([1, 3, 5]))
 def test_the_point_is_the_maximum_of_the_upscaled_map(seed, h, w, odd):
     # With an odd whole ratio the centre of a cell is the centre of a pixel, and the upscaled map has its maximum there.
     attention, _ = random_maps(seed, 1, h, w, 1, 1)
     size = (odd * h, odd * w)
     big = torch.nn.functional.interpolate(torch.from_numpy(attention)[None], size, mode="bilinear")[0]
-    highest = big == big.max()
+    highest = big > big.max() - 1e-12
     each_pixel = torch.eye(size[0] * size[1], dtype=torch.bool).view(-1, *size)
     hit = metrics.pointing_game(attention.repeat(len(each_pixel), 0), each_pixel)
     assert int(hit.sum()) == 1

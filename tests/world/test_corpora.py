@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmtutor import world
@@ -172,6 +172,8 @@ _MARKS = [
 ]
 
 
+@example("<!--|}}")
+@example("a{}}{b")
 @given(st.lists(st.sampled_from(_MARKS), max_size=40).map("".join))
 def test_clean_wiki_survives_any_nesting(markup: str) -> None:
     for paragraph in corpora.clean_wiki(markup):
