@@ -492,7 +492,7 @@ EXPERIMENTS = [
             ),
         ],
         c21,
-        "The map holds the places and the captioner does not use them: it has learnt left and right from neither.",
+        "The map holds the places and the captioner hardly uses them: it tells left from right little better than a coin, from either.",
         seeds=10,
         note="Second part sharpened after measurement: the difference on the same seed in place of two intervals that do not "
         "overlap; ✗ before. Five seeds left it undecided, so ten are measured.",

@@ -193,10 +193,11 @@ def test_the_ledger_shows_every_claim_once_and_as_it_was_measured() -> None:
         result = stored.get(claim.id)
         assert ("claim" in places[0].get("class", [])) == (result is not None)
         if result is not None:
-            value = result[result.headline]
-            for summary in value if isinstance(value, list) else [value]:
-                assert str(summary) in text
-            assert ("✓ holds" if result.holds else "✗ does not hold") in text
+            assert f"{ledger.MARKS[result.verdict]} {ledger.WORDS[result.verdict]}" in text
+            for judged in [*result.parts, *result.replication]:
+                assert str(judged.summary) in text
+                assert judged.part.words in text
+            assert result.limits in text
             assert result.rule in text
 
 
