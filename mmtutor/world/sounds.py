@@ -191,7 +191,9 @@ def reverberate(wave: np.ndarray, t60: float, sample_rate: int, random: np.rando
 
     s = np.arange(1, min(len(wave), round(t60 * sample_rate))) / sample_rate
     tail = random.standard_normal(len(s)) * 10 ** (-3 * s / t60)
-    room = np.concatenate([[1.0], tail * (0.6 / (np.linalg.norm(tail) + 1e-9))])
+    # Not np.linalg.norm: on long waves it wakes a pool of BLAS threads, which then spin on the core of the second process.
+    energy = float(np.square(tail).sum())
+    room = np.concatenate([[1.0], tail * (0.6 / (math.sqrt(energy) + 1e-9))])
     n = next_fast_len(len(wave) + len(room) - 1, real=True)
     return irfft(rfft(wave, n) * rfft(room, n), n)[: len(wave)].astype(np.float32)
 
