@@ -22,7 +22,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # the profiler, which counts memory, need not say that there is no GPU
+os.environ.setdefault(
+    "KINETO_LOG_LEVEL", "5"
+)  # the profiler, which counts memory, need not say that there is no GPU
 
 import torch
 import torch.nn.functional as F
@@ -41,10 +43,24 @@ class Tutorial(nn.Module):
     def __init__(self, ours: ShowAttendTell) -> None:
         super().__init__()
         c = self.config = ours.config
-        for name in ("words", "first", "key", "ask_state", "score", "gate", "out_h", "out_z", "output"):
+        for name in (
+            "words",
+            "first",
+            "key",
+            "ask_state",
+            "score",
+            "gate",
+            "out_h",
+            "out_z",
+            "output",
+        ):
             part = nn.Embedding if name == "words" else nn.Linear
             theirs = getattr(ours, name)
-            made = part(*theirs.weight.shape, padding_idx=PAD) if name == "words" else part(*theirs.weight.shape[::-1])
+            made = (
+                part(*theirs.weight.shape, padding_idx=PAD)
+                if name == "words"
+                else part(*theirs.weight.shape[::-1])
+            )
             if name != "words" and theirs.bias is None:
                 made.bias = None
             made.load_state_dict(theirs.state_dict())
@@ -67,7 +83,9 @@ class Tutorial(nn.Module):
         alpha = scores.softmax(1)  # (B, L)
         return (a * alpha.unsqueeze(2)).sum(1), alpha
 
-    def step(self, y: Tensor, a: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def step(
+        self, y: Tensor, a: Tensor, h: Tensor, c: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         z, alpha = self.attend(a, h)
         z = torch.sigmoid(self.gate(h)) * z
         h, c = self.cell(torch.cat([y, z], 1), (h, c))
@@ -75,7 +93,9 @@ class Tutorial(nn.Module):
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         captions = batch["captions"]
-        lengths, order = ((captions != PAD).sum(1) - 1).sort(descending=True)  # steps: all words but the first
+        lengths, order = ((captions != PAD).sum(1) - 1).sort(
+            descending=True
+        )  # steps: all words but the first
         captions, (a, h, c) = captions[order], self.begin(batch["features"][order])
         y = self.dropout(self.words(captions))
         scores = y.new_zeros(len(captions), int(lengths[0]), self.config.vocabulary)
@@ -85,9 +105,13 @@ class Tutorial(nn.Module):
             logits, alpha, h, c = self.step(y[:size, t], a[:size], h[:size], c[:size])
             scores[:size, t], alphas[:size, t] = logits, alpha
         pack = nn.utils.rnn.pack_padded_sequence
-        logits, targets = (pack(x, lengths.cpu(), batch_first=True).data for x in (scores, captions[:, 1:]))
+        logits, targets = (
+            pack(x, lengths.cpu(), batch_first=True).data for x in (scores, captions[:, 1:])
+        )
         nll = F.cross_entropy(logits, targets, reduction="sum") / len(captions)
-        return {"loss": nll + self.config.doubly_stochastic * (1 - alphas.sum(1)).square().sum(1).mean()}
+        return {
+            "loss": nll + self.config.doubly_stochastic * (1 - alphas.sum(1)).square().sum(1).mean()
+        }
 
     def search(self, features: Tensor, lengths: Tensor) -> list[tuple[list[int], float]]:
         """Beam search, picture by picture; finished captions leave, and the beam shrinks by as many."""
@@ -109,8 +133,15 @@ class Tutorial(nn.Module):
                 k = len(live)
                 if k == 0:
                     break
-                captions, total, h, c = [grown[j] for j in live], best[live], h[parents[live]], c[parents[live]]
-            found.append(max(finished or [(captions[0][1:], float(total[0]))], key=lambda pair: pair[1]))
+                captions, total, h, c = (
+                    [grown[j] for j in live],
+                    best[live],
+                    h[parents[live]],
+                    c[parents[live]],
+                )
+            found.append(
+                max(finished or [(captions[0][1:], float(total[0]))], key=lambda pair: pair[1])
+            )
         return found
 
 
@@ -147,14 +178,19 @@ def a_batch(config: Config, lengths: Tensor) -> dict[str, Tensor]:
     captions[:, 0] = BOS
     captions[place == lengths[:, None] + 1] = EOS
     captions[place > lengths[:, None] + 1] = PAD
-    return {"features": torch.randn(len(lengths), config.annotation, *config.grid).relu(), "captions": captions}
+    return {
+        "features": torch.randn(len(lengths), config.annotation, *config.grid).relu(),
+        "captions": captions,
+    }
 
 
 def peak(run: Callable[[], object]) -> float:
     """The most memory that torch holds at once for what a run allocates, in MB."""
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as recorded:
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as recorded:
         run()
     events = [e for e in recorded.profiler.kineto_results.events() if e.name() == "[memory]"]
     held = itertools.accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns()))
@@ -219,7 +255,9 @@ def compare_training(config: Config, lengths: Tensor, title: str, rounds: int) -
         assert float((a - b).norm() / b.norm()) < 1e-3, f"the gradients of {part} differ"
     in_turn(contestants, rounds)
     table(f"training step, {len(lengths)} captions {title}", contestants, AIMS["train"])
-    print(f"equal before: loss {losses[0]:.4f} and {losses[1]:.4f} without dropout, and the gradients")
+    print(
+        f"equal before: loss {losses[0]:.4f} and {losses[1]:.4f} without dropout, and the gradients"
+    )
 
 
 @torch.no_grad()
@@ -229,7 +267,10 @@ def compare_search(config: Config, lengths: Tensor, rounds: int) -> None:
     ours.output.weight *= 30
     theirs = Tutorial(ours).eval()
     features, images = a_batch(config, lengths)["features"], len(lengths)
-    some, few = max(1, images // 8), max(1, images // 16)  # pictures for those who take them one by one
+    some, few = (
+        max(1, images // 8),
+        max(1, images // 16),
+    )  # pictures for those who take them one by one
     found: dict[str, list[tuple[list[int], float]]] = {}
 
     def search(features: Tensor, lengths: Tensor) -> list[tuple[list[int], float]]:
@@ -248,13 +289,23 @@ def compare_search(config: Config, lengths: Tensor, rounds: int) -> None:
     contestants = [
         Contestant("ours", batched, memory=peak(batched)),
         Contestant("ours, one picture at a time", alone, images // few, peak(lambda: alone(1))),
-        Contestant("tutorial form, one picture at a time", tutorial, images // some, peak(lambda: tutorial(1))),
+        Contestant(
+            "tutorial form, one picture at a time",
+            tutorial,
+            images // some,
+            peak(lambda: tutorial(1)),
+        ),
     ]
     in_turn(contestants, rounds)
     table(f"beam search, beam {WIDTH}, {images} pictures", contestants, AIMS["search"])
-    assert [ids for ids, _ in found["alone"]] == [ids for ids, _ in found["ours"][:few]], "a batch changed a caption"
+    assert [ids for ids, _ in found["alone"]] == [ids for ids, _ in found["ours"][:few]], (
+        "a batch changed a caption"
+    )
     same = sum(a[0] == b[0] for a, b in zip(found["ours"], found["tutorial"]))
-    mean = [statistics.mean(logprob for _, logprob in found[name][:some]) for name in ("ours", "tutorial")]
+    mean = [
+        statistics.mean(logprob for _, logprob in found[name][:some])
+        for name in ("ours", "tutorial")
+    ]
     assert mean[0] >= mean[1] - 1e-3, f"the tutorial form finds better captions: {mean}"
     print(
         f"{same} of {some} captions are the same in the tutorial form; mean log-probability {mean[0]:.3f} and {mean[1]:.3f}\n"
@@ -265,11 +316,18 @@ def compare_search(config: Config, lengths: Tensor, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1: least disturbed by others)")
     parser.add_argument(
-        "--lengths", choices=("mixed", "one"), default="mixed", help="captions of mixed lengths, or of 11 words each"
+        "--threads", type=int, default=1, help="CPU threads (default 1: least disturbed by others)"
     )
-    parser.add_argument("--quick", action="store_true", help="a few pictures, one round: does it run?")
+    parser.add_argument(
+        "--lengths",
+        choices=("mixed", "one"),
+        default="mixed",
+        help="captions of mixed lengths, or of 11 words each",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="a few pictures, one round: does it run?"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -283,7 +341,9 @@ def main() -> None:
     if options.lengths == "mixed":
         compare_training(config, coco_lengths(images), "of mixed lengths", rounds)
     else:
-        compare_training(config, torch.full((images,), 11), "of one length, as the paper's batches", rounds)
+        compare_training(
+            config, torch.full((images,), 11), "of one length, as the paper's batches", rounds
+        )
     compare_search(config, coco_lengths(images), rounds)
 
 

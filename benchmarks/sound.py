@@ -27,7 +27,10 @@ def cases(x: torch.Tensor) -> dict[str, tuple[Callable, Callable]]:
     transforms = torchaudio.transforms
     mel = {"n_fft": N_FFT, "hop_length": HOP, "n_mels": 64}
     spectrogram = transforms.Spectrogram(N_FFT, hop_length=HOP)
-    mel_spectrogram, our_mel = transforms.MelSpectrogram(RATE, **mel), sound.MelSpectrogram(RATE, **mel)
+    mel_spectrogram, our_mel = (
+        transforms.MelSpectrogram(RATE, **mel),
+        sound.MelSpectrogram(RATE, **mel),
+    )
     # log_mels: torchaudio's decibel floor hangs below the peak of a whole batch, ours below each example's.
     mfcc = transforms.MFCC(RATE, n_mfcc=13, log_mels=True, melkwargs=mel)
     our_mfcc = sound.MFCC(RATE, n_mfcc=13, log="ln", **mel)
@@ -69,7 +72,9 @@ def compare(ours: Callable, theirs: Callable, repeats: int) -> tuple[float, floa
     times: list[tuple[float, float]] = []
     for i in range(repeats):
         pair = {}
-        for name, run in (("ours", ours), ("theirs", theirs)) if i % 2 else (("theirs", theirs), ("ours", ours)):
+        for name, run in (
+            (("ours", ours), ("theirs", theirs)) if i % 2 else (("theirs", theirs), ("ours", ours))
+        ):
             start = time.perf_counter()
             run()
             pair[name] = time.perf_counter() - start
@@ -80,27 +85,41 @@ def compare(ours: Callable, theirs: Callable, repeats: int) -> tuple[float, floa
 
 @torch.inference_mode()
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=31, help="runs of each side (default 31)")
     parser.add_argument("--batch", type=int, default=16, help="waves in the batch (default 16)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="seconds of each wave (default 4)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1: least disturbed by others)")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="seconds of each wave (default 4)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="CPU threads (default 1: least disturbed by others)"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     generator = torch.Generator().manual_seed(0)
     x = 0.1 * torch.randn(args.batch, round(args.seconds * RATE), generator=generator)
 
-    print(f"# Sound: {args.batch} waves of {args.seconds:g} s at {RATE} Hz, window {N_FFT}, hop {HOP}, float32\n")
+    print(
+        f"# Sound: {args.batch} waves of {args.seconds:g} s at {RATE} Hz, window {N_FFT}, hop {HOP}, float32\n"
+    )
     print(
         f"torch {torch.__version__}, torchaudio {torchaudio.__version__}, Python {platform.python_version()}, "
         f"{args.threads} thread(s); medians of {args.repeats} alternating runs\n"
     )
-    print("| what                      | ours, ms | torchaudio, ms | ratio | ratio <= 1.2 | largest difference |")
-    print("|---------------------------|---------:|---------------:|------:|:------------:|-------------------:|")
+    print(
+        "| what                      | ours, ms | torchaudio, ms | ratio | ratio <= 1.2 | largest difference |"
+    )
+    print(
+        "|---------------------------|---------:|---------------:|------:|:------------:|-------------------:|"
+    )
     for name, (ours, theirs) in cases(x).items():
         mine, other, ratio, difference = compare(ours, theirs, args.repeats)
         verdict = "yes" if ratio <= AIM else "NO"
-        print(f"| {name:25} | {mine:8.2f} | {other:14.2f} | {ratio:5.2f} | {verdict:^12} | {difference:18.1e} |")
+        print(
+            f"| {name:25} | {mine:8.2f} | {other:14.2f} | {ratio:5.2f} | {verdict:^12} | {difference:18.1e} |"
+        )
 
 
 if __name__ == "__main__":

@@ -22,16 +22,31 @@ import torch.nn.functional as F
 from mmtutor import world
 from mmtutor.experiments.word2vec import analogy_accuracy, group_precision
 from mmtutor.kit.text import Vocabulary
-from mmtutor.word2vec import Config, WordVectors, encode, keep_probability, noise_distribution, train
+from mmtutor.word2vec import (
+    Config,
+    WordVectors,
+    encode,
+    keep_probability,
+    noise_distribution,
+    train,
+)
 
 DIM, WINDOW, NEGATIVES, SAMPLE, MIN_COUNT = 100, 5, 5, 1e-3, 5
 
 
-def ours(sentences: list[list[str]], epochs: int, threads: int = 1) -> tuple[float, WordVectors, int]:
+def ours(
+    sentences: list[list[str]], epochs: int, threads: int = 1
+) -> tuple[float, WordVectors, int]:
     torch.set_num_threads(threads)  # for what comes before and after the steps
     start = time.perf_counter()
     config = Config.world(
-        dim=DIM, window=WINDOW, negatives=NEGATIVES, subsample=SAMPLE, min_count=MIN_COUNT, epochs=epochs, lr=0.3
+        dim=DIM,
+        window=WINDOW,
+        negatives=NEGATIVES,
+        subsample=SAMPLE,
+        min_count=MIN_COUNT,
+        epochs=epochs,
+        lr=0.3,
     )
     result = train(sentences, config, progress=False, device="cpu")
     return time.perf_counter() - start, result.vectors, result.pairs
@@ -56,10 +71,16 @@ def gensim(sentences: list[list[str]], epochs: int, workers: int) -> tuple[float
     seconds = time.perf_counter() - start
     counts = {word: model.wv.get_vecattr(word, "count") for word in model.wv.index_to_key}
     vocabulary = Vocabulary(counts, specials=())
-    return seconds, WordVectors(vocabulary, torch.stack([torch.tensor(model.wv[w]) for w in vocabulary])), 0
+    return (
+        seconds,
+        WordVectors(vocabulary, torch.stack([torch.tensor(model.wv[w]) for w in vocabulary])),
+        0,
+    )
 
 
-def tutorial(sentences: list[list[str]], epochs: int, threads: int) -> tuple[float, WordVectors, int]:
+def tutorial(
+    sentences: list[list[str]], epochs: int, threads: int
+) -> tuple[float, WordVectors, int]:
     """Padded rows of contexts and negatives, two embedding layers, a batched product, BCE under a mask, Adam."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -78,7 +99,9 @@ def tutorial(sentences: list[list[str]], epochs: int, threads: int) -> tuple[flo
             score = torch.bmm(tables[0](centre), tables[1](words).transpose(1, 2))[
                 :, 0
             ]  # (B, 2·window·(1 + negatives))
-            loss = F.binary_cross_entropy_with_logits(score, label, weight=mask, reduction="none").mean(1)
+            loss = F.binary_cross_entropy_with_logits(
+                score, label, weight=mask, reduction="none"
+            ).mean(1)
             (loss * mask.shape[1] / mask.sum(1)).sum().backward()
             optimizer.step()
             seconds += time.perf_counter() - start
@@ -86,18 +109,30 @@ def tutorial(sentences: list[list[str]], epochs: int, threads: int) -> tuple[flo
     return seconds, WordVectors(vocabulary, tables[0].weight.detach()), pairs
 
 
-def _padded(ids: torch.Tensor, sentence: torch.Tensor, keep: torch.Tensor, noise: torch.Tensor, batch: int = 512):
+def _padded(
+    ids: torch.Tensor,
+    sentence: torch.Tensor,
+    keep: torch.Tensor,
+    noise: torch.Tensor,
+    batch: int = 512,
+):
     kept = torch.rand(len(ids)) < keep[ids]
     ids, sentence = ids[kept], sentence[kept]
     offsets = torch.tensor([o for o in range(-WINDOW, WINDOW + 1) if o])
     for rows in torch.randperm(len(ids)).split(batch):
         at = rows[:, None] + offsets  # (B, 2·window)
-        inside = (at >= 0) & (at < len(ids)) & (offsets.abs() <= torch.randint(1, WINDOW + 1, (len(rows), 1)))
+        inside = (
+            (at >= 0)
+            & (at < len(ids))
+            & (offsets.abs() <= torch.randint(1, WINDOW + 1, (len(rows), 1)))
+        )
         at = at.clamp(0, len(ids) - 1)
         inside &= sentence[at] == sentence[rows][:, None]
         has = inside.any(1)
         rows, at, inside = rows[has], at[has], inside[has]
-        negative = torch.multinomial(noise, len(rows) * 2 * WINDOW * NEGATIVES, replacement=True).view(len(rows), -1)
+        negative = torch.multinomial(
+            noise, len(rows) * 2 * WINDOW * NEGATIVES, replacement=True
+        ).view(len(rows), -1)
         mask = torch.cat([inside, inside.repeat_interleave(NEGATIVES, 1)], 1)
         label = torch.cat([inside, torch.zeros_like(negative, dtype=torch.bool)], 1)
         yield ids[rows][:, None], torch.cat([ids[at], negative], 1), label.float(), mask.float()
@@ -107,7 +142,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the corpus, one round: does it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the corpus, one round: does it run?"
+    )
     options = parser.parse_args()
     sentences = world.corpus("kjv", sentences=True)
     rounds = options.rounds
@@ -131,7 +168,9 @@ def main() -> None:
     print(
         f"\nskip-gram, {words / options.epochs:,.0f} words × {options.epochs} epochs, {rounds} rounds, torch {torch.__version__}"
     )
-    print(f"{'':<26}{'seconds':>9}{'words/s':>12}{'pairs/s':>12}{'neighbours':>12}{'analogies':>11}")
+    print(
+        f"{'':<26}{'seconds':>9}{'words/s':>12}{'pairs/s':>12}{'neighbours':>12}{'analogies':>11}"
+    )
     for name, taken in seconds.items():
         median, count = statistics.median(taken), pairs[name] or pairs["ours, 1 thread"]
         scores = group_precision(vectors[name]), analogy_accuracy(vectors[name])
@@ -139,15 +178,23 @@ def main() -> None:
             f"{name:<26}{median:>9.1f}{words / median:>12,.0f}{count / median:>12,.0f}{scores[0]:>12.3f}{scores[1]:>11.3f}"
         )
     rate = {
-        name: (pairs[name] or pairs["ours, 1 thread"]) / statistics.median(taken) for name, taken in seconds.items()
+        name: (pairs[name] or pairs["ours, 1 thread"]) / statistics.median(taken)
+        for name, taken in seconds.items()
     }
     print(
         f"ours against gensim, one core each: {rate['ours, 1 thread'] / rate['gensim, 1 worker']:.2f} times its pairs a second"
     )
-    print(f"ours on one core against gensim on two: {rate['ours, 1 thread'] / rate['gensim, 2 workers']:.2f} times")
-    print(f"ours against the tutorial form: {rate['ours, 1 thread'] / rate['tutorial form, 2 threads']:.1f} times")
+    print(
+        f"ours on one core against gensim on two: {rate['ours, 1 thread'] / rate['gensim, 2 workers']:.2f} times"
+    )
+    print(
+        f"ours against the tutorial form: {rate['ours, 1 thread'] / rate['tutorial form, 2 threads']:.1f} times"
+    )
 
-    goal = group_precision(vectors["gensim, 1 worker"]), analogy_accuracy(vectors["gensim, 1 worker"])
+    goal = (
+        group_precision(vectors["gensim, 1 worker"]),
+        analogy_accuracy(vectors["gensim, 1 worker"]),
+    )
     for epochs in range(1, options.epochs + 1):
         taken, reached, _ = ours(sentences, epochs, 1)
         scores = group_precision(reached), analogy_accuracy(reached)

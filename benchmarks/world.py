@@ -77,11 +77,20 @@ def megabytes(folder: Path) -> float:
 def benchmark(name: str) -> dict:
     """Build a data set into an empty cache, load it again, and return both measurements and its size."""
     text = name in world.corpus_names()
-    splits = [] if text else [split for split in world.info(name)["default_size"] if split in ("train", "test")]
+    splits = (
+        []
+        if text
+        else [split for split in world.info(name)["default_size"] if split in ("train", "test")]
+    )
     with tempfile.TemporaryDirectory(prefix="mmtutor-bench-") as folder:
         built = measure(name, splits, Path(folder))
         again = measure(name, splits, Path(folder))
-        return {**built, "again": again["seconds"], "megabytes": megabytes(Path(folder)), "name": name}
+        return {
+            **built,
+            "again": again["seconds"],
+            "megabytes": megabytes(Path(folder)),
+            "name": name,
+        }
 
 
 def report(row: dict) -> str:
@@ -106,7 +115,9 @@ def verdicts(rows: list[dict]) -> list[str]:
             count, build, again = AIMS[row["name"]]
             total = sum(row["rows"].values())
             scaled = row["seconds"] * count / total
-            lines.append(f"{row['name']}: {count:,} in {scaled:.1f} s, meant {build:.0f} s {_mark(scaled <= build)}")
+            lines.append(
+                f"{row['name']}: {count:,} in {scaled:.1f} s, meant {build:.0f} s {_mark(scaled <= build)}"
+            )
             if again:
                 lines.append(
                     f"{row['name']}: again in {row['again']:.3f} s, meant {again} s {_mark(row['again'] <= again)}"
@@ -120,17 +131,27 @@ def _mark(holds: bool) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     everything = [*world.names(), *world.corpus_names()]
-    parser.add_argument("names", nargs="*", default=everything, help="which data sets (default: all)")
+    parser.add_argument(
+        "names", nargs="*", default=everything, help="which data sets (default: all)"
+    )
     chosen = parser.parse_args().names
     unknown = sorted(set(chosen) - set(everything))
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(everything)}")
 
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}\n")
-    print("| data set         | train + test    | build, s  | CPU, s    | again, s  | MB      | peak MB |")
-    print("|------------------|-----------------|-----------|-----------|-----------|---------|---------|")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, {platform.system()}\n"
+    )
+    print(
+        "| data set         | train + test    | build, s  | CPU, s    | again, s  | MB      | peak MB |"
+    )
+    print(
+        "|------------------|-----------------|-----------|-----------|-----------|---------|---------|"
+    )
     rows = []
     for name in chosen:
         rows.append(benchmark(name))

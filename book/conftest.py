@@ -11,7 +11,9 @@ import pytest
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     for item in items:
         if type(item).__name__ == "IPyNbCell":
-            item.output_timeout = 60  # nbval waits 5 s for a message by default: too short on a busy machine
+            item.output_timeout = (
+                60  # nbval waits 5 s for a message by default: too short on a busy machine
+            )
 
 
 @pytest.hookimpl(hookwrapper=True)

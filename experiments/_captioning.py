@@ -1,4 +1,5 @@
-"""What the experiments of the captioning chapters share: their scenes, how a captioner is fitted, ids as sentences, and a memory."""
+"""What the experiments of the captioning chapters share: their scenes, how a captioner is fitted,
+ids as sentences, and a memory."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ PIXELS, THINGS, TEST = 96, 24, 600
 def scenes(train: int) -> tuple[world.Dataset, world.Dataset]:
     """So many scenes to learn from, and 600 unseen ones: 96 pixels wide, of 24 things."""
     return tuple(
-        world.load("scenes", split, n, pixels=PIXELS, things=THINGS) for split, n in (("train", train), ("test", TEST))
+        world.load("scenes", split, n, pixels=PIXELS, things=THINGS)
+        for split, n in (("train", train), ("test", TEST))
     )
 
 
@@ -42,7 +44,9 @@ def vocabulary_of(captions: Iterable[Sequence[str]]) -> Vocabulary:
 def pairs(captions: Sequence[Sequence[str]], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
     """All captions of N pictures or clips as ids (M, T), and whose each one is (M,)."""
     ids = encode_captions([caption for own in captions for caption in own], vocabulary)
-    return ids, torch.arange(len(captions)).repeat_interleave(torch.tensor([len(own) for own in captions]))
+    return ids, torch.arange(len(captions)).repeat_interleave(
+        torch.tensor([len(own) for own in captions])
+    )
 
 
 def fit(
@@ -62,7 +66,8 @@ def sentences(found: Iterable[Hypothesis], vocabulary: Vocabulary) -> list[str]:
 
 
 def kept(size: int) -> Callable[[Callable], Callable]:
-    """Keep the last ``size`` results of a function. Unlike ``functools.lru_cache`` it knows that ``f()`` and ``f(default)`` are one call."""
+    """Keep the last ``size`` results of a function. Unlike ``functools.lru_cache`` it knows that
+    ``f()`` and ``f(default)`` are one call."""
 
     def keep(function: Callable) -> Callable:
         cached, signature = functools.lru_cache(size)(function), inspect.signature(function)

@@ -1,7 +1,8 @@
 """The claims of the Show and Tell chapter: C14 to C18, on scenes of a world of 24 things.
 
-Each ``cNN(seed)`` measures one claim for one seed. They share their trained captioners: within a seed, each one is trained once.
-Settings were chosen on seeds from 10 on, with 400 of the training scenes kept back. Smaller steps (0.01 and 0.005) make the plain RNN worse.
+Each ``cNN(seed)`` measures one claim for one seed. They share their trained captioners: within a
+seed, each one is trained once. Settings were chosen on seeds from 10 on, with 400 of the training
+scenes kept back. Smaller steps (0.01 and 0.005) make the plain RNN worse.
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmtutor import world
-from mmtutor.experiments._captioning import THINGS, fit, images, kept, pairs, sentences, vocabulary_of
+from mmtutor.experiments._captioning import (
+    THINGS,
+    fit,
+    images,
+    kept,
+    pairs,
+    sentences,
+    vocabulary_of,
+)
 from mmtutor.experiments._captioning import scenes as scenes_of
 from mmtutor.kit import decoding, metrics, text, training, vision
 from mmtutor.kit.runtime import cpu_threads, device
@@ -32,7 +41,8 @@ SIZES = (32, 64, 128)
 STEPS = (5, 10, 20, 40, 60, 80, 100)
 WIDTHS = (1, 2, 3, 5, 10, 20)
 
-#: Words of one class, listed by hand: what else the table of word vectors may have sorted. Things and their plurals are added.
+#  Words of one class, listed by hand: what else the table of word vectors may have sorted. Things
+# and their plurals are added.
 CLASSES = {
     "number": "two three four some",
     "colour": "red green yellow orange white blue",
@@ -44,7 +54,7 @@ CLASSES = {
 }
 
 
-# --- Data ----------------------------------------------------------------------------------------------------------------
+# --- Data -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,8 @@ def load() -> tuple[world.Dataset, world.Dataset]:
 
 @kept(2)
 def data(pretrained: bool = True) -> Data:
-    """Everything a captioner trains and is tested on, through the pre-trained encoder or the same network at random."""
+    """Everything a captioner trains and is tested on, through the pre-trained encoder or the same
+    network at random."""
     train, test = load()
     encoder = vision.ImageEncoder(layer="vector", pretrained=pretrained).to(device())
     seen, unseen = (vision.features(images(part), encoder) for part in (train, test))
@@ -92,7 +103,7 @@ def data(pretrained: bool = True) -> Data:
     )
 
 
-# --- Training and writing ------------------------------------------------------------------------------------------------
+# --- Training and writing -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -109,22 +120,31 @@ def build(seed: int, pretrained: bool = True, **changes: object) -> ShowAndTell:
     torch.manual_seed(seed)
     settings = {"hidden": HIDDEN, "embedding": EMBEDDING} | changes
     return ShowAndTell(
-        Config.world(len(data(pretrained).vocabulary), image=data(pretrained).features.shape[1], **settings)
+        Config.world(
+            len(data(pretrained).vocabulary), image=data(pretrained).features.shape[1], **settings
+        )
     )
 
 
 @kept(16)
 def trained(seed: int, pretrained: bool = True, epochs: int = EPOCHS, **changes: object) -> Trained:
-    """Show and Tell with world settings, kept so that claims share one training. On a CPU: some 20 seconds of one core."""
+    """Show and Tell with world settings, kept so that claims share one training. On a CPU: some 20
+    seconds of one core."""
     model, d = build(seed, pretrained, **changes), data(pretrained)
-    before = {name: table.weight.detach().clone() for name, table in (("read", model.words), ("write", model.output))}
+    before = {
+        name: table.weight.detach().clone()
+        for name, table in (("read", model.words), ("write", model.output))
+    }
     settings = dict(epochs=epochs, lr=RATE, weight_decay=DECAY, clip=CLIP, warmup=WARMUP, seed=seed)
     history = fit(model, d.features, d.captions, d.owner, BATCH, **settings)
     return Trained(model, before, history)
 
 
-def write(model: ShowAndTell, unseen: Tensor, how: str | int = 5, seed: int = 0) -> list[decoding.Hypothesis]:
-    """One caption a picture: by ``"greedy"`` search, by a ``"sample"``, or the best of a beam of so many."""
+def write(
+    model: ShowAndTell, unseen: Tensor, how: str | int = 5, seed: int = 0
+) -> list[decoding.Hypothesis]:
+    """One caption a picture: by ``"greedy"`` search, by a ``"sample"``, or the best of a beam of so
+    many."""
     unseen = unseen.to(model.output.weight.device)
     with cpu_threads(1):
         if how == "greedy":
@@ -138,7 +158,8 @@ _NAMES = frozenset(one.name for one in cast.CAST)
 
 
 def content(captions: Sequence[str]) -> dict[str, float]:
-    """How much captions say: words and named things a caption, and the share that says where something is."""
+    """How much captions say: words and named things a caption, and the share that says where
+    something is."""
     things = where = 0
     for caption in captions:
         for statement in understand(caption)[:1]:
@@ -146,7 +167,11 @@ def content(captions: Sequence[str]) -> dict[str, float]:
             things += sum(group.noun in _NAMES for group in (*statement.groups, *others))
             where += any(isinstance(claim, (At, Relation)) for claim in statement.claims)
     n = len(captions)
-    return {"words": sum(len(c.split()) for c in captions) / n, "things": things / n, "where": where / n}
+    return {
+        "words": sum(len(c.split()) for c in captions) / n,
+        "things": things / n,
+        "where": where / n,
+    }
 
 
 def scores(captions: Sequence[str], d: Data) -> dict[str, float]:
@@ -167,26 +192,40 @@ def scores(captions: Sequence[str], d: Data) -> dict[str, float]:
 
 
 @kept(32)
-def _scored(seed: int, how: str | int = 5, pretrained: bool = True, **changes: object) -> dict[str, float]:
+def _scored(
+    seed: int, how: str | int = 5, pretrained: bool = True, **changes: object
+) -> dict[str, float]:
     d = data(pretrained)
-    return scores(sentences(write(trained(seed, pretrained, **changes).model, d.unseen, how, seed), d.vocabulary), d)
+    return scores(
+        sentences(
+            write(trained(seed, pretrained, **changes).model, d.unseen, how, seed), d.vocabulary
+        ),
+        d,
+    )
 
 
-# --- Scores of the inside ------------------------------------------------------------------------------------------------
+# --- Scores of the inside -------------------------------------------------------------------------
 
 
-def gradient_norms(model: ShowAndTell, steps: Sequence[int] = STEPS, seed: int = 0, texts: int = 32) -> list[float]:
+def gradient_norms(
+    model: ShowAndTell, steps: Sequence[int] = STEPS, seed: int = 0, texts: int = 32
+) -> list[float]:
     """How much of the last state depends on what was read so many steps before.
 
-    A recurrent network reads words at random, after a run-in of 20 of them. The length of the gradient of a random direction of the last state with respect to
-    the word read ``k`` steps earlier, as the geometric mean over texts, divided by the same for ``k = 1``.
+    A recurrent network reads words at random, after a run-in of 20 of them. The length of the
+    gradient of a random direction of the last state with respect to the word read ``k`` steps
+    earlier, as the geometric mean over texts, divided by the same for ``k = 1``.
     """
     generator = torch.Generator().manual_seed(seed)
     c = model.config
     ids = torch.randint(4, c.vocabulary, (texts, 20 + max(steps) + 1), generator=generator)
-    direction = F.normalize(torch.randn(texts, c.hidden, generator=generator, dtype=torch.float64), dim=1)
+    direction = F.normalize(
+        torch.randn(texts, c.hidden, generator=generator, dtype=torch.float64), dim=1
+    )
     table = model.words.weight.detach().cpu().double()
-    recurrent = (torch.nn.LSTM if c.cell == "lstm" else torch.nn.RNN)(c.embedding, c.hidden, batch_first=True).double()
+    recurrent = (torch.nn.LSTM if c.cell == "lstm" else torch.nn.RNN)(
+        c.embedding, c.hidden, batch_first=True
+    ).double()
     recurrent.load_state_dict(model.recurrent.state_dict())
     x = table[ids].requires_grad_()  # (N, T, E)
     last = recurrent(x)[0][:, -1]  # (N, H)
@@ -196,7 +235,8 @@ def gradient_norms(model: ShowAndTell, steps: Sequence[int] = STEPS, seed: int =
 
 
 def nearest_of_kind(table: Tensor, groups: dict[str, list[int]]) -> float:
-    """How often the nearest listed word is of the same group, by cosine. Groups of one word are left out."""
+    """How often the nearest listed word is of the same group, by cosine. Groups of one word are
+    left out."""
     groups = {name: ids for name, ids in groups.items() if len(ids) > 1}
     rows = F.normalize(table[[i for ids in groups.values() for i in ids]].double(), dim=1)  # (M, E)
     labels = torch.tensor([k for k, ids in enumerate(groups.values()) for _ in ids])
@@ -217,24 +257,31 @@ def classes(vocabulary: text.Vocabulary) -> dict[str, list[int]]:
     things = [cast.thing(name) for name in scenes.pool(THINGS)]
     words = {name: listed.split() for name, listed in CLASSES.items()}
     words |= {"thing": [t.name for t in things], "things": [t.plural for t in things]}
-    return {name: [vocabulary.ids[w] for w in own if w in vocabulary] for name, own in words.items()}
+    return {
+        name: [vocabulary.ids[w] for w in own if w in vocabulary] for name, own in words.items()
+    }
 
 
-# --- Claims --------------------------------------------------------------------------------------------------------------
+# --- Claims ---------------------------------------------------------------------------------------
 
 
 def c14(seed: int) -> Values:
-    """The same captioner behind the pre-trained encoder and behind the same network with random weights (always the same ones)."""
+    """The same captioner behind the pre-trained encoder and behind the same network with random
+    weights (always the same ones)."""
     found = {"": _scored(seed), "random_": _scored(seed, pretrained=False)}
     values = {prefix + name: value for prefix, own in found.items() for name, value in own.items()}
-    ahead = {f"{name}_ahead": found[""][name] - found["random_"][name] for name in ("truth", "cider")}
+    ahead = {
+        f"{name}_ahead": found[""][name] - found["random_"][name] for name in ("truth", "cider")
+    }
     return values | ahead
 
 
 def c15(seed: int) -> Values:
-    """How far a gradient gets back, as training begins and after it, and the captions, for an LSTM and a plain RNN.
+    """How far a gradient gets back, as training begins and after it, and the captions, for an LSTM
+    and a plain RNN.
 
-    The plain RNN begins as torch makes it. ``rnn_orthogonal``, an RNN that begins with an orthogonal matrix, is a control.
+    The plain RNN begins as torch makes it. ``rnn_orthogonal``, an RNN that begins with an
+    orthogonal matrix, is a control.
     """
     values: dict[str, float | list[float]] = {}
     for cell in ("lstm", "rnn"):
@@ -246,20 +293,28 @@ def c15(seed: int) -> Values:
     torch.nn.init.orthogonal_(control.recurrent.weight_hh_l0)
     values["rnn_orthogonal"] = gradient_norms(control, seed=seed)
     for when in ("begin", "trained"):
-        values[f"orders_{when}"] = float(np.log10(values[f"lstm_{when}"][-1] / values[f"rnn_{when}"][-1]))
+        values[f"orders_{when}"] = float(
+            np.log10(values[f"lstm_{when}"][-1] / values[f"rnn_{when}"][-1])
+        )
     return values
 
 
 def c16(seed: int) -> Values:
-    """Truth rates over sizes of the state, for the picture once (pre, init) and at every step (par)."""
+    """Truth rates over sizes of the state, for the picture once (pre, init) and at every step
+    (par)."""
     curve = {
         inject: [
-            _scored(seed, **({} if (inject, size) == ("pre", HIDDEN) else {"inject": inject, "hidden": size}))["truth"]
+            _scored(
+                seed,
+                **({} if (inject, size) == ("pre", HIDDEN) else {"inject": inject, "hidden": size}),
+            )["truth"]
             for size in SIZES
         ]
         for inject in ("pre", "init", "par")
     }
-    gap = [par - max(pre, init) for pre, init, par in zip(curve["pre"], curve["init"], curve["par"])]
+    gap = [
+        par - max(pre, init) for pre, init, par in zip(curve["pre"], curve["init"], curve["par"])
+    ]
     return curve | {"gap": gap, "small_gap": gap[0], "beyond_half": gap[-1] - gap[0] / 2}
 
 
@@ -278,17 +333,24 @@ def c17(seed: int) -> Values:
 
 
 def c18(seed: int) -> Values:
-    """Nearest neighbours by kind of thing, in the table that writes words and the one that reads them; and by class of word."""
+    """Nearest neighbours by kind of thing, in the table that writes words and the one that reads
+    them; and by class of word."""
     t, vocabulary = trained(seed), data().vocabulary
     values: dict[str, float] = {}
     for table, after in (("write", t.model.output.weight), ("read", t.model.words.weight)):
         fresh = torch.Generator().manual_seed(seed)
-        drawn = [torch.randn(after.shape, generator=fresh) for _ in range(200)]  # only directions matter
+        drawn = [
+            torch.randn(after.shape, generator=fresh) for _ in range(200)
+        ]  # only directions matter
         for what, groups in (("kind", kinds(vocabulary)), ("class", classes(vocabulary))):
             values[f"{table}_{what}"] = nearest_of_kind(after.detach().cpu(), groups)
             values[f"{table}_{what}_own_start"] = nearest_of_kind(t.before[table], groups)
-            values[f"{table}_{what}_start"] = sum(nearest_of_kind(one, groups) for one in drawn) / len(drawn)
-            values[f"{table}_{what}_ratio"] = values[f"{table}_{what}"] / values[f"{table}_{what}_start"]
+            values[f"{table}_{what}_start"] = sum(
+                nearest_of_kind(one, groups) for one in drawn
+            ) / len(drawn)
+            values[f"{table}_{what}_ratio"] = (
+                values[f"{table}_{what}"] / values[f"{table}_{what}_start"]
+            )
     return values
 
 

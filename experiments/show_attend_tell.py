@@ -1,7 +1,8 @@
 """The claims of the attention chapter: C19 to C25, on drawn scenes of 24 things.
 
-Everybody reads the same frozen image network: the attention models its map from mid-network (6 × 6 places of 112 numbers), Show
-and Tell its final vector (1,280 numbers). Captions are judged on 600 unseen scenes.
+Everybody reads the same frozen image network: the attention models its map from mid-network (6 × 6
+places of 112 numbers), Show and Tell its final vector (1,280 numbers). Captions are judged on 600
+unseen scenes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor import show_and_tell, world
-from mmtutor.experiments._captioning import PIXELS, fit, images, pairs, scenes, sentences, vocabulary_of
+from mmtutor.experiments._captioning import (
+    PIXELS,
+    fit,
+    images,
+    pairs,
+    scenes,
+    sentences,
+    vocabulary_of,
+)
 from mmtutor.kit import decoding, metrics, vision
 from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, encode_captions, tokenize
@@ -26,14 +35,15 @@ from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.show_attend_tell import Config, Memory, ShowAttendTell
 from mmtutor.world import captions
 
-# All settings were chosen on seeds from 10 on, and on 600 scenes of the training split that no model learns from.
+# All settings were chosen on seeds from 10 on, and on 600 scenes of the training split that no
+# model learns from.
 TRAIN, EPOCHS, BATCH, RATE, DECAY = 5000, 2, 32, 8e-3, 0.1
 RATE_DOT = 4e-3  # of the dot product, which falls far behind at RATE; chosen after a sweep at RATE had shown that
 MORE, RATE_MORE = 600, 2e-3  # what trains on from soft attention: batches, and their rate
 PRICE = 0.6  # of hedging
 
 
-# --- Data and models -----------------------------------------------------------------------------------------------------
+# --- Data and models ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,8 @@ def load() -> tuple[Scenes, Scenes, Vocabulary]:
 
 @functools.cache
 def look(layer: str) -> tuple[Tensor, Tensor]:
-    """What the frozen network sees in the training and test scenes: its ``"map"`` or its final ``"vector"``."""
+    """What the frozen network sees in the training and test scenes: its ``"map"`` or its final
+    ``"vector"``."""
     encoder = vision.ImageEncoder(layer=layer).to(device())
     train, test = (vision.features(images(rows), encoder) for rows in scenes(TRAIN))
     return vision.standardize(train), vision.standardize(test, train)
@@ -75,13 +86,15 @@ def told() -> tuple[Tensor, Tensor]:
 def train(seed: int, **changes: object) -> ShowAttendTell:
     """An attention model, trained on all captions of the training scenes, twice.
 
-    A hard one goes on from the soft one, with draws. So does one that pays for ``hedging``, with weights: from the start the
-    price would keep it from learning what to look at.
+    A hard one goes on from the soft one, with draws. So does one that pays for ``hedging``, with
+    weights: from the start the price would keep it from learning what to look at.
     """
     data, _, vocabulary = load()
     torch.manual_seed(seed)
     grid = tuple(data.maps.shape[2:])
-    model = ShowAttendTell(Config.world(len(vocabulary), annotation=data.maps.shape[1], grid=grid, **changes))
+    model = ShowAttendTell(
+        Config.world(len(vocabulary), annotation=data.maps.shape[1], grid=grid, **changes)
+    )
     if model.config.mode == "hard" or model.config.hedging:
         model.load_state_dict({**train(seed).state_dict(), "baseline": model.baseline})
         return longer(model, seed)
@@ -96,15 +109,21 @@ def longer(model: ShowAttendTell, seed: int) -> ShowAttendTell:
 
 @functools.cache
 def train_blind(seed: int) -> show_and_tell.ShowAndTell:
-    """Show and Tell on the final vector, as many parameters as the soft attention model (to within one per cent).
+    """Show and Tell on the final vector, as many parameters as the soft attention model (to within
+    one per cent).
 
-    It reads every caption four times where attention reads it twice: that takes it about as long, and it needs it.
+    It reads every caption four times where attention reads it twice: that takes it about as long,
+    and it needs it.
     """
     data, _, vocabulary = load()
-    rival = Config.world(len(vocabulary), annotation=data.maps.shape[1], grid=tuple(data.maps.shape[2:]))
+    rival = Config.world(
+        len(vocabulary), annotation=data.maps.shape[1], grid=tuple(data.maps.shape[2:])
+    )
     budget = size_of(ShowAttendTell(rival))
     config = show_and_tell.Config.world(len(vocabulary), image=data.vectors.shape[1], embedding=64)
-    sizes = {h: size_of(show_and_tell.ShowAndTell(replace(config, hidden=h))) for h in range(64, 512, 4)}
+    sizes = {
+        h: size_of(show_and_tell.ShowAndTell(replace(config, hidden=h))) for h in range(64, 512, 4)
+    }
     hidden = min(sizes, key=lambda h: abs(sizes[h] - budget))
     torch.manual_seed(seed)
     model = show_and_tell.ShowAndTell(replace(config, hidden=hidden))
@@ -112,9 +131,25 @@ def train_blind(seed: int) -> show_and_tell.ShowAndTell:
 
 
 def _fit(
-    model: nn.Module, features: Tensor, seed: int, *, decay: float, batch_size: int = BATCH, **settings: object
+    model: nn.Module,
+    features: Tensor,
+    seed: int,
+    *,
+    decay: float,
+    batch_size: int = BATCH,
+    **settings: object,
 ) -> nn.Module:
-    fit(model, features, *told(), batch_size, weight_decay=decay, warmup=50, clip=5.0, seed=seed, **settings)
+    fit(
+        model,
+        features,
+        *told(),
+        batch_size,
+        weight_decay=decay,
+        warmup=50,
+        clip=5.0,
+        seed=seed,
+        **settings,
+    )
     return model
 
 
@@ -123,19 +158,26 @@ def size_of(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-# --- What they say -------------------------------------------------------------------------------------------------------
+# --- What they say --------------------------------------------------------------------------------
 
 
-def write(model: nn.Module, features: Tensor, vocabulary: Vocabulary, detail: float = 0.0) -> list[str]:
-    """The best caption of a beam of five. With ``detail`` 1 its score is the mean over its words, which favours longer captions."""
+def write(
+    model: nn.Module, features: Tensor, vocabulary: Vocabulary, detail: float = 0.0
+) -> list[str]:
+    """The best caption of a beam of five. With ``detail`` 1 its score is the mean over its words,
+    which favours longer captions."""
     where = next(model.parameters()).device
-    found = decoding.beam_search(model, features.float().to(where), width=5, length_penalty=detail, n_best=1)
+    found = decoding.beam_search(
+        model, features.float().to(where), width=5, length_penalty=detail, n_best=1
+    )
     return sentences([best for best, *_ in found], vocabulary)
 
 
 def truth(written: Sequence[str], rows: world.Dataset) -> np.ndarray:
     """1 for a caption that is true of its scene, 0 for a false or unreadable one."""
-    return np.array([bool(captions.is_true(c, s)) for c, s in zip(written, rows["scene"])], dtype=float)
+    return np.array(
+        [bool(captions.is_true(c, s)) for c, s in zip(written, rows["scene"])], dtype=float
+    )
 
 
 def named(written: Sequence[str], rows: world.Dataset) -> float:
@@ -144,23 +186,28 @@ def named(written: Sequence[str], rows: world.Dataset) -> float:
 
 
 def shuffled_truth(written: Sequence[str], rows: world.Dataset) -> float:
-    """The truth rate of the same captions, each held against the next scene: what saying likely things is worth."""
+    """The truth rate of the same captions, each held against the next scene: what saying likely
+    things is worth."""
     return float(truth([*written[1:], written[0]], rows).mean())
 
 
-def pointing(model: ShowAttendTell, written: Sequence[str], data: Scenes, vocabulary: Vocabulary) -> dict[str, float]:
+def pointing(
+    model: ShowAttendTell, written: Sequence[str], data: Scenes, vocabulary: Vocabulary
+) -> dict[str, float]:
     """Where the model looks when it writes the name of a thing that is there.
 
     Returns:
-        the share of attention in the thing's box ("mass"), how often the most looked-at place lies in it ("pointing"),
-        the box's share of the picture ("area"), and mass / area ("ratio").
+        the share of attention in the thing's box ("mass"), how often the most looked-at place lies
+        in it ("pointing"), the box's share of the picture ("area"), and mass / area ("ratio").
     """
     ids = encode_captions(written, vocabulary)
     where = next(model.parameters()).device
     with torch.no_grad():
         weights = model.weights(data.maps.float().to(where), ids.to(where)).cpu()  # (N, T-1, L)
     steps, boxes = [], []
-    for i, (caption, things, corners) in enumerate(zip(written, data.rows["things"], data.rows["boxes"])):
+    for i, (caption, things, corners) in enumerate(
+        zip(written, data.rows["things"], data.rows["boxes"])
+    ):
         for t, word in enumerate(tokenize(caption)):
             if word in things:
                 steps.append((i, t))
@@ -187,11 +234,12 @@ def box_mask(boxes: Sequence[Sequence[int]]) -> Tensor:
     return mask
 
 
-# --- The claims ----------------------------------------------------------------------------------------------------------
+# --- The claims -----------------------------------------------------------------------------------
 
 
 def c19(seed: int) -> Values:
-    """Truth rate of detailed captions by the number of things in the scene: attention, and one vector of equal size."""
+    """Truth rate of detailed captions by the number of things in the scene: attention, and one
+    vector of equal size."""
     _, test, vocabulary = load()
     soft, blind = train(seed), train_blind(seed)
     count = np.array([len(t) for t in test.rows["things"]])
@@ -216,16 +264,21 @@ def c19(seed: int) -> Values:
 def c20(seed: int) -> Values:
     """Where attention looks when it names a thing, and how often what it says is true.
 
-    Beside soft and hard attention: ``priced``, soft attention that goes on and pays for hedging, and ``longer``, its control,
-    which goes on as long and pays nothing.
+    Beside soft and hard attention: ``priced``, soft attention that goes on and pays for hedging,
+    and ``longer``, its control, which goes on as long and pays nothing.
     """
-    models = {"soft": train(seed), "hard": train(seed, mode="hard"), "priced": train(seed, hedging=PRICE)}
+    models = {
+        "soft": train(seed),
+        "hard": train(seed, mode="hard"),
+        "priced": train(seed, hedging=PRICE),
+    }
     models["longer"] = longer(copy.deepcopy(models["soft"]), seed)
     return {f"{name}_{k}": v for name, model in models.items() for k, v in looks(model).items()}
 
 
 def looks(model: ShowAttendTell) -> Values:
-    """The truth rate of plain and detailed captions of the test scenes, what they name, and where the model looks for it."""
+    """The truth rate of plain and detailed captions of the test scenes, what they name, and where
+    the model looks for it."""
     _, test, vocabulary = load()
     plain, detailed = (write(model, test.maps, vocabulary, detail) for detail in (0.0, 1.0))
     return {
@@ -237,7 +290,8 @@ def looks(model: ShowAttendTell) -> Values:
 
 
 def c21(seed: int) -> Values:
-    """How well a linear probe finds a lone thing, from the map and from the final vector; and what the captioners say of places."""
+    """How well a linear probe finds a lone thing, from the map and from the final vector; and what
+    the captioners say of places."""
     train_set, test, vocabulary = load()
     out = {}
     for name in ("maps", "vectors"):
@@ -248,12 +302,17 @@ def c21(seed: int) -> Values:
         ]  # four fifths: another draw a seed
         out[f"{name}_error"] = probe((x[0][chosen], y[0][chosen]), (x[1], y[1]))
     blind = (y[1] - y[0].mean(0)).norm(dim=1).mean()  # always the middle
-    for name, model, features in (("maps", train(seed), test.maps), ("vectors", train_blind(seed), test.vectors)):
+    for name, model, features in (
+        ("maps", train(seed), test.maps),
+        ("vectors", train_blind(seed), test.vectors),
+    ):
         written = write(model, features, vocabulary, 1.0)
         placed = np.array([bool(PLACED & set(tokenize(c))) for c in written])
         out |= {
             f"{name}_places_told": float(placed.mean()),
-            f"{name}_places_true": float(truth(written, test.rows)[placed].mean()) if placed.any() else 0.0,
+            f"{name}_places_true": float(truth(written, test.rows)[placed].mean())
+            if placed.any()
+            else 0.0,
             f"{name}_sides": sides(model, features, test.rows, vocabulary),
         }
     return {**out, "blind_error": float(blind), "times": out["vectors_error"] / out["maps_error"]}
@@ -261,7 +320,20 @@ def c21(seed: int) -> Values:
 
 #: Words with which a caption says where something is.
 PLACED = frozenset(
-    ("left", "right", "above", "below", "over", "under", "top", "bottom", "middle", "near", "next", "far")
+    (
+        "left",
+        "right",
+        "above",
+        "below",
+        "over",
+        "under",
+        "top",
+        "bottom",
+        "middle",
+        "near",
+        "next",
+        "far",
+    )
     + ("front", "behind", "beside", "higher", "lower")
 )
 
@@ -272,7 +344,8 @@ OPPOSITES |= {other: word for word, other in OPPOSITES.items()}
 
 
 def sides(model: nn.Module, features: Tensor, rows: world.Dataset, vocabulary: Vocabulary) -> float:
-    """How often a model, reading a true caption up to a word for a side, gives that word more probability than its opposite.
+    """How often a model, reading a true caption up to a word for a side, gives that word more
+    probability than its opposite.
 
     Chance is one half.
     """
@@ -286,7 +359,9 @@ def sides(model: nn.Module, features: Tensor, rows: world.Dataset, vocabulary: V
                 both.append([vocabulary.ids[word], vocabulary.ids[OPPOSITES[word]]])
     where = next(model.parameters()).device
     with torch.no_grad():
-        scores = model(features[owner].float().to(where), encode_captions(said, vocabulary).to(where)).cpu()
+        scores = model(
+            features[owner].float().to(where), encode_captions(said, vocabulary).to(where)
+        ).cpu()
     right, wrong = scores[torch.arange(len(said)), times].gather(1, torch.tensor(both)).T
     return float((right > wrong).double().mean())
 
@@ -299,15 +374,19 @@ def lone(features: Tensor, rows: world.Dataset) -> tuple[Tensor, Tensor]:
 
 
 def probe(known: tuple[Tensor, Tensor], unseen: tuple[Tensor, Tensor]) -> float:
-    """The mean distance in pixels of a ridge regression's guess from the truth; its strength is found by cross-validation."""
+    """The mean distance in pixels of a ridge regression's guess from the truth; its strength is
+    found by cross-validation."""
     from sklearn.linear_model import RidgeCV
 
     model = RidgeCV(alphas=np.logspace(0, 6, 13)).fit(known[0].numpy(), known[1].numpy())
-    return float(np.linalg.norm(model.predict(unseen[0].numpy()) - unseen[1].numpy(), axis=1).mean())
+    return float(
+        np.linalg.norm(model.predict(unseen[0].numpy()) - unseen[1].numpy(), axis=1).mean()
+    )
 
 
 def c22(seed: int) -> Values:
-    """Soft weights: range, sum, the same twice, and the gradient against finite differences, for a random model and picture."""
+    """Soft weights: range, sum, the same twice, and the gradient against finite differences, for a
+    random model and picture."""
     torch.manual_seed(seed)
     model = ShowAttendTell(tiny(mode="soft")).double()
     features, ids = torch.randn(4, 3, 2, 2).double(), torch.tensor([[1, 4, 5, 2]] * 4)
@@ -325,7 +404,8 @@ def c22(seed: int) -> Values:
 
 
 def tiny(**changes: object) -> Config:
-    """A model so small that all its ways of looking can be counted: 4 places, so 4³ = 64 ways for three words."""
+    """A model so small that all its ways of looking can be counted: 4 places, so 4³ = 64 ways for
+    three words."""
     sizes = dict(annotation=3, grid=(2, 2), embedding=4, hidden=5, attention=4, prepare=0)
     return Config(vocabulary=8, **{**sizes, **changes})
 
@@ -334,7 +414,8 @@ DRAWS = (1, 4, 16, 64, 256, 1024)
 
 
 def c23(seed: int) -> Values:
-    """Draws tend to the mean as 1/√n; REINFORCE against the exact gradient; its variance with and without a baseline."""
+    """Draws tend to the mean as 1/√n; REINFORCE against the exact gradient; its variance with and
+    without a baseline."""
     torch.manual_seed(seed)
     model = ShowAttendTell(tiny(mode="soft")).double()
     nn.init.normal_(model.score.weight, std=3.0)  # so that the places differ
@@ -344,7 +425,10 @@ def c23(seed: int) -> Values:
     errors = [draw_error(log_alpha, memory, mean, n) for n in DRAWS]
     slope = float(np.polyfit(np.log(DRAWS), np.log(errors), 1)[0])
     found = reinforce(seed)
-    fits = {"slope_fits": float(abs(slope + 0.5) <= 0.05), "gradient_fits": float(abs(found["error_in_se"]) <= 3)}
+    fits = {
+        "slope_fits": float(abs(slope + 0.5) <= 0.05),
+        "gradient_fits": float(abs(found["error_in_se"]) <= 3),
+    }
     return {"slope": slope, "errors": errors, **found, **fits}
 
 
@@ -356,12 +440,14 @@ def draw_error(log_alpha: Tensor, memory: Memory, mean: Tensor, n: int, times: i
 
 
 def reinforce(seed: int, batches: int = 400, copies: int = 250) -> dict[str, float]:
-    """The estimate of equation 11 against the exact gradient of the lower bound, found by counting all 64 ways of looking.
+    """The estimate of equation 11 against the exact gradient of the lower bound, found by counting
+    all 64 ways of looking.
 
     Returns:
-        ``error_in_se``: distance of the estimate from the exact gradient along that gradient, in standard errors;
-        ``rms_z``: the root mean square of all weights' distances in standard errors, about 1 if nothing is biased;
-        ``variance_ratio``: the gradient's variance with the baseline, as a share of that without.
+        ``error_in_se``: distance of the estimate from the exact gradient along that gradient, in
+        standard errors; ``rms_z``: the root mean square of all weights' distances in standard
+        errors, about 1 if nothing is biased; ``variance_ratio``: the gradient's variance with the
+        baseline, as a share of that without.
     """
     torch.manual_seed(seed)
     model = ShowAttendTell(tiny(mode="hard", expected=0.0, entropy=0.0)).double()
@@ -384,7 +470,10 @@ def reinforce(seed: int, batches: int = 400, copies: int = 250) -> dict[str, flo
         model.config = replace(model.config, baseline_decay=1.0 if decay is None else decay)
         model.baseline.fill_(0.0 if decay is None else float((log_s.exp() * log_y).sum().detach()))
         model.train()
-        batch = {"features": picture.expand(copies, -1, -1, -1), "captions": caption.expand(copies, -1)}
+        batch = {
+            "features": picture.expand(copies, -1, -1, -1),
+            "captions": caption.expand(copies, -1),
+        }
         grads = [
             flat(torch.autograd.grad(model.loss(batch)["loss"], weights, materialize_grads=True))
             for _ in range(batches)
@@ -411,9 +500,11 @@ SIDES = (2, 4, 7, 14, 28)
 
 
 def c24(seed: int) -> Values:
-    """Weights and multiply-adds of one decoder step, as the map grows: the flattened map into the LSTM, or attention.
+    """Weights and multiply-adds of one decoder step, as the map grows: the flattened map into the
+    LSTM, or attention.
 
-    512 channels, a state of 512 and words of 512; the output layer, equal in both, is left out. Nothing is random.
+    512 channels, a state of 512 and words of 512; the output layer, equal in both, is left out.
+    Nothing is random.
     """
     del seed
     weights: dict[str, list[float]] = {"flat": [], "attention": []}
@@ -427,10 +518,20 @@ def c24(seed: int) -> Values:
         with torch.device("meta"):
             config = Config(10_000, d, (side, side), m, n, a, prepare=0)
             parts = ShowAttendTell(config)
-        attention = [parts.key, parts.ask_state, parts.score, parts.gate, parts.word_gates, parts.state_gates]
+        attention = [
+            parts.key,
+            parts.ask_state,
+            parts.score,
+            parts.gate,
+            parts.word_gates,
+            parts.state_gates,
+        ]
         weights["attention"].append(sum(size_of(p) for p in attention))
-        # a step: LSTM with context, query, tanh scores, weighted sum; the keys are made once for about 10 words
-        adds["attention"].append(lstm + 4 * n * d + n * a + places * a + places * d + places * d * a / 10)
+        # a step: LSTM with context, query, tanh scores, weighted sum; the keys are made once for
+        # about 10 words
+        adds["attention"].append(
+            lstm + 4 * n * d + n * a + places * a + places * d + places * d * a / 10
+        )
     return {
         **{f"{k}_weights": [float(x) for x in v] for k, v in weights.items()},
         **{f"{k}_adds": [float(x) for x in v] for k, v in adds.items()},
@@ -440,7 +541,8 @@ def c24(seed: int) -> Values:
 
 
 def c25(seed: int) -> Values:
-    """The additive score with the state as query; query, key and value with the pooled map and the state, at its own rate."""
+    """The additive score with the state as query; query, key and value with the pooled map and the
+    state, at its own rate."""
     _, test, vocabulary = load()
     out = {}
     for name, changes in (
@@ -449,7 +551,9 @@ def c25(seed: int) -> Values:
     ):
         model = train(seed, **changes)
         for kind, detail in (("plain", 0.0), ("detailed", 1.0)):
-            out[f"{name}_{kind}"] = float(truth(write(model, test.maps, vocabulary, detail), test.rows).mean())
+            out[f"{name}_{kind}"] = float(
+                truth(write(model, test.maps, vocabulary, detail), test.rows).mean()
+            )
     return {**out, "difference": out["qkv_detailed"] - out["additive_detailed"]}
 
 
@@ -460,7 +564,13 @@ EXPERIMENTS = [
         "of the difference lies above 0; and the difference is larger for scenes of three or four things than for one or two.",
         [
             Part("truth rate, attention − vector", "ahead", ">", 0),
-            Part("the same, three or four things − one or two", "ahead_many", ">", 0, minus="ahead_few"),
+            Part(
+                "the same, three or four things − one or two",
+                "ahead_many",
+                ">",
+                0,
+                minus="ahead_few",
+            ),
         ],
         c19,
         "Why the lead goes was not measured: most false captions of one seed name a thing twice, but the vector's were not counted; "
@@ -472,7 +582,14 @@ EXPERIMENTS = [
         "C20",
         "When soft attention writes the name of a thing that is there, the share of its weights in the thing's box is at least 3 times the "
         "box's share of the picture: the low end of the interval is at least 3.",
-        [Part("share of the weights in the box, of the box's share of the picture", "soft_ratio", ">=", 3)],
+        [
+            Part(
+                "share of the weights in the box, of the box's share of the picture",
+                "soft_ratio",
+                ">=",
+                3,
+            )
+        ],
         c20,
         "Not the data's fault, nor the eye's: the same network with a price on hedging meets the threshold, and hard attention "
         "points right nearly always.",
@@ -517,7 +634,9 @@ EXPERIMENTS = [
         "of the exact gradient along it, in each run; and the baseline lowers the variance.",
         [
             Part("slope", "slope", "within", (-0.55, -0.45)),
-            Part("estimate within 3 standard errors of the exact gradient", "gradient_fits", "==", 1),
+            Part(
+                "estimate within 3 standard errors of the exact gradient", "gradient_fits", "==", 1
+            ),
             Part("variance with the baseline, without = 1", "variance_ratio", "<", 1),
         ],
         c23,

@@ -1,7 +1,8 @@
 """The claim of the video chapter: C26, attention over time against the mean of the frames.
 
-Everybody sees the same six frames of a clip through the same frozen image network, and writes with the same LSTM. Four
-captioners are trained: what they differ in is how they pool the frames, and what they know of their time.
+Everybody sees the same six frames of a clip through the same frozen image network, and writes with
+the same LSTM. Four captioners are trained: what they differ in is how they pool the frames, and
+what they know of their time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from mmtutor.world.captions import Verdict
 from mmtutor.world.scenes import UNITS
 
 PIXELS, TRAIN, MOVING = 96, 1600, 300
-#: A small cast, so that the chapter is about time: to tell sixty things apart was the matter of the chapters before.
+#  A small cast, so that the chapter is about time: to tell sixty things apart was the matter of the
+# chapters before.
 CARRIERS = ("king", "robot")
 CAST = (
     "dog",
@@ -78,15 +80,16 @@ TURNED = {
 TURNED |= {backwards: forwards for forwards, backwards in TURNED.items()}
 
 
-# --- Data ----------------------------------------------------------------------------------------------------------------
+# --- Data -----------------------------------------------------------------------------------------
 
 
 def see(frames: np.ndarray, cache: bool = True) -> Tensor:
     """What the frozen network sees in frames (N, F, H, W, 3): (N, F, 1120).
 
-    Its map has one vector of 112 numbers for each 16 x 16 pixels. Two summaries of it are kept: the largest value of each
-    number anywhere (*what* is there), and the mean of each ninth of the frame (*where* it is). A verb such as "enters" needs
-    the second; the mean of the whole frame has lost it.
+    Its map has one vector of 112 numbers for each 16 x 16 pixels. Two summaries of it are kept: the
+    largest value of each number anywhere (*what* is there), and the mean of each ninth of the frame
+    (*where* it is). A verb such as "enters" needs the second; the mean of the whole frame has lost
+    it.
     """
     encoder = vision.ImageEncoder().to(device())
     flat = np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])
@@ -112,7 +115,8 @@ class Clips:
 
 @dataclass(frozen=True)
 class Data:
-    """Clips to learn from, unseen clips in which something happens, and unseen clips in which nothing does."""
+    """Clips to learn from, unseen clips in which something happens, and unseen clips in which
+    nothing does."""
 
     train: Clips
     moving: Clips
@@ -126,12 +130,16 @@ def something_happens(clip: clips.Clip) -> bool:
 
 
 def plain(caption: str) -> bool:
-    """Whether a caption leaves the background out: both captioners read it alike, and shorter captions train faster."""
+    """Whether a caption leaves the background out: both captioners read it alike, and shorter
+    captions train faster."""
     return clips.understand(caption).background is None
 
 
-def staged(split: str, count: int, wanted: Callable[[clips.Clip], bool] = lambda clip: True) -> list[clips.Clip]:
-    """Clips of the world, acted by the small cast. Where another shape changes what happens, the clip is left out."""
+def staged(
+    split: str, count: int, wanted: Callable[[clips.Clip], bool] = lambda clip: True
+) -> list[clips.Clip]:
+    """Clips of the world, acted by the small cast. Where another shape changes what happens, the
+    clip is left out."""
     found: list[clips.Clip] = []
     for index in itertools.count():
         clip = clips.sample(split, index)
@@ -161,8 +169,14 @@ def backwards(clip: clips.Clip) -> clips.Clip:
 
     def turn(actor: clips.Actor) -> clips.Actor:
         keys = actor.keys
-        shown = [keys[0].shown, *(key.shown for key in keys[:-1])]  # whether it is there before each key
-        turned = [key._replace(time=UNITS - key.time, shown=was) for key, was in zip(keys, shown, strict=True)][::-1]
+        shown = [
+            keys[0].shown,
+            *(key.shown for key in keys[:-1]),
+        ]  # whether it is there before each key
+        turned = [
+            key._replace(time=UNITS - key.time, shown=was)
+            for key, was in zip(keys, shown, strict=True)
+        ][::-1]
         if turned[0].time > 0:
             turned.insert(0, keys[-1]._replace(time=0))
         return replace(actor, keys=tuple(turned))
@@ -171,16 +185,22 @@ def backwards(clip: clips.Clip) -> clips.Clip:
 
 
 def mirrored(clip: clips.Clip) -> clips.Clip:
-    """The clip in a mirror, in front of the same background: what went to the left goes to the right."""
+    """The clip in a mirror, in front of the same background: what went to the left goes to the
+    right."""
     actors = tuple(
-        replace(actor, mirrored=not actor.mirrored, keys=tuple(key._replace(x=UNITS - key.x) for key in actor.keys))
+        replace(
+            actor,
+            mirrored=not actor.mirrored,
+            keys=tuple(key._replace(x=UNITS - key.x) for key in actor.keys),
+        )
         for actor in clip.actors
     )
     return replace(clip, actors=actors)
 
 
 def held(clip: clips.Clip) -> clips.Clip | None:
-    """The clip's first frame, held: whoever is seen there stands still. ``None`` if nobody is seen."""
+    """The clip's first frame, held: whoever is seen there stands still. ``None`` if nobody is
+    seen."""
     first = clips.states(clip)[0]
     actors = tuple(
         replace(actor, keys=(key._replace(time=0),))
@@ -194,7 +214,9 @@ def encode(truth: Sequence[clips.Clip], chunk: int = 100) -> Tensor:
     """Draw clips and see them: (N, F, D)."""
     parts = []
     for start in range(0, len(truth), chunk):
-        frames = [clips.render(clip, PIXELS, only=SEEN).frames for clip in truth[start : start + chunk]]
+        frames = [
+            clips.render(clip, PIXELS, only=SEEN).frames for clip in truth[start : start + chunk]
+        ]
         parts.append(see(np.stack(frames)))
     return torch.cat(parts)
 
@@ -204,16 +226,19 @@ def _described(features: Tensor, truth: list[clips.Clip]) -> Clips:
 
 
 def in_the_mirror(features: Tensor) -> Tensor:
-    """A guess at what the network would see of mirrored clips (N, F, D): the ninths of a frame change sides.
+    """A guess at what the network would see of mirrored clips (N, F, D): the ninths of a frame
+    change sides.
 
-    It is a rough one, since the network's steps do not fall on the same pixels in a mirror; but it costs nothing.
+    It is a rough one, since the network's steps do not fall on the same pixels in a mirror; but it
+    costs nothing.
     """
     what, where = features.split([CHANNELS, 9 * CHANNELS], dim=2)
     return torch.cat([what, where.unflatten(2, (CHANNELS, 3, 3)).flip(-1).flatten(2)], 2)
 
 
 def _held(part: Clips, every: int) -> Clips:
-    """Every so many clips, held at the first frame. That frame has been seen already, so this costs nothing."""
+    """Every so many clips, held at the first frame. That frame has been seen already, so this costs
+    nothing."""
     rows = [(i, held(part.truth[i])) for i in range(0, len(part.truth), every)]
     rows = [(i, clip) for i, clip in rows if clip is not None]
     features = part.features[[i for i, _ in rows], :1].expand(-1, len(SEEN), -1)
@@ -232,9 +257,9 @@ def _join(*parts: Clips) -> Clips:
 def data(train: int = TRAIN, moving: int = MOVING) -> Data:
     """All clips and what the network sees of them.
 
-    To learn from, every clip is there forwards and backwards, and both of them in a mirror. So nothing in a single frame, no
-    thing and no background, goes with one direction: who wants to know the direction must know the order. Some clips are
-    there once more, held still.
+    To learn from, every clip is there forwards and backwards, and both of them in a mirror. So
+    nothing in a single frame, no thing and no background, goes with one direction: who wants to
+    know the direction must know the order. Some clips are there once more, held still.
     """
     truth = {"train": staged("train", train), "test": staged("test", moving, something_happens)}
     seen = {name: encode(chosen) for name, chosen in truth.items()}
@@ -248,16 +273,19 @@ def data(train: int = TRAIN, moving: int = MOVING) -> Data:
     return Data(known, test, _held(test, every=3), words)
 
 
-# --- Training ------------------------------------------------------------------------------------------------------------
+# --- Training -------------------------------------------------------------------------------------
 
 
 class Captions(torch.utils.data.Dataset):
-    """Pairs of a clip and one of its captions. A batch is cut out in one go and is as long as its longest caption."""
+    """Pairs of a clip and one of its captions. A batch is cut out in one go and is as long as its
+    longest caption."""
 
     def __init__(self, source: Data) -> None:
         pairs = [(i, c) for i, own in enumerate(source.train.captions) for c in own if plain(c)]
         self.clip = torch.tensor([i for i, _ in pairs])
-        self.ids, mask = pad([source.vocabulary.encode(c.split(), bos=True, eos=True) for _, c in pairs])
+        self.ids, mask = pad(
+            [source.vocabulary.encode(c.split(), bos=True, eos=True) for _, c in pairs]
+        )
         self.length = mask.sum(1)
         self.features = source.train.features
 
@@ -273,7 +301,8 @@ class Captions(torch.utils.data.Dataset):
 
 
 class ByLength:
-    """Batches of captions of nearly the same length, in random order: no time is spent on padding."""
+    """Batches of captions of nearly the same length, in random order: no time is spent on
+    padding."""
 
     def __init__(self, length: Tensor, size: int, generator: torch.Generator) -> None:
         self.length, self.size, self.generator = length, size, generator
@@ -282,14 +311,17 @@ class ByLength:
         return -(-len(self.length) // self.size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        mixed = self.length + torch.rand(len(self.length), generator=self.generator)  # equals in random order
+        mixed = self.length + torch.rand(
+            len(self.length), generator=self.generator
+        )  # equals in random order
         batches = mixed.argsort().split(self.size)
         for i in torch.randperm(len(batches), generator=self.generator).tolist():
             yield batches[i].tolist()
 
 
 def config(name: str, source: Data, **changes: object) -> Config:
-    """The settings of one captioner. The mean gets as many LSTM units as make up for the attention's parameters."""
+    """The settings of one captioner. The mean gets as many LSTM units as make up for the
+    attention's parameters."""
     sizes = {**SIZES, **SETTINGS[name], **changes}
     unread = {"attention"} if sizes["pooling"] == "mean" else set()
     unread |= {"frames"} if sizes["time"] == "none" else set()
@@ -310,20 +342,26 @@ def parameters(chosen: Config) -> int:
 
 @kept(8)
 def trained(name: str, seed: int, epochs: int = EPOCHS) -> VideoCaptioner:
-    """One captioner, trained; kept, so that the chapter can look at it after the claim was measured."""
+    """One captioner, trained; kept, so that the chapter can look at it after the claim was
+    measured."""
     source = data()
     torch.manual_seed(seed)
     model = VideoCaptioner(config(name, source))
     pairs, order = Captions(source), torch.Generator().manual_seed(seed)
     loader = torch.utils.data.DataLoader(
-        pairs, batch_sampler=ByLength(pairs.length, BATCH, order), generator=order, collate_fn=lambda batch: batch
+        pairs,
+        batch_sampler=ByLength(pairs.length, BATCH, order),
+        generator=order,
+        collate_fn=lambda batch: batch,
     )
     with cpu_threads(1):
-        training.fit(model, loader, epochs=epochs, lr=RATE, weight_decay=DECAY, warmup=20, seed=seed)
+        training.fit(
+            model, loader, epochs=epochs, lr=RATE, weight_decay=DECAY, warmup=20, seed=seed
+        )
     return model
 
 
-# --- Scores --------------------------------------------------------------------------------------------------------------
+# --- Scores ---------------------------------------------------------------------------------------
 
 
 def say(model: VideoCaptioner, features: Tensor, vocabulary: Vocabulary) -> list[str]:
@@ -334,9 +372,14 @@ def say(model: VideoCaptioner, features: Tensor, vocabulary: Vocabulary) -> list
     return sentences(found, vocabulary)
 
 
-def truths(said: Sequence[str], truth: Sequence[clips.Clip], order: Sequence[int] | None = None) -> list[bool]:
+def truths(
+    said: Sequence[str], truth: Sequence[clips.Clip], order: Sequence[int] | None = None
+) -> list[bool]:
     """Which captions are true of their clips, played in an order."""
-    return [clips.is_true(words, clip, order) is Verdict.TRUE for words, clip in zip(said, truth, strict=True)]
+    return [
+        clips.is_true(words, clip, order) is Verdict.TRUE
+        for words, clip in zip(said, truth, strict=True)
+    ]
 
 
 def verbs_right(said: Sequence[str], truth: Sequence[clips.Clip]) -> float:
@@ -349,18 +392,22 @@ def verbs_right(said: Sequence[str], truth: Sequence[clips.Clip]) -> float:
 
 
 def nouns_right(said: Sequence[str], truth: Sequence[clips.Clip]) -> float:
-    """Share of captions whose every thing is in the clip, whatever it does: the order does not matter for it."""
+    """Share of captions whose every thing is in the clip, whatever it does: the order does not
+    matter for it."""
     right = []
     for words, clip in zip(said, truth, strict=True):
         meant, there = clips.understand(words), {actor.name for actor in clip.actors}
         named = [] if meant is None else [c.subject for c in meant.clauses]
-        named += [] if meant is None else [c.object for c in meant.clauses if c.verb in clips.TRANSITIVE]
+        named += (
+            [] if meant is None else [c.object for c in meant.clauses if c.verb in clips.TRANSITIVE]
+        )
         right.append(bool(named) and set(named) <= there)
     return float(np.mean(right))
 
 
 def turned(caption: str) -> str | None:
-    """The caption with its one verb turned into what it is backwards, or ``None`` if it has a side or two clauses."""
+    """The caption with its one verb turned into what it is backwards, or ``None`` if it has a side
+    or two clauses."""
     meant = clips.understand(caption)
     if len(meant.clauses) > 1 or " from the " in caption or meant.clauses[0].verb == "stands still":
         return None
@@ -373,17 +420,24 @@ def turned(caption: str) -> str | None:
 
 
 def prefers_the_right_order(model: VideoCaptioner, part: Clips, vocabulary: Vocabulary) -> float:
-    """How often a true caption gets more probability than the same caption with its verb turned around; chance is 1/2."""
+    """How often a true caption gets more probability than the same caption with its verb turned
+    around; chance is 1/2."""
     rows, both = [], []
     for i, own in enumerate(part.captions):
         caption = next((c for c in own if plain(c) and turned(c)), None)
         if caption is not None:
             rows.append(i)
-            both += [vocabulary.encode(c.split(), bos=True, eos=True) for c in (caption, turned(caption))]
+            both += [
+                vocabulary.encode(c.split(), bos=True, eos=True) for c in (caption, turned(caption))
+            ]
     ids = pad(both)[0]
     where = next(model.parameters()).device
     with torch.no_grad(), cpu_threads(1):
-        logits = model(part.features[rows].repeat_interleave(2, 0).to(where), ids.to(where)).log_softmax(-1).cpu()
+        logits = (
+            model(part.features[rows].repeat_interleave(2, 0).to(where), ids.to(where))
+            .log_softmax(-1)
+            .cpu()
+        )
     p = logits.gather(2, ids[:, 1:, None])[:, :, 0] * (ids[:, 1:] != 0)
     right, wrong = p.sum(1).view(-1, 2).T
     return float((right > wrong).double().mean())
@@ -396,7 +450,7 @@ def shuffle(features: Tensor, seed: int) -> Tensor:
     return features.gather(1, order[:, :, None].expand_as(features))
 
 
-# --- The claim -----------------------------------------------------------------------------------------------------------
+# --- The claim ------------------------------------------------------------------------------------
 
 
 def key(name: str) -> str:
@@ -405,7 +459,8 @@ def key(name: str) -> str:
 
 
 def c26(seed: int, names: Sequence[str] = tuple(SETTINGS)) -> Values:
-    """Truth of captions on unseen clips for each captioner, and what is left of it without the order of the frames."""
+    """Truth of captions on unseen clips for each captioner, and what is left of it without the
+    order of the frames."""
     source = data()
     words, moving, still = source.vocabulary, source.moving, source.still
     out: dict[str, float] = {}
@@ -424,10 +479,16 @@ def c26(seed: int, names: Sequence[str] = tuple(SETTINGS)) -> Values:
             "verb": verbs_right(said, moving.truth),
             "noun": nouns_right(said, moving.truth),
             "order": prefers_the_right_order(model, moving, words),
-            "cider": metrics.cider(said, [[c for c in own if plain(c)] or own for own in moving.captions]),
+            "cider": metrics.cider(
+                said, [[c for c in own if plain(c)] or own for own in moving.captions]
+            ),
         }
         out |= {f"{key(name)}_{what}": float(score) for what, score in scores.items()}
-    for what, label in [("true", "difference"), ("still", "difference_still"), ("shuffled", "difference_shuffled")]:
+    for what, label in [
+        ("true", "difference"),
+        ("still", "difference_still"),
+        ("shuffled", "difference_shuffled"),
+    ]:
         out[label] = out[f"attention_{what}"] - out[f"mean_{what}"]
     return out
 
@@ -440,7 +501,13 @@ EXPERIMENTS = [
         "0. And it is the order that does it: with the frames shuffled, the difference is smaller.",
         [
             Part("share of true captions, attention − mean", "difference", ">", 0),
-            Part("the same, minus that with shuffled frames", "difference", ">", 0, minus="difference_shuffled"),
+            Part(
+                "the same, minus that with shuffled frames",
+                "difference",
+                ">",
+                0,
+                minus="difference_shuffled",
+            ),
         ],
         c26,
         "A mean of frames that are multiplied by their time does as well, without attention; attention without time does not: "

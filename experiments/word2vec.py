@@ -16,7 +16,8 @@ from mmtutor import world
 from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.word2vec import Config, Trained, WordVectors, train
 
-# Words that a reader would put together, listed by hand before any model was trained. Those too rare for the vocabulary drop out.
+# Words that a reader would put together, listed by hand before any model was trained. Those too
+# rare for the vocabulary drop out.
 GROUPS = {
     "kin": "father mother brother sister son daughter wife husband",
     "numbers": "two three four five six seven eight nine ten twenty thirty forty fifty hundred thousand",
@@ -55,16 +56,21 @@ RELATIONS = {
     "bring bringeth|send sendeth|fall falleth|eat eateth|hear heareth|keep keepeth|stand standeth|love loveth|hate hateth|"
     "live liveth|sit sitteth|seek seeketh|believe believeth|turn turneth|dwell dwelleth",
 }
-RELATIONS = {name: [tuple(pair.split()) for pair in pairs.split("|")] for name, pairs in RELATIONS.items()}
+RELATIONS = {
+    name: [tuple(pair.split()) for pair in pairs.split("|")] for name, pairs in RELATIONS.items()
+}
 
 WINDOWS = (1, 2, 5, 10)
 
 
-# --- Scores --------------------------------------------------------------------------------------------------------------
+# --- Scores ---------------------------------------------------------------------------------------
 
 
-def group_precision(vectors: WordVectors, k: int = 5, groups: dict[str, list[str]] = GROUPS) -> float:
-    """How many of a listed word's k nearest listed words are of its own group, as a share in [0, 1].
+def group_precision(
+    vectors: WordVectors, k: int = 5, groups: dict[str, list[str]] = GROUPS
+) -> float:
+    """How many of a listed word's k nearest listed words are of its own group, as a share in [0,
+    1].
 
     Words outside the vocabulary are left out.
     """
@@ -80,8 +86,12 @@ def shuffled_precision(vectors: WordVectors, k: int = 5, draws: int = 200, seed:
     return sum(_precision(cosine, shuffled, k) for shuffled in shuffles) / draws
 
 
-def _listed(vectors: WordVectors, groups: dict[str, list[str]]) -> tuple[torch.Tensor, torch.Tensor]:
-    known = [(word, i) for i, words in enumerate(groups.values()) for word in words if word in vectors]
+def _listed(
+    vectors: WordVectors, groups: dict[str, list[str]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    known = [
+        (word, i) for i, words in enumerate(groups.values()) for word in words if word in vectors
+    ]
     return torch.stack([vectors[word] for word, _ in known]), torch.tensor([i for _, i in known])
 
 
@@ -92,22 +102,29 @@ def _precision(cosine: torch.Tensor, labels: torch.Tensor, k: int) -> float:
 
 
 def questions(vectors: WordVectors, relations: dict = RELATIONS) -> dict[str, torch.Tensor]:
-    """All analogy questions of each relation as ids a, b, c, d: (Q, 4). Questions with an unknown word are left out."""
+    """All analogy questions of each relation as ids a, b, c, d: (Q, 4). Questions with an unknown
+    word are left out."""
     out = {}
     for name, pairs in relations.items():
-        known = [[vectors.vocabulary.id(w) for w in pair] for pair in pairs if all(w in vectors for w in pair)]
+        known = [
+            [vectors.vocabulary.id(w) for w in pair]
+            for pair in pairs
+            if all(w in vectors for w in pair)
+        ]
         out[name] = torch.tensor([p + q for p, q in itertools.permutations(known, 2)])
     return out
 
 
-def analogy_ranks(vectors: WordVectors, asked: torch.Tensor, method: str = "offset") -> torch.Tensor:
+def analogy_ranks(
+    vectors: WordVectors, asked: torch.Tensor, method: str = "offset"
+) -> torch.Tensor:
     """The rank (0 is best) of the right word d among all words but a, b and c, (Q,).
 
     Args:
         vectors: the words.
         asked: ids a, b, c, d, (Q, 4).
-        method: ``"offset"`` scores by the cosine with b − a + c; ``"only c"`` by the cosine with c, a control that ignores the
-            relation; ``"frequency"`` by how common a word is.
+        method: ``"offset"`` scores by the cosine with b − a + c; ``"only c"`` by the cosine with c,
+            a control that ignores the relation; ``"frequency"`` by how common a word is.
     """
     m = vectors.matrix
     a, b, c, d = asked.T
@@ -135,19 +152,25 @@ def quality(vectors: WordVectors) -> float:
 
 @functools.lru_cache(maxsize=2)
 def trained(seed: int, **changes: object) -> Trained:
-    """Skip-gram on the King James Bible with world settings, kept so that two claims share one training."""
+    """Skip-gram on the King James Bible with world settings, kept so that two claims share one
+    training."""
     return train(world.corpus("kjv", sentences=True), Config.world(**changes), seed=seed)
 
 
-# --- Claims --------------------------------------------------------------------------------------------------------------
+# --- Claims ---------------------------------------------------------------------------------------
 
 
 def c04(seed: int) -> Values:
-    """Word vectors against the mean of letter vectors, both from skip-gram with the same number of dimensions."""
+    """Word vectors against the mean of letter vectors, both from skip-gram with the same number of
+    dimensions."""
     words = trained(seed).vectors
     text = world.corpus("kjv")
-    letters = train([list(w) for w in text[:200_000]], Config.world(epochs=2, subsample=0), seed=seed).vectors
-    spelled = [torch.stack([letters[x] for x in word if x in letters]).mean(0) for word in words.vocabulary]
+    letters = train(
+        [list(w) for w in text[:200_000]], Config.world(epochs=2, subsample=0), seed=seed
+    ).vectors
+    spelled = [
+        torch.stack([letters[x] for x in word if x in letters]).mean(0) for word in words.vocabulary
+    ]
     characters = WordVectors(words.vocabulary, torch.stack(spelled))
     by_word, by_letter = group_precision(words), group_precision(characters)
     return {"words": by_word, "characters": by_letter, "difference": by_word - by_letter}
@@ -161,11 +184,15 @@ def c05(seed: int) -> Values:
 
 
 def c06(seed: int) -> Values:
-    """Analogies by the offset, against answering with frequent words and against ignoring the relation."""
+    """Analogies by the offset, against answering with frequent words and against ignoring the
+    relation."""
     vectors = trained(seed).vectors
     top1, top5 = analogy_accuracy(vectors, 1), analogy_accuracy(vectors, 5)
     frequency, only_c = (analogy_accuracy(vectors, 5, method) for method in ("frequency", "only c"))
-    per_relation = [float((analogy_ranks(vectors, asked) < 5).double().mean()) for asked in questions(vectors).values()]
+    per_relation = [
+        float((analogy_ranks(vectors, asked) < 5).double().mean())
+        for asked in questions(vectors).values()
+    ]
     return {
         "top1": top1,
         "top5": top5,
@@ -178,7 +205,8 @@ def c06(seed: int) -> Values:
 
 
 def c07(seed: int) -> Values:
-    """A one-hot product against a look-up, on the same table and ids; seconds are medians of repeated calls."""
+    """A one-hot product against a look-up, on the same table and ids; seconds are medians of
+    repeated calls."""
     torch.manual_seed(seed)
     table, ids = torch.randn(5000, 100), torch.randint(0, 5000, (512,))
     one_hot = torch.nn.functional.one_hot(ids, 5000).float()
@@ -219,7 +247,8 @@ def c08(seed: int, windows: Sequence[int] = WINDOWS) -> Values:
 
 
 def c11(seed: int, epochs: int = 5, verses: int = 12_000) -> Values:
-    """Full softmax, NCE and negative sampling for the same epochs: quality, seconds, and NCE's normalizer.
+    """Full softmax, NCE and negative sampling for the same epochs: quality, seconds, and NCE's
+    normalizer.
 
     A part of the corpus, because the full softmax takes minutes even so.
     """
@@ -236,8 +265,12 @@ def c11(seed: int, epochs: int = 5, verses: int = 12_000) -> Values:
             )
             counts = torch.tensor(result.vectors.vocabulary.counts, dtype=torch.float64)
             weight = counts / counts.sum()
-            out["z"] = float((weight * log_z.cpu().double()).sum().exp())  # geometric mean over running text
-            out["z_spread"] = float((weight * (log_z.cpu().double() - weight @ log_z.cpu().double()) ** 2).sum().sqrt())
+            out["z"] = float(
+                (weight * log_z.cpu().double()).sum().exp()
+            )  # geometric mean over running text
+            out["z_spread"] = float(
+                (weight * (log_z.cpu().double() - weight @ log_z.cpu().double()) ** 2).sum().sqrt()
+            )
     sampled = ("nce", "negative_sampling")
     out["relative_quality"] = min(out[f"{s}_quality"] for s in sampled) / out["softmax_quality"]
     out["time_share"] = max(out[f"{s}_seconds"] for s in sampled) / out["softmax_seconds"]
@@ -267,7 +300,13 @@ EXPERIMENTS = [
         "and more often than by the cosine with c alone.",
         [
             Part("times the rate of the five most frequent words", "ratio", ">=", 5),
-            Part("right word among the first five, b − a + c minus c alone", "top5", ">", 0, minus="only_c"),
+            Part(
+                "right word among the first five, b − a + c minus c alone",
+                "top5",
+                ">",
+                0,
+                minus="only_c",
+            ),
         ],
         c06,
         "The neighbours of c alone find a good part of the answers: some of what looks like an offset is nearness to the third word.",
@@ -300,7 +339,9 @@ EXPERIMENTS = [
         "precision and top-5 analogies) in at most 1/5 of its time, and NCE's normalizer (geometric mean over running text) "
         "lies between 0.9 and 1.1.",
         [
-            Part("quality of the worse of the two, full softmax = 1", "relative_quality", ">=", 0.9),
+            Part(
+                "quality of the worse of the two, full softmax = 1", "relative_quality", ">=", 0.9
+            ),
             Part("time of the slower of the two, full softmax = 1", "time_share", "<=", 0.2),
             Part("NCE's normalizer", "z", "within", (0.9, 1.1)),
         ],

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Where each public name lives. The rooms: systems stand here, what they share in kit, what only pages use in page.
+# Where each public name lives. The rooms: systems stand here, what they share in kit, what only
+# pages use in page.
 _FUNCTIONS = {
     "device": "mmtutor.kit.runtime",
     "seed_everything": "mmtutor.kit.runtime",
@@ -35,7 +36,14 @@ if TYPE_CHECKING:
     from mmtutor.kit.runtime import check_environment, device, seed_everything
     from mmtutor.page.source import show_source, source_of
 
-__all__ = ["__version__", "check_environment", "device", "seed_everything", "show_source", "source_of"]
+__all__ = [
+    "__version__",
+    "check_environment",
+    "device",
+    "seed_everything",
+    "show_source",
+    "source_of",
+]
 
 
 def __getattr__(name: str) -> Any:

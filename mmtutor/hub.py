@@ -1,18 +1,21 @@
-"""Real data in the world's columns: known sets from the Hugging Face Hub, and a reader's own pictures and sounds.
+"""Real data in the world's columns: known sets from the Hugging Face Hub, and a reader's own
+pictures and sounds.
 
 A chapter that was read with ``world.load("scenes")`` runs on photographs after one change of name::
 
     from mmtutor import hub
 
     photos = hub.load("flickr8k", "train", size=1000, pixels=128)   # columns image, captions
-    mine = hub.folder("my/holidays", pixels=128)                    # the same columns, from a folder
+    mine = hub.folder("my/holidays", pixels=128)                    # the same columns, from a
+    folder
 
-The Hub is read as a stream, so that ``size=1000`` fetches little more than a thousand samples. What comes is cut to the
-size that was asked for and kept in the package's cache, checked by the same checksums as the world's own data: the
-second time needs no network. A copy that lies on disk already is read with ``path=``.
+The Hub is read as a stream, so that ``size=1000`` fetches little more than a thousand samples. What
+comes is cut to the size that was asked for and kept in the package's cache, checked by the same
+checksums as the world's own data: the second time needs no network. A copy that lies on disk
+already is read with ``path=``.
 
-Pictures become uint8 arrays of one size, sounds int16 waves of one sample rate; no ``datasets.Audio`` is involved
-(it needs torchcodec and FFmpeg, even to write).
+Pictures become uint8 arrays of one size, sounds int16 waves of one sample rate; no
+``datasets.Audio`` is involved (it needs torchcodec and FFmpeg, even to write).
 """
 
 from __future__ import annotations
@@ -50,18 +53,19 @@ PIXELS = (16, 1024)
 SAMPLE_RATES = (4000, 48000)
 
 
-# --- From a source's rows to the world's columns --------------------------------------------------------------------
-# A kind of data is three things: how the rows of a source are gathered into samples, how a sample becomes a row of
-# ours, and which columns that row has. Gathering is cheap and converting is not, so the two are kept apart: what is
-# in the cache already is passed over without being decoded.
+# --- From a source's rows to the world's columns --------------------------------------------------
+# A kind of data is three things: how the rows of a source are gathered into samples, how a sample
+# becomes a row of ours, and which columns that row has. Gathering is cheap and converting is not,
+# so the two are kept apart: what is in the cache already is passed over without being decoded.
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to read rows. ``option`` names the one number that shapes the result: pixels or sample_rate.
+    """One way to read rows. ``option`` names the one number that shapes the result: pixels or
+    sample_rate.
 
-    ``classes`` names the labels, where they are known before the rows are read; ``reads`` the source's columns that are
-    looked at.
+    ``classes`` names the labels, where they are known before the rows are read; ``reads`` the
+    source's columns that are looked at.
     """
 
     columns: tuple[str, ...]
@@ -75,7 +79,8 @@ class Kind:
 def picture(source: Mapping[str, Any] | str | Path, pixels: int) -> np.ndarray:
     """Decode a picture, cut its largest central square, and scale that to ``pixels``.
 
-    It is brought to RGB by :func:`mmtutor.kit.pictures.rgb`: turned upright, transparency over white, 16 bits to 8.
+    It is brought to RGB by :func:`mmtutor.kit.pictures.rgb`: turned upright, transparency over
+    white, 16 bits to 8.
 
     Args:
         source: a file name, or a row's ``{"bytes": ..., "path": ...}``.
@@ -85,19 +90,24 @@ def picture(source: Mapping[str, Any] | str | Path, pixels: int) -> np.ndarray:
         uint8 array (pixels, pixels, 3).
 
     Raises:
-        ValueError: the file is no picture, or of a sort that does not say what is white; the message names it.
+        ValueError: the file is no picture, or of a sort that does not say what is white; the
+            message names it.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     name, file = _open(source)
     try:
         with Image.open(file) as image:
-            square = ImageOps.fit(pictures.rgb(image), (pixels, pixels), method=Image.Resampling.BICUBIC)
+            square = ImageOps.fit(
+                pictures.rgb(image), (pixels, pixels), method=Image.Resampling.BICUBIC
+            )
         return np.asarray(square, dtype=np.uint8)
     except (FileNotFoundError, MemoryError):
         raise
     except UnidentifiedImageError as error:  # its own message names an object in memory
-        raise ValueError(f"{name} cannot be read as a picture: its first bytes are those of no known format") from error
+        raise ValueError(
+            f"{name} cannot be read as a picture: its first bytes are those of no known format"
+        ) from error
     except Exception as error:  # a decoder of foreign bytes fails in many ways
         raise ValueError(f"{name} cannot be read as a picture: {error}") from error
 
@@ -105,7 +115,8 @@ def picture(source: Mapping[str, Any] | str | Path, pixels: int) -> np.ndarray:
 def sound(source: Mapping[str, Any] | str | Path, sample_rate: int) -> np.ndarray:
     """Decode a sound, mix it to one channel, and resample it.
 
-    WAV files with whole numbers need nothing but Python; every other format needs the package ``soundfile``.
+    WAV files with whole numbers need nothing but Python; every other format needs the package
+    ``soundfile``.
 
     Args:
         source: a file name, or a row's ``{"bytes": ..., "path": ...}``.
@@ -133,7 +144,9 @@ def sound(source: Mapping[str, Any] | str | Path, sample_rate: int) -> np.ndarra
         try:
             mono = resample(torch.from_numpy(mono), rate, sample_rate).numpy()
         except ValueError as error:
-            raise ValueError(f"{name} cannot be brought from {rate} to {sample_rate} Hz: {error}") from error
+            raise ValueError(
+                f"{name} cannot be brought from {rate} to {sample_rate} Hz: {error}"
+            ) from error
     return np.minimum(np.rint(np.clip(mono, -1.0, 1.0) * 32768.0), 32767).astype(np.int16)
 
 
@@ -157,8 +170,12 @@ def _decode_wav(name: str, file: Any) -> tuple[np.ndarray, int]:
     except (wave.Error, EOFError) as error:
         message = f"{name} is no WAV file of whole numbers ({error}); to read it, run: pip install soundfile"
         raise ModuleNotFoundError(message, name="soundfile") from error
-    content = content[: len(content) // (width * channels) * width * channels]  # a file that breaks off in a sample
-    raw = np.frombuffer(content, dtype=np.uint8).reshape(-1, width)  # (T·channels, bytes of a sample)
+    content = content[
+        : len(content) // (width * channels) * width * channels
+    ]  # a file that breaks off in a sample
+    raw = np.frombuffer(content, dtype=np.uint8).reshape(
+        -1, width
+    )  # (T·channels, bytes of a sample)
     if width == 1:  # the one unsigned format
         values = (raw[:, 0].astype(np.int32) - 128) << 24
     else:  # put the bytes at the top of an int32, whatever their number
@@ -174,7 +191,9 @@ def _open(source: Mapping[str, Any] | str | Path) -> tuple[str, Any]:
         if not Path(source).is_file():
             raise FileNotFoundError(f"there is no file {str(source)!r}")
         return repr(str(source)), str(source)
-    if not isinstance(source, Mapping) or (source.get("bytes") is None and source.get("path") is None):
+    if not isinstance(source, Mapping) or (
+        source.get("bytes") is None and source.get("path") is None
+    ):
         raise ValueError(f"expected a file's name or its bytes, not {source!r:.80}")
     if source.get("bytes") is None:
         return _open(source["path"])
@@ -187,7 +206,8 @@ def _one_by_one(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _runs(key: str) -> Callable[[Iterable[Row]], Iterator[list[Row]]]:
-    """Gather neighbouring rows that agree in ``key``: sources that have one row for each caption or question."""
+    """Gather neighbouring rows that agree in ``key``: sources that have one row for each caption or
+    question."""
 
     def gather(rows: Iterable[Row]) -> Iterator[list[Row]]:
         for _, run in groupby(rows, key=lambda row: row[key]):
@@ -202,7 +222,10 @@ def _flickr(row: Row, pixels: int) -> Row:
 
 
 def _coco(rows: list[Row], pixels: int) -> Row:
-    return {"image": picture(rows[0]["image"], pixels), "captions": [row["caption"] for row in rows]}
+    return {
+        "image": picture(rows[0]["image"], pixels),
+        "captions": [row["caption"] for row in rows],
+    }
 
 
 def _vqa(rows: list[Row], pixels: int) -> Row:
@@ -227,7 +250,8 @@ def _sound_of(audio: str, thing: str, label: str) -> Callable[[Row, int], Row]:
 
 
 def _text_pieces(rows: Iterable[Row]) -> Iterator[list[str]]:
-    """Lines as they are; a text without lines (text8 is one line of 90 million letters) in pieces of 1,000 words."""
+    """Lines as they are; a text without lines (text8 is one line of 90 million letters) in pieces
+    of 1,000 words."""
     from mmtutor.world.corpora import words
 
     for row in rows:
@@ -251,14 +275,18 @@ def _features(kind: Kind, option: int | None) -> datasets.Features:
         "wave": datasets.Sequence(datasets.Value("int16")),
         "sample_rate": datasets.Value("int32"),
         "thing": text,
-        "label": datasets.ClassLabel(names=list(kind.classes)) if kind.classes else datasets.Value("int32"),
+        "label": datasets.ClassLabel(names=list(kind.classes))
+        if kind.classes
+        else datasets.Value("int32"),
         "file": text,
-        **dict.fromkeys(("captions", "questions", "answers", "question_types", "words"), datasets.Sequence(text)),
+        **dict.fromkeys(
+            ("captions", "questions", "answers", "question_types", "words"), datasets.Sequence(text)
+        ),
     }
     return datasets.Features({column: types[column] for column in kind.columns})
 
 
-# --- The sets on the Hub --------------------------------------------------------------------------------------------
+# --- The sets on the Hub --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -286,7 +314,11 @@ SOURCES: dict[str, Source] = {
         "8,000 photographs of people and animals in action, five captions each",
         "jxie/flickr8k",
         Kind(
-            _CAPTIONED, _one_by_one, _flickr, "pixels", reads=("image", *(f"caption_{number}" for number in range(5)))
+            _CAPTIONED,
+            _one_by_one,
+            _flickr,
+            "pixels",
+            reads=("image", *(f"caption_{number}" for number in range(5))),
         ),
         _THREE,
         "captions for research; every photograph belongs to its photographer on Flickr",
@@ -327,7 +359,10 @@ SOURCES: dict[str, Source] = {
             "sample_rate",
             reads=("audio", "category", "target", "fold"),
         ),
-        {"train": ("train", lambda row: row["fold"] != 5), "test": ("train", lambda row: row["fold"] == 5)},
+        {
+            "train": ("train", lambda row: row["fold"] != 5),
+            "test": ("train", lambda row: row["fold"] == 5),
+        },
         "CC BY-NC 3.0",
         "Piczak (2015), ESC: dataset for environmental sound classification",
     ),
@@ -341,7 +376,10 @@ SOURCES: dict[str, Source] = {
             "sample_rate",
             reads=("audio", "class", "classID", "fold"),
         ),
-        {"train": ("train", lambda row: row["fold"] != 10), "test": ("train", lambda row: row["fold"] == 10)},
+        {
+            "train": ("train", lambda row: row["fold"] != 10),
+            "test": ("train", lambda row: row["fold"] == 10),
+        },
         "CC BY-NC 3.0",
         "Salamon, Jacoby and Bello (2014), A dataset and taxonomy for urban sound research",
     ),
@@ -371,7 +409,8 @@ def names() -> list[str]:
 
 
 def info(name: str) -> dict[str, Any]:
-    """Return what is known of a set before it is fetched: heading, repository, splits, columns, licence, citation."""
+    """Return what is known of a set before it is fetched: heading, repository, splits, columns,
+    licence, citation."""
     source = _source(name)
     return {
         "name": name,
@@ -400,20 +439,25 @@ def load(
         name: one of :func:`names`.
         split: one of the set's splits, see :func:`info`.
         size: the first so many samples; None means all (which may be many gigabytes to fetch).
-        path: a copy on disk, instead of the Hub: a Parquet file of this split, or a folder of the repository's
-            Parquet files, which are told apart by the split in their names (``train-00000-of-00002.parquet``).
+        path: a copy on disk, instead of the Hub: a Parquet file of this split, or a folder of the
+            repository's Parquet files, which are told apart by the split in their names
+            (``train-00000-of-00002.parquet``).
         pixels: side of the pictures, which are cut to their central square.
         sample_rate: of the sounds, in hertz.
 
     Returns:
-        A ``datasets.Dataset`` with ``image`` (uint8, pixels × pixels × 3) and ``captions``, or ``questions``,
-        ``answers``, ``question_types``; with ``wave`` (int16), ``sample_rate``, ``thing`` and ``label``; or with ``words``.
+        A ``datasets.Dataset`` with ``image`` (uint8, pixels × pixels × 3) and ``captions``, or
+        ``questions``, ``answers``, ``question_types``; with ``wave`` (int16), ``sample_rate``,
+        ``thing`` and ``label``; or with ``words``.
 
     Raises:
-        ValueError: an unknown name or split, a size ≤ 0 or beyond what there is, a number out of range.
+        ValueError: an unknown name or split, a size ≤ 0 or beyond what there is, a number out of
+            range.
         ConnectionError: the Hub cannot be reached; the message says what to do.
-        FileNotFoundError: ``path`` holds no Parquet file of the split, or a link that leads nowhere.
-        ValueError: a file that cannot be read, or without the columns that are needed; the message names it.
+        FileNotFoundError: ``path`` holds no Parquet file of the split, or a link that leads
+            nowhere.
+        ValueError: a file that cannot be read, or without the columns that are needed; the message
+            names it.
     """
     source = _source(name)
     if split not in source.splits:
@@ -437,14 +481,19 @@ def load(
         rows = open_rows()
         return source.kind.gather(rows if wanted is None else filter(wanted, rows))
 
-    identity = f"{name}-{_VERSION}-{cache.digest(origin)[:12]}/{split}" + (f"-{option}" if option else "")
+    identity = f"{name}-{_VERSION}-{cache.digest(origin)[:12]}/{split}" + (
+        f"-{option}" if option else ""
+    )
     title = f"{name!r}{'' if path is None else f' in {str(path)!r}'}, split {split!r},"
     recipe = _Recipe(title, source.heading, source.kind, option, gather, identity, split)
     return recipe.load(size)
 
 
-def corpus(name: str, split: str = "train", size: int | None = None, *, path: str | Path | None = None) -> list[str]:
-    """Return a text set as one list of lower-case words, like ``world.corpus``. ``size`` counts pieces, not words."""
+def corpus(
+    name: str, split: str = "train", size: int | None = None, *, path: str | Path | None = None
+) -> list[str]:
+    """Return a text set as one list of lower-case words, like ``world.corpus``. ``size`` counts
+    pieces, not words."""
     if _source(name).kind.columns != ("words",):
         texts = [name for name, source in SOURCES.items() if source.kind.columns == ("words",)]
         raise ValueError(f"{name!r} is no text; the texts are {_listed(texts)}")
@@ -464,11 +513,14 @@ def _source(name: str) -> Source:
 
 
 def _stream(name: str, source: Source, split: str) -> Iterator[Row]:
-    """Yield the rows of a set on the Hub; pictures and sounds stay the encoded bytes that they are stored as."""
+    """Yield the rows of a set on the Hub; pictures and sounds stay the encoded bytes that they are
+    stored as."""
     import datasets
 
     try:
-        stream = datasets.load_dataset(source.repository, source.configuration, split=split, streaming=True)
+        stream = datasets.load_dataset(
+            source.repository, source.configuration, split=split, streaming=True
+        )
         first = 1
         for table in stream.with_format("arrow").iter(batch_size=16):
             yield from _plain_rows(table, source.kind.reads, repr(source.repository), first)
@@ -486,7 +538,8 @@ def _stream(name: str, source: Source, split: str) -> Iterator[Row]:
 
 
 def _is_network_trouble(error: BaseException) -> bool:
-    """Whether an exception (or what caused it) tells of a Hub that cannot be reached, in any of its libraries."""
+    """Whether an exception (or what caused it) tells of a Hub that cannot be reached, in any of its
+    libraries."""
     while error is not None:
         family = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
         if isinstance(error, (ConnectionError, TimeoutError)) or family & {
@@ -500,7 +553,11 @@ def _is_network_trouble(error: BaseException) -> bool:
             "urllib3",
         }:
             return True
-        if type(error).__name__ in ("DatasetNotFoundError", "DataFilesNotFoundError", "OfflineModeIsEnabled"):
+        if type(error).__name__ in (
+            "DatasetNotFoundError",
+            "DataFilesNotFoundError",
+            "OfflineModeIsEnabled",
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -512,7 +569,11 @@ def _parquet_files(path: Path, split: str) -> list[Path]:
     if not path.is_dir():
         raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
     files = sorted(file for file in _visible(path) if file.suffix == ".parquet")
-    of_split = [file for file in files if file.stem == split or file.stem.startswith((f"{split}-", f"{split}_"))]
+    of_split = [
+        file
+        for file in files
+        if file.stem == split or file.stem.startswith((f"{split}-", f"{split}_"))
+    ]
     if not of_split:
         found = _listed(file.name for file in files[:5])
         raise FileNotFoundError(
@@ -539,16 +600,20 @@ def _read_parquet(files: Iterable[Path], reads: tuple[str, ...]) -> Iterator[Row
 
 
 def _plain_rows(table: Any, reads: tuple[str, ...], where: str, first: int) -> Iterator[Row]:
-    """Rows of an Arrow table as Python objects, extension types (datasets' Image and Audio) as what they store.
+    """Rows of an Arrow table as Python objects, extension types (datasets' Image and Audio) as what
+    they store.
 
-    ``reads`` names the columns that are wanted, ``where`` the source and ``first`` its first row here, for messages.
+    ``reads`` names the columns that are wanted, ``where`` the source and ``first`` its first row
+    here, for messages.
     """
     _check_columns(table.schema.names, reads, where)
     columns = {}
     for column in reads:
         values = table.column(column)
         chunks = values.chunks if hasattr(values, "chunks") else [values]
-        columns[column] = [item for chunk in chunks for item in getattr(chunk, "storage", chunk).to_pylist()]
+        columns[column] = [
+            item for chunk in chunks for item in getattr(chunk, "storage", chunk).to_pylist()
+        ]
     for position in range(table.num_rows):
         row = {column: values[position] for column, values in columns.items()}
         for column, value in row.items():
@@ -556,7 +621,9 @@ def _plain_rows(table: Any, reads: tuple[str, ...], where: str, first: int) -> I
             if value is None:
                 raise ValueError(f"{name} has nothing in column {column!r}")
             if isinstance(value, dict):
-                row[column] = value | {"name": name + (f" ({value['path']!r})" if value.get("path") else "")}
+                row[column] = value | {
+                    "name": name + (f" ({value['path']!r})" if value.get("path") else "")
+                }
         yield row
 
 
@@ -568,7 +635,7 @@ def _check_columns(there: Iterable[str], reads: tuple[str, ...], where: str) -> 
         )
 
 
-# --- A reader's own folder ------------------------------------------------------------------------------------------
+# --- A reader's own folder ------------------------------------------------------------------------
 
 _PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _SOUNDS = {".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav"}
@@ -582,23 +649,31 @@ _CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "description")
 
 
 def folder(
-    path: str | Path, split: str = "train", size: int | None = None, *, pixels: int = 64, sample_rate: int = 16000
+    path: str | Path,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    pixels: int = 64,
+    sample_rate: int = 16000,
 ) -> datasets.Dataset:
     """Return your own pictures or sounds in the world's columns.
 
-    The folder is laid out as Hugging Face's image and audio folders are. Splits are subfolders (``train``, ``test``,
-    ``validation``; without them everything is ``train``). Classes are subfolders too: ``train/dog/rex.png`` is a
-    dog. Captions lie beside the files in ``metadata.jsonl`` (or ``metadata.csv``), one line for each file::
+    The folder is laid out as Hugging Face's image and audio folders are. Splits are subfolders
+    (``train``, ``test``, ``validation``; without them everything is ``train``). Classes are
+    subfolders too: ``train/dog/rex.png`` is a dog. Captions lie beside the files in
+    ``metadata.jsonl`` (or ``metadata.csv``), one line for each file::
 
         {"file_name": "rex.png", "captions": ["a dog on the beach", "Rex is happy"]}
         {"file_name": "tom.png", "text": "a cat under the table"}
 
-    Several captions are a list, or several columns (``captions``, ``caption``, ``text``, ``texts``, ``description``,
-    ``caption_0``, ``caption_1`` …), or several lines; they are gathered in this order. Links are followed and hidden files
-    (those that begin with a dot) passed over. Nothing else is: a file or a line that has no place is refused by name.
-    Names are compared in Unicode's composed form (NFC), so that a folder from a Mac meets its table.
+    Several captions are a list, or several columns (``captions``, ``caption``, ``text``, ``texts``,
+    ``description``, ``caption_0``, ``caption_1`` …), or several lines; they are gathered in this
+    order. Links are followed and hidden files (those that begin with a dot) passed over. Nothing
+    else is: a file or a line that has no place is refused by name. Names are compared in Unicode's
+    composed form (NFC), so that a folder from a Mac meets its table.
 
-    What is stored in the cache is known by the content of the files, which are read (not decoded) at each call.
+    What is stored in the cache is known by the content of the files, which are read (not decoded)
+    at each call.
 
     Args:
         path: the folder.
@@ -608,34 +683,43 @@ def folder(
         sample_rate: of the sounds, in hertz.
 
     Returns:
-        A ``datasets.Dataset`` with ``file`` and ``image`` or ``wave`` and ``sample_rate``; with ``captions`` where
-        there is metadata; with ``thing`` and ``label`` (the class, as text and as number) where there are class folders.
+        A ``datasets.Dataset`` with ``file`` and ``image`` or ``wave`` and ``sample_rate``; with
+        ``captions`` where there is metadata; with ``thing`` and ``label`` (the class, as text and
+        as number) where there are class folders.
 
     Raises:
-        FileNotFoundError: there is no such folder, a link leads nowhere, or metadata names a file that is not there.
-        ValueError: no pictures or sounds, both mixed, files outside the splits, names that are not Unicode or differ in its
-            forms alone, a wrong split or size, metadata that cannot be read; two tables in one folder, or of one file.
+        FileNotFoundError: there is no such folder, a link leads nowhere, or metadata names a file
+            that is not there.
+        ValueError: no pictures or sounds, both mixed, files outside the splits, names that are not
+            Unicode or differ in its forms alone, a wrong split or size, metadata that cannot be
+            read; two tables in one folder, or of one file.
     """
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path)!r}")
     root = root.resolve()
     everything = _own_files(root)
-    splits = _own_splits(root, [name for name in everything if Path(name).suffix.lower() in _PICTURES | _SOUNDS])
+    splits = _own_splits(
+        root, [name for name in everything if Path(name).suffix.lower() in _PICTURES | _SOUNDS]
+    )
     known = sorted(set(splits.values()), key=["train", "validation", "test"].index)
     if split not in known:
         raise ValueError(f"{str(path)!r} has no split {split!r}; it has {_listed(known)}")
     names = [name for name, of_split in splits.items() if of_split == split]
     kinds = {Path(name).suffix.lower() in _PICTURES for name in names}
     if len(kinds) > 1:
-        raise ValueError(f"{str(path)!r} holds pictures and sounds; put them into folders of their own")
+        raise ValueError(
+            f"{str(path)!r} holds pictures and sounds; put them into folders of their own"
+        )
     is_picture = kinds.pop()
     captions, tables = _own_captions(root, split, splits, everything)
     if captions:
         missing = [name for name in names if name not in captions]
         if missing:
             first = str(everything[missing[0]])
-            raise ValueError(f"the metadata has no line for {first!r} ({len(missing)} of {len(names)} files)")
+            raise ValueError(
+                f"the metadata has no line for {first!r} ({len(missing)} of {len(names)} files)"
+            )
     classes = None if captions else _own_classes(splits)
     labels = sorted(set(classes.values())) if classes else []
 
@@ -647,7 +731,9 @@ def folder(
 
     def convert(name: str, option: int) -> Row:
         file = everything[name]
-        row: Row = {"file": file.relative_to(root).as_posix()}  # as the disk spells it, so that it can be opened
+        row: Row = {
+            "file": file.relative_to(root).as_posix()
+        }  # as the disk spells it, so that it can be opened
         if is_picture:
             row["image"] = picture(file, option)
         else:
@@ -659,16 +745,25 @@ def folder(
         return row
 
     kind = Kind(tuple(columns), _one_by_one, convert, which, tuple(labels))
-    origin = json.dumps([*((name, _content(everything[name])) for name in [*names, *tables]), labels])
+    origin = json.dumps(
+        [*((name, _content(everything[name])) for name in [*names, *tables]), labels]
+    )
     identity = f"folder-{_VERSION}-{cache.digest(os.fsencode(root), origin)[:12]}/{split}-{option}"
     heading = f"the {'pictures' if is_picture else 'sounds'} of {root.name}"
     return _Recipe(
-        f"{str(path)!r}, split {split!r},", heading, kind, option, lambda: iter(names), identity, split
+        f"{str(path)!r}, split {split!r},",
+        heading,
+        kind,
+        option,
+        lambda: iter(names),
+        identity,
+        split,
     ).load(len(names) if size is None else size)
 
 
 def _visible(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """All files below a folder, without the hidden ones (``.git``, a Mac's ``._x.png``). Links are followed, but not round."""
+    """All files below a folder, without the hidden ones (``.git``, a Mac's ``._x.png``). Links are
+    followed, but not round."""
     above = (*above, folder.resolve())
     for entry in os.scandir(folder):
         path = Path(entry.path)
@@ -683,7 +778,8 @@ def _visible(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 
 def _own_files(root: Path) -> dict[str, Path]:
-    """All visible files of a folder by their names from there (``train/dog/rex.png``, in NFC), in the names' order."""
+    """All visible files of a folder by their names from there (``train/dog/rex.png``, in NFC), in
+    the names' order."""
     files: dict[str, Path] = {}
     for file in _visible(root):
         name = unicodedata.normalize("NFC", file.relative_to(root).as_posix())
@@ -702,7 +798,9 @@ def _own_files(root: Path) -> dict[str, Path]:
 def _own_splits(root: Path, names: list[str]) -> dict[str, str]:
     """The split of each picture and sound."""
     if not names:
-        raise ValueError(f"{str(root)!r} holds no pictures ({_endings(_PICTURES)}) and no sounds ({_endings(_SOUNDS)})")
+        raise ValueError(
+            f"{str(root)!r} holds no pictures ({_endings(_PICTURES)}) and no sounds ({_endings(_SOUNDS)})"
+        )
     tops = {name: name.partition("/")[0].lower() if "/" in name else "" for name in names}
     if not set(tops.values()) & set(_SPLIT_NAMES):
         return dict.fromkeys(names, "train")
@@ -717,7 +815,8 @@ def _own_splits(root: Path, names: list[str]) -> dict[str, str]:
 
 
 def _own_classes(names: Iterable[str]) -> dict[str, str] | None:
-    """The class of each file: the name of its folder. None where the files lie in no class folders."""
+    """The class of each file: the name of its folder. None where the files lie in no class
+    folders."""
     classes = {}
     for name in names:
         parts = name.split("/")[:-1]
@@ -730,16 +829,21 @@ def _own_classes(names: Iterable[str]) -> dict[str, str] | None:
 def _own_captions(
     root: Path, split: str, splits: Mapping[str, str], everything: Mapping[str, Path]
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """The captions of each file from the metadata tables beside them, and the names of the tables that were read."""
+    """The captions of each file from the metadata tables beside them, and the names of the tables
+    that were read."""
     captions: dict[str, list[str]] = {}
     origin: dict[str, Path] = {}  # of a file's captions: the table
     folders: dict[Path, Path] = {}
     tables = [name for name in everything if name.rpartition("/")[2].lower() in _TABLES]
-    tables = [name for name in tables if _SPLIT_NAMES.get(name.partition("/")[0].lower(), split) == split]
+    tables = [
+        name for name in tables if _SPLIT_NAMES.get(name.partition("/")[0].lower(), split) == split
+    ]
     for table in map(everything.get, tables):
         other = folders.setdefault(table.parent, table)
         if other != table:
-            raise ValueError(f"{str(other)!r} and {str(table)!r} are two tables of one folder; keep one")
+            raise ValueError(
+                f"{str(other)!r} and {str(table)!r} are two tables of one folder; keep one"
+            )
         number = 0
         for number, row in _metadata_rows(table):
             where = f"{str(table)!r}, line {number}"
@@ -748,7 +852,9 @@ def _own_captions(
                 raise ValueError(f"{where}: every line needs a file_name{has}")
             name = _meant(root, table, row["file_name"], splits, where)
             if origin.setdefault(name, table) != table:
-                raise ValueError(f"{where}: {str(origin[name])!r} has captions of {row['file_name']!r} too; keep one")
+                raise ValueError(
+                    f"{where}: {str(origin[name])!r} has captions of {row['file_name']!r} too; keep one"
+                )
             if splits[name] == split:
                 captions.setdefault(name, []).extend(_captions_of(row, where))
         if not number:
@@ -759,7 +865,9 @@ def _own_captions(
 def _meant(root: Path, table: Path, file_name: str, names: Iterable[str], where: str) -> str:
     """The name, from the root, of the file that a line of a table speaks of; one of ``names``."""
     place = Path(os.path.normpath(table.parent / file_name))
-    if not place.is_relative_to(root) and os.path.isfile(place):  # in the folder, but by way of a link to it?
+    if not place.is_relative_to(root) and os.path.isfile(
+        place
+    ):  # in the folder, but by way of a link to it?
         place = place.parent.resolve() / place.name
     if not place.is_relative_to(root):
         raise ValueError(f"{where}: file_name {file_name!r} leads out of the folder")
@@ -768,7 +876,9 @@ def _meant(root: Path, table: Path, file_name: str, names: Iterable[str], where:
         return name
     if os.path.isfile(place):
         endings = _endings(_PICTURES | _SOUNDS)
-        raise ValueError(f"{where}: {file_name!r} is not read; a file must not be hidden, and end in one of {endings}")
+        raise ValueError(
+            f"{where}: {file_name!r} is not read; a file must not be hidden, and end in one of {endings}"
+        )
     raise FileNotFoundError(f"{where}: there is no file {file_name!r}")
 
 
@@ -778,14 +888,20 @@ def _captions_of(row: Row, where: str) -> list[str]:
     numbered = sorted((column for column in row if column.startswith("caption_")), key=_by_number)
     for column in (*_CAPTION_COLUMNS, *numbered):
         value = row.get(column)
-        if value is None or (column in numbered and not isinstance(value, str)):  # caption_score: 0.9
+        if value is None or (
+            column in numbered and not isinstance(value, str)
+        ):  # caption_score: 0.9
             continue
         for caption in value if isinstance(value, list) else [value]:
             if not isinstance(caption, str) or not caption.strip() or not _is_unicode(caption):
-                raise ValueError(f"{where}: {column} must be text, or a list of texts, not {caption!r:.80}")
+                raise ValueError(
+                    f"{where}: {column} must be text, or a list of texts, not {caption!r:.80}"
+                )
             captions.append(caption)
     if not captions:
-        raise ValueError(f"{where}: no caption; give one (or a list) as {_listed(_CAPTION_COLUMNS)}")
+        raise ValueError(
+            f"{where}: no caption; give one (or a list) as {_listed(_CAPTION_COLUMNS)}"
+        )
     return captions
 
 
@@ -813,12 +929,16 @@ def _metadata_rows(table: Path) -> Iterator[tuple[int, Any]]:
     if table.suffix.lower() == ".csv":
         yield from _csv_rows(table, text)
         return
-    for number, line in enumerate(text.split("\n"), start=1):  # splitlines() would also cut at U+2028 and U+0085
+    for number, line in enumerate(
+        text.split("\n"), start=1
+    ):  # splitlines() would also cut at U+2028 and U+0085
         if line.strip():
             try:
                 yield number, json.loads(line, object_pairs_hook=_without_repeats)
             except (ValueError, RecursionError) as error:
-                raise ValueError(f"{str(table)!r}, line {number}: no JSON that can be read ({error})") from error
+                raise ValueError(
+                    f"{str(table)!r}, line {number}: no JSON that can be read ({error})"
+                ) from error
 
 
 def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, Row]]:
@@ -835,7 +955,10 @@ def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, Row]]:
                     f'"a dog, asleep"'
                 )
             elif cells:
-                yield number, {column: cell if cell.strip() else None for column, cell in zip(header, cells)}
+                yield (
+                    number,
+                    {column: cell if cell.strip() else None for column, cell in zip(header, cells)},
+                )
             number = reader.line_num + 1
     except csv.Error as error:
         hint = "a text with quotation marks stands between quotation marks, and those inside are written twice"
@@ -852,12 +975,13 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> Row:
     return row
 
 
-# --- Keeping what was converted -------------------------------------------------------------------------------------
+# --- Keeping what was converted -------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Recipe:
-    """Samples that can be gathered again and again, and the place where their converted rows are kept."""
+    """Samples that can be gathered again and again, and the place where their converted rows are
+    kept."""
 
     title: str
     heading: str
@@ -879,7 +1003,9 @@ class _Recipe:
                 try:
                     held.enter_context(cache.locked(folder))
                     cache.sweep(folder)
-                    tables = self._stored(folder, size)  # another process may have fetched it meanwhile
+                    tables = self._stored(
+                        folder, size
+                    )  # another process may have fetched it meanwhile
                     target = folder
                 except OSError as error:
                     cache.warn_unusable(folder, error)
@@ -887,7 +1013,9 @@ class _Recipe:
                 if tables is None:
                     tables = self._fetch(target, size)
         features = _features(self.kind, self.option)
-        return _store.as_dataset(tables, features, self.heading, self.split, f"{self.identity}/{size}")
+        return _store.as_dataset(
+            tables, features, self.heading, self.split, f"{self.identity}/{size}"
+        )
 
     def _stored(self, folder: Path, size: int | None) -> list | None:
         """The tables of the first ``size`` samples, where all of them are stored."""
@@ -908,7 +1036,8 @@ class _Recipe:
         return tables
 
     def _fetch(self, folder: Path | None, size: int | None) -> list:
-        """Gather and convert, shard by shard; what is stored and undamaged already is not decoded again."""
+        """Gather and convert, shard by shard; what is stored and undamaged already is not decoded
+        again."""
         features = _features(self.kind, self.option)
         samples, tables, start = self.gather(), [], 0
         while size is None or start < size:
@@ -918,8 +1047,12 @@ class _Recipe:
                 break
             table = _store.find_shard(folder, start, len(chunk)) if folder else None
             if table is None:
-                converted = [self._convert(sample, start + place) for place, sample in enumerate(chunk)]
-                columns = {column: [row[column] for row in converted] for column in self.kind.columns}
+                converted = [
+                    self._convert(sample, start + place) for place, sample in enumerate(chunk)
+                ]
+                columns = {
+                    column: [row[column] for row in converted] for column in self.kind.columns
+                }
                 table = _store.to_table(columns, features, len(chunk), self.title)
                 if folder:
                     try:
@@ -954,7 +1087,8 @@ class _Recipe:
 
 
 def _write_end(folder: Path, samples: int) -> None:
-    """Note how many samples the source has. A note that cannot be written is no harm: the end is met again."""
+    """Note how many samples the source has. A note that cannot be written is no harm: the end is
+    met again."""
     with contextlib.suppress(OSError), cache.replacing(folder / "end") as partial:
         partial.write_text(f"{samples} {cache.digest(str(samples))}")
 
@@ -980,7 +1114,8 @@ def _option(which: str | None, **values: Any) -> int | None:
 
 
 def _content(file: Path) -> str:
-    """A digest of a file's bytes. XXH3 keeps up with the disk: 5,000 photographs (600 MB) take 0.2 s from the page cache."""
+    """A digest of a file's bytes. XXH3 keeps up with the disk: 5,000 photographs (600 MB) take 0.2
+    s from the page cache."""
     import xxhash
 
     with open(file, "rb") as stream:
@@ -988,7 +1123,8 @@ def _content(file: Path) -> str:
 
 
 def _stamp(file: Path) -> tuple[int | str, ...]:
-    """What stands for a Parquet file, which may have many gigabytes: size, times of change, and both ends."""
+    """What stands for a Parquet file, which may have many gigabytes: size, times of change, and
+    both ends."""
     import xxhash
 
     about = file.stat()

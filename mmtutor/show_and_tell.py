@@ -1,8 +1,9 @@
-"""Show and Tell: a picture goes in once, a sentence comes out word by word (Vinyals, Toshev, Bengio and Erhan, CVPR 2015).
+"""Show and Tell: a picture goes in once, a sentence comes out word by word (Vinyals, Toshev, Bengio
+and Erhan, CVPR 2015).
 
-A convolutional network has already turned the picture into one vector (:mod:`mmtutor.kit.vision`). A recurrent network reads
-that vector, then writes: at each step it reads the word it wrote last and gives a probability to every word that may
-come next.
+A convolutional network has already turned the picture into one vector (:mod:`mmtutor.kit.vision`).
+A recurrent network reads that vector, then writes: at each step it reads the word it wrote last and
+gives a probability to every word that may come next.
 
 Where the picture enters is a choice, named as in Tanti, Gatt and Camilleri (2018):
 
@@ -10,7 +11,8 @@ Where the picture enters is a choice, named as in Tanti, Gatt and Camilleri (201
 - **init-inject**: as the state in which the recurrent network begins.
 - **par-inject**: beside every word, at every step.
 
-The loss is the negative log-likelihood of the caption (equation 10 of the paper), summed over its words and ``<eos>``.
+The loss is the negative log-likelihood of the caption (equation 10 of the paper), summed over its
+words and ``<eos>``.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ class Config:
     Args:
         vocabulary: V, words with the specials.
         image: length of the picture's vector.
-        embedding: E, length of a word's vector. With pre-inject the picture is projected to this length too.
+        embedding: E, length of a word's vector. With pre-inject the picture is projected to this
+            length too.
         hidden: H, length of the recurrent state.
         inject: ``"pre"`` (the paper), ``"init"`` or ``"par"``.
         cell: ``"lstm"`` (the paper) or ``"rnn"`` (tanh), for comparison.
@@ -80,8 +83,8 @@ class Config:
 class ShowAndTell(nn.Module):
     """The captioner.
 
-    The stock LSTM of torch stands in for the paper's, which has no biases and no tanh on its output. It reads standardized
-    features best (:func:`mmtutor.kit.vision.standardize`).
+    The stock LSTM of torch stands in for the paper's, which has no biases and no tanh on its
+    output. It reads standardized features best (:func:`mmtutor.kit.vision.standardize`).
     """
 
     def __init__(self, config: Config) -> None:
@@ -101,18 +104,22 @@ class ShowAndTell(nn.Module):
     def reset_parameters(self) -> None:
         """Where training begins: the picture is loud, words are soft, and the memory is open.
 
-        A picture that is shown once must still be heard ten words later. From torch's own beginnings (word vectors louder than
-        the picture, forget gates half shut) the captioner learns the language first and the picture much later.
+        A picture that is shown once must still be heard ten words later. From torch's own
+        beginnings (word vectors louder than the picture, forget gates half shut) the captioner
+        learns the language first and the picture much later.
         """
         c = self.config
         nn.init.normal_(self.words.weight, std=0.1)[PAD] = 0
-        nn.init.normal_(self.image.weight, std=LOUD)  # its input is divided by sqrt(image); see begin
+        nn.init.normal_(
+            self.image.weight, std=LOUD
+        )  # its input is divided by sqrt(image); see begin
         nn.init.zeros_(self.image.bias)
         if c.cell == "lstm":  # gates in the order i, f, g, o
             nn.init.orthogonal_(self.recurrent.weight_hh_l0)
             self.recurrent.bias_ih_l0[c.hidden : 2 * c.hidden] = OPEN
 
-    # -- training: all steps at once ------------------------------------------------------------------------------
+    # -- training: all steps at once
+    # ------------------------------------------------------------------------------
 
     def forward(self, features: Tensor, captions: Tensor) -> Tensor:
         """Scores of each next word, with the words before it given (teacher forcing).
@@ -133,22 +140,28 @@ class ShowAndTell(nn.Module):
         return self.output(self.dropout(h))
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """``"loss"``: −log p(caption | picture), summed over words, mean over captions; ``"per_word"``: for the eye.
+        """``"loss"``: −log p(caption | picture), summed over words, mean over captions;
+        ``"per_word"``: for the eye.
 
         The captions must be whole, ``<eos>`` included.
         """
         logits = self(batch["features"], batch["captions"])  # (B, T-1, V)
         check_ended(batch["captions"])
         targets = batch["captions"][:, 1:]  # (B, T-1)
-        nll = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")
+        nll = F.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum"
+        )
         return {"loss": nll / len(targets), "per_word": (nll / (targets != PAD).sum()).detach()}
 
-    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding) ---------------------------------------------
+    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding)
+    # ---------------------------------------------
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, tuple[Tensor, ...]]:
-        """Look at the pictures (B, image); returns what every step sees (par-inject) and the first state, (B, H) each."""
+        """Look at the pictures (B, image); returns what every step sees (par-inject) and the first
+        state, (B, H) each."""
         c = self.config
-        # Adam moves every weight equally far. Over a thousand inputs that adds up: divided by its norm the picture does not jump.
+        # Adam moves every weight equally far. Over a thousand inputs that adds up: divided by its
+        # norm the picture does not jump.
         v = self.image(check_features(features, (c.image,)) * c.image**-0.5)
         if c.inject == "init":
             return None, tuple(torch.tanh(v).chunk(2 if c.cell == "lstm" else 1, -1))
@@ -156,7 +169,9 @@ class ShowAndTell(nn.Module):
         state = (zero, zero) if c.cell == "lstm" else (zero,)
         if c.inject == "par":
             return v, state
-        _, state = self.recurrent(v[:, None], self._pack(state))  # the picture is a word; its prediction is not used
+        _, state = self.recurrent(
+            v[:, None], self._pack(state)
+        )  # the picture is a word; its prediction is not used
         return None, self._unpack(state)
 
     def step(

@@ -1,12 +1,16 @@
 """Show, Attend and Tell: look at one place of the picture for each word (Xu et al., ICML 2015).
 
-The picture is a map of L places, each with an *annotation* vector a_i of D numbers (:mod:`mmtutor.kit.vision`). Before each word the
-decoder's state asks; every place answers with a score; a softmax turns the scores into weights α that sum to one. What
-the decoder reads, the *context* z, is
+The picture is a map of L places, each with an *annotation* vector a_i of D numbers
+(:mod:`mmtutor.kit.vision`). Before each word the decoder's state asks; every place answers with a
+score; a softmax turns the scores into weights α that sum to one. What the decoder reads, the
+*context* z, is
 
-- **soft** attention: the mean of all annotations, weighted by α. A smooth function: it trains by back-propagation.
-- **hard** attention: the annotation of *one* place, drawn with probability α. A draw has no slope, so the gradient must be
-  estimated: REINFORCE (equation 11 of the paper) makes the draws that led to a likely caption more likely.
+- **soft** attention: the mean of all annotations, weighted by α. A smooth function: it trains by
+back-propagation.
+- **hard** attention: the annotation of *one* place, drawn with probability α. A draw has no slope,
+so the gradient must be
+  estimated: REINFORCE (equation 11 of the paper) makes the draws that led to a likely caption more
+  likely.
 
 Both share every weight; they differ in one line of :meth:`ShowAttendTell.look` and in the loss.
 """
@@ -31,7 +35,10 @@ SCORES = ("additive", "dot")
 QUERIES = ("state", "pooled", "both")
 STARTS = ("mean", "zero")
 #: Settings that a mode does not read. To set one would promise what does not happen.
-UNREAD = {"soft": ("reinforce", "entropy", "expected", "baseline_decay"), "hard": ("doubly_stochastic", "hedging")}
+UNREAD = {
+    "soft": ("reinforce", "entropy", "expected", "baseline_decay"),
+    "hard": ("doubly_stochastic", "hedging"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,20 +53,24 @@ class Config:
         hidden: n, length of the LSTM's state.
         attention: A, length of queries and keys.
         mode: ``"soft"`` or ``"hard"``.
-        score: ``"additive"``: w · tanh(query + key), the paper's; ``"dot"``: query · key / √A, as in Transformers.
+        score: ``"additive"``: w · tanh(query + key), the paper's; ``"dot"``: query · key / √A, as
+            in Transformers.
         query: who asks: the ``"state"`` h (the paper), the ``"pooled"`` map, or ``"both"``.
-        start: the first state: ``"mean"``, from the mean annotation (the paper), or ``"zero"``: then the decoder knows nothing of
-            the picture but what it looks at.
-        prepare: add a learned vector for its place to each annotation, and pass it through one layer of ``prepare`` units; 0
-            leaves the annotations alone (the paper).
+        start: the first state: ``"mean"``, from the mean annotation (the paper), or ``"zero"``:
+            then the decoder knows nothing of the picture but what it looks at.
+        prepare: add a learned vector for its place to each annotation, and pass it through one
+            layer of ``prepare`` units; 0 leaves the annotations alone (the paper).
         dropout: on word vectors and before the output.
-        doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)² in soft attention, which wants every place looked at once (equation 14).
-        hedging: price of the entropy of α in soft attention, Σ_t H(α_t): what it costs to look at many places at once (not in the
-            paper).
+        doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)² in soft attention, which wants every place
+            looked at once (equation 14).
+        hedging: price of the entropy of α in soft attention, Σ_t H(α_t): what it costs to look at
+            many places at once (not in the paper).
         reinforce: λ_r, weight of the REINFORCE term of hard attention.
         entropy: λ_e, weight of the entropy of α in hard attention, which keeps the draws varied.
-        expected: how often a caption of a hard batch uses the mean in place of a draw (the paper: one half).
-        baseline_decay: of the moving average of log p(caption), which is subtracted from the reward (the paper: 0.9).
+        expected: how often a caption of a hard batch uses the mean in place of a draw (the paper:
+            one half).
+        baseline_decay: of the moving average of log p(caption), which is subtracted from the reward
+            (the paper: 0.9).
     """
 
     vocabulary: int
@@ -87,12 +98,19 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid must be (height, width), each at least 1, got {self.grid}")
-        for name, known in (("mode", MODES), ("score", SCORES), ("query", QUERIES), ("start", STARTS)):
+        for name, known in (
+            ("mode", MODES),
+            ("score", SCORES),
+            ("query", QUERIES),
+            ("start", STARTS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         for name in ("prepare", "doubly_stochastic", "hedging", "reinforce", "entropy"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}"
+                )
         for name in ("expected", "baseline_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
@@ -111,9 +129,11 @@ class Config:
 
     @classmethod
     def paper(cls, vocabulary: int = 10_000, **changes: Any) -> Config:
-        """COCO: 196 annotations of 512 from VGG; words of 512 and a state of 1,800, as in the authors' script.
+        """COCO: 196 annotations of 512 from VGG; words of 512 and a state of 1,800, as in the
+        authors' script.
 
-        Soft attention has the doubly stochastic penalty, hard attention (``mode="hard"``) the weight of the entropy.
+        Soft attention has the doubly stochastic penalty, hard attention (``mode="hard"``) the
+        weight of the entropy.
         """
         sizes = dict(
             annotation=512,
@@ -145,7 +165,8 @@ class State(NamedTuple):
 
 
 class Written(NamedTuple):
-    """One pass over given captions. At padding the weights are even, and the rest has no meaning."""
+    """One pass over given captions. At padding the weights are even, and the rest has no
+    meaning."""
 
     logits: Tensor  # (B, T-1, K)
     log_weights: Tensor  # (B, T-1, L), log α
@@ -153,28 +174,34 @@ class Written(NamedTuple):
 
 
 def longest_first(captions: Tensor) -> tuple[Tensor, list[int]]:
-    """How to walk through captions (B, T) without reading padding: their order, and how many have a word at each step.
+    """How to walk through captions (B, T) without reading padding: their order, and how many have a
+    word at each step.
 
-    Away from the CPU everything stays as it is, padding included: to ask for the lengths would make the device wait.
+    Away from the CPU everything stays as it is, padding included: to ask for the lengths would make
+    the device wait.
     """
     steps = captions.shape[1] - 1
     if captions.device.type != "cpu":
         return torch.arange(len(captions), device=captions.device), [len(captions)] * steps
     place = torch.arange(1, steps + 1)
-    lengths, order = ((captions[:, 1:] != PAD) * place).amax(1).sort(descending=True, stable=True)  # (B,)
+    lengths, order = (
+        ((captions[:, 1:] != PAD) * place).amax(1).sort(descending=True, stable=True)
+    )  # (B,)
     return order, (lengths[:, None] >= place).sum(0).clamp(min=1).tolist()
 
 
 def entropy(log_alpha: Tensor, valid: Tensor) -> Tensor:
-    """Σ_t H(α_t) over the words of each caption, (B,): log α (B, T - 1, L), and which steps have a word (B, T - 1)."""
+    """Σ_t H(α_t) over the words of each caption, (B,): log α (B, T - 1, L), and which steps have a
+    word (B, T - 1)."""
     return -((log_alpha.exp() * log_alpha).sum(2) * valid).sum(1)
 
 
 class ShowAttendTell(nn.Module):
     """The captioner with attention.
 
-    From the paper: an MLP for the first state (a single tanh layer here), the additive score, the scalar gate β, the deep output
-    with word, state and context. Left to the caller: the network that makes the annotations.
+    From the paper: an MLP for the first state (a single tanh layer here), the additive score, the
+    scalar gate β, the deep output with word, state and context. Left to the caller: the network
+    that makes the annotations.
     """
 
     def __init__(self, config: Config) -> None:
@@ -185,10 +212,14 @@ class ShowAttendTell(nn.Module):
             self.places = nn.Parameter(torch.zeros(places, c.annotation))
             self.prepare = nn.Linear(c.annotation, depth)
         self.words = nn.Embedding(c.vocabulary, c.embedding, padding_idx=PAD)
-        self.first = nn.Linear(depth, 2 * c.hidden) if c.start == "mean" else None  # f_init,h and f_init,c
+        self.first = (
+            nn.Linear(depth, 2 * c.hidden) if c.start == "mean" else None
+        )  # f_init,h and f_init,c
         # attention
         self.key = nn.Linear(depth, c.attention)
-        self.ask_state = nn.Linear(c.hidden, c.attention, bias=False) if c.query != "pooled" else None
+        self.ask_state = (
+            nn.Linear(c.hidden, c.attention, bias=False) if c.query != "pooled" else None
+        )
         self.ask_pooled = nn.Linear(depth, c.attention, bias=False) if c.query != "state" else None
         self.score = nn.Linear(c.attention, 1, bias=False) if c.score == "additive" else None
         self.gate = nn.Linear(c.hidden, 1)  # f_β, a scalar for each step
@@ -200,18 +231,24 @@ class ShowAttendTell(nn.Module):
         self.out_z = nn.Linear(depth, c.embedding, bias=False)
         self.output = nn.Linear(c.embedding, c.vocabulary)
         self.dropout = nn.Dropout(c.dropout)
-        # b of equation 11, NaN until the first batch; a buffer, so that a checkpoint resumes exactly
+        # b of equation 11, NaN until the first batch; a buffer, so that a checkpoint resumes
+        # exactly
         self.register_buffer("baseline", torch.tensor(float("nan")))
         nn.init.orthogonal_(self.state_gates.weight[:, : c.hidden])
         with torch.no_grad():
-            self.words.weight.mul_(0.3)  # softer than torch's own start, so that the picture is heard
+            self.words.weight.mul_(
+                0.3
+            )  # softer than torch's own start, so that the picture is heard
 
-    # -- the four parts of a step -------------------------------------------------------------------------------------
+    # -- the four parts of a step
+    # -------------------------------------------------------------------------------------
 
     def annotate(self, features: Tensor) -> Tensor:
         """The annotations (B, L, D) of a map (B, channels, height, width)."""
         c = self.config
-        a = check_features(features, (c.annotation, *c.grid)).flatten(2).transpose(1, 2)  # (B, L, channels)
+        a = (
+            check_features(features, (c.annotation, *c.grid)).flatten(2).transpose(1, 2)
+        )  # (B, L, channels)
         return F.relu(self.prepare(a + self.places)) if c.prepare else a
 
     def begin(self, features: Tensor) -> tuple[Memory, State]:
@@ -221,16 +258,23 @@ class ShowAttendTell(nn.Module):
         zero = mean.new_zeros(len(a), 2 * self.config.hidden)
         h, c = (zero if self.first is None else torch.tanh(self.first(mean))).chunk(2, -1)
         keys = self.key(a)
-        pooled = self.ask_pooled(mean) if self.ask_pooled is not None else keys.new_zeros(len(a), keys.shape[-1])
+        pooled = (
+            self.ask_pooled(mean)
+            if self.ask_pooled is not None
+            else keys.new_zeros(len(a), keys.shape[-1])
+        )
         return Memory(a, keys, pooled), State(h, c)
 
     def attend(self, h: Tensor, memory: Memory) -> Tensor:
         """The logarithm of the weights α (B, L), from the state *before* the word."""
-        query = memory.pooled if self.ask_state is None else self.ask_state(h) + memory.pooled  # (B, A)
+        query = (
+            memory.pooled if self.ask_state is None else self.ask_state(h) + memory.pooled
+        )  # (B, A)
         if self.score is None:
             e = torch.bmm(memory.keys, query[:, :, None])[:, :, 0] * query.shape[-1] ** -0.5
         else:
-            # Without gradients a few pictures at a time, so that the sums (B, L, A) stay in the processor's cache.
+            # Without gradients a few pictures at a time, so that the sums (B, L, A) stay in the
+            # processor's cache.
             size = len(query) if torch.is_grad_enabled() or query.is_cuda else 8
             parts = zip(memory.keys.split(size), query.split(size))
             e = torch.cat([self.score((k + q[:, None]).tanh_()) for k, q in parts])[:, :, 0]
@@ -249,24 +293,30 @@ class ShowAttendTell(nn.Module):
         return State(torch.sigmoid(o) * torch.tanh(c), c)
 
     def read_out(self, y: Tensor, h: Tensor, z: Tensor) -> Tensor:
-        """Scores of the next word, from the last word's vector, the state and the context; any leading dimensions."""
+        """Scores of the next word, from the last word's vector, the state and the context; any
+        leading dimensions."""
         return self.output(self.dropout(torch.tanh(y + self.out_h(h) + self.out_z(z))))
 
-    # -- training: given captions -------------------------------------------------------------------------------------
+    # -- training: given captions
+    # -------------------------------------------------------------------------------------
 
     def write(self, features: Tensor, captions: Tensor, places: Tensor | None = None) -> Written:
-        """Walk through given captions (teacher forcing); what does not need the state is computed for all words at once.
+        """Walk through given captions (teacher forcing); what does not need the state is computed
+        for all words at once.
 
         Args:
             features: (B, channels, height, width), the map.
             captions: (B, T) ids, ``<bos>`` first, then the words and ``<eos>``, then ``<pad>``.
-            places: (B, T - 1), where hard attention shall look, in place of its own draws; for enumeration.
+            places: (B, T - 1), where hard attention shall look, in place of its own draws; for
+                enumeration.
 
         Returns:
-            scores of the next words, the weights of each step, and in hard training the places that were drawn.
+            scores of the next words, the weights of each step, and in hard training the places that
+            were drawn.
 
         Raises:
-            ValueError: features, captions or places of a wrong shape or out of range, or places for soft attention.
+            ValueError: features, captions or places of a wrong shape or out of range, or places for
+                soft attention.
         """
         check_captions(captions, self.config.vocabulary, len(features))
         if places is not None:
@@ -276,17 +326,25 @@ class ShowAttendTell(nn.Module):
         y = self.dropout(self.words(captions[order, :-1]))  # (B, T-1, m)
         words = self.word_gates(y)  # (B, T-1, 4n)
         hard = self.config.mode == "hard"
-        # with probability one half a caption of a hard batch sees the mean, which lowers the variance (section 4.1)
+        # with probability one half a caption of a hard batch sees the mean, which lowers the
+        # variance (section 4.1)
         trick = hard and self.training and places is None
         mean = torch.rand(len(y), 1, device=y.device) < self.config.expected if trick else None
         hs, zs, logs, draws = [], [], [], []
-        for t, (size, word) in enumerate(zip(sizes, words.unbind(1))):  # the first ``size`` captions still have a word
+        for t, (size, word) in enumerate(
+            zip(sizes, words.unbind(1))
+        ):  # the first ``size`` captions still have a word
             if size < len(state.h):
-                memory, state = Memory(*(x[:size] for x in memory)), State(*(x[:size] for x in state))
+                memory, state = (
+                    Memory(*(x[:size] for x in memory)),
+                    State(*(x[:size] for x in state)),
+                )
             log_alpha = self.attend(state.h, memory)  # (size, L)
             drawn = None
             if hard:
-                place = self.draw(log_alpha) if places is None else places[order[:size], t]  # (size,)
+                place = (
+                    self.draw(log_alpha) if places is None else places[order[:size], t]
+                )  # (size,)
                 drawn = F.one_hot(place, log_alpha.shape[-1]).to(log_alpha.dtype)
                 drawn = drawn if mean is None else torch.where(mean[:size], log_alpha.exp(), drawn)
                 draws.append(place if mean is None else place.masked_fill(mean[:size, 0], -1))
@@ -300,19 +358,24 @@ class ShowAttendTell(nn.Module):
         return Written(self.read_out(y[back], hs, zs), logs, draws)
 
     def check_places(self, places: Tensor, captions: Tensor) -> None:
-        """Raise a ValueError unless ``places`` holds a place for every step of the captions, and attention is hard."""
+        """Raise a ValueError unless ``places`` holds a place for every step of the captions, and
+        attention is hard."""
         (height, width), wanted = self.config.grid, (len(captions), captions.shape[1] - 1)
         if self.config.mode != "hard":
             raise ValueError("places are for hard attention; soft attention looks everywhere")
         if tuple(places.shape) != wanted:
             raise ValueError(f"places must be (B, T - 1) = {wanted}, got {tuple(places.shape)}")
-        if places.device.type == "cpu" and not 0 <= int(places.min()) <= int(places.max()) < height * width:
+        if (
+            places.device.type == "cpu"
+            and not 0 <= int(places.min()) <= int(places.max()) < height * width
+        ):
             raise ValueError(
                 f"places must lie in 0..{height * width - 1}, got {int(places.min())}..{int(places.max())}"
             )
 
     def draw(self, log_alpha: Tensor) -> Tensor:
-        """One place for each picture (B,): drawn from α in training, the most probable one when the model is in use."""
+        """One place for each picture (B,): drawn from α in training, the most probable one when the
+        model is in use."""
         if not self.training:
             return log_alpha.argmax(-1)
         return torch.multinomial(log_alpha.detach().exp(), 1)[:, 0]
@@ -322,11 +385,13 @@ class ShowAttendTell(nn.Module):
         return self.write(features, captions).logits
 
     def weights(self, features: Tensor, captions: Tensor) -> Tensor:
-        """Where the model looks before each word of given captions: α (B, T - 1, L); row t belongs to ``captions[:, t + 1]``."""
+        """Where the model looks before each word of given captions: α (B, T - 1, L); row t belongs
+        to ``captions[:, t + 1]``."""
         return self.write(features, captions).log_weights.exp()
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of the mode, mean over captions, with its parts; see :meth:`soft_loss` and :meth:`hard_loss`.
+        """The loss of the mode, mean over captions, with its parts; see :meth:`soft_loss` and
+        :meth:`hard_loss`.
 
         The captions must be whole, ``<eos>`` included.
         """
@@ -334,26 +399,35 @@ class ShowAttendTell(nn.Module):
         check_ended(batch["captions"])
         targets = batch["captions"][:, 1:]
         valid = targets != PAD  # (B, T-1)
-        nll = F.cross_entropy(written.logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none")
+        nll = F.cross_entropy(
+            written.logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="none"
+        )
         nll = nll.view(targets.shape)  # (B, T-1), 0 for padding
-        terms = (self.hard_loss if self.config.mode == "hard" else self.soft_loss)(nll.sum(1), written, valid)
+        terms = (self.hard_loss if self.config.mode == "hard" else self.soft_loss)(
+            nll.sum(1), written, valid
+        )
         return {**terms, "per_word": (nll.sum() / valid.sum()).detach()}
 
     def soft_loss(self, nll: Tensor, written: Written, valid: Tensor) -> dict[str, Tensor]:
-        """Equation 14: −log p(y | x) + λ Σ_i (1 − Σ_t α_ti)², over the steps that have a word; and the price of hedging."""
+        """Equation 14: −log p(y | x) + λ Σ_i (1 − Σ_t α_ti)², over the steps that have a word; and
+        the price of hedging."""
         loss = nll.mean()
         if self.config.hedging:
             loss = loss + self.config.hedging * entropy(written.log_weights, valid).mean()
         if self.config.doubly_stochastic:
-            seen = (written.log_weights.exp() * valid[:, :, None]).sum(1)  # (B, L), how often each place was looked at
+            seen = (written.log_weights.exp() * valid[:, :, None]).sum(
+                1
+            )  # (B, L), how often each place was looked at
             loss = loss + self.config.doubly_stochastic * (1 - seen).square().sum(1).mean()
         return {"loss": loss}
 
     def hard_loss(self, nll: Tensor, written: Written, valid: Tensor) -> dict[str, Tensor]:
-        """A loss whose gradient is equation 11 with its baseline, with the sign turned: the reward is log p(y | s, a).
+        """A loss whose gradient is equation 11 with its baseline, with the sign turned: the reward
+        is log p(y | s, a).
 
-        ∂ = ∂ log p(y | s) + λ_r (log p(y | s) − b) ∂ log p(s) + λ_e ∂ H[s]. The bracket is a number, not a function: no
-        gradient flows through it. Captions that saw the mean add nothing to the middle term.
+        ∂ = ∂ log p(y | s) + λ_r (log p(y | s) − b) ∂ log p(s) + λ_e ∂ H[s]. The bracket is a
+        number, not a function: no gradient flows through it. Captions that saw the mean add nothing
+        to the middle term.
         """
         c, log_alpha = self.config, written.log_weights
         drawn = (written.draws >= 0) & valid
@@ -371,7 +445,8 @@ class ShowAttendTell(nn.Module):
         loss = nll - c.reinforce * (reward - b) * log_s - c.entropy * spread
         return {"loss": loss.mean(), "nll": nll.mean().detach(), "entropy": spread.mean().detach()}
 
-    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding) ---------------------------------------------
+    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding)
+    # ---------------------------------------------
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """Read one word (B,), look, give the scores of the next (B, K) and the new state."""

@@ -1,10 +1,12 @@
 """word2vec: skip-gram with full softmax, noise-contrastive estimation and negative sampling.
 
-Read from top to bottom: the configuration, the two distributions that make it work (which words to keep, which words to
-draw as noise), the three losses, the model, a trainer that is fast because it shares work, and the vectors in use.
+Read from top to bottom: the configuration, the two distributions that make it work (which words to
+keep, which words to draw as noise), the three losses, the model, a trainer that is fast because it
+shares work, and the vectors in use.
 
-Sources: Mikolov et al. 2013a (skip-gram) and 2013b (negative sampling, subsampling); Gutmann and Hyvärinen 2010 and Mnih and
-Teh 2012 (noise-contrastive estimation); Levy and Goldberg 2014 (what negative sampling converges to).
+Sources: Mikolov et al. 2013a (skip-gram) and 2013b (negative sampling, subsampling); Gutmann and
+Hyvärinen 2010 and Mnih and Teh 2012 (noise-contrastive estimation); Levy and Goldberg 2014 (what
+negative sampling converges to).
 """
 
 from __future__ import annotations
@@ -37,17 +39,21 @@ class Config:
 
     Args:
         dim: length d of a word vector.
-        window: the largest distance C between centre and context; each centre draws its own radius from 1…C.
+        window: the largest distance C between centre and context; each centre draws its own radius
+            from 1…C.
         negatives: noise words k for each real pair.
         objective: ``"negative_sampling"``, ``"nce"`` or ``"softmax"``.
         learn_normalizer: NCE only. Learn log Z for each centre word instead of fixing it to 0.
-        noise_power: noise words are drawn with probability ∝ count ** noise_power; mostly in [0, 1].
-        subsample: threshold t of the subsampling of frequent words, as a relative frequency; 0 keeps all.
+        noise_power: noise words are drawn with probability ∝ count ** noise_power; mostly in [0,
+            1].
+        subsample: threshold t of the subsampling of frequent words, as a relative frequency; 0
+            keeps all.
         min_count: rarer words are dropped from the corpus before anything else.
         epochs: passes over the corpus.
         lr: peak step of the row-wise AdaGrad update; it falls linearly to 0.
         batch: centre words a step.
-        shared_noise: noise words a step; all pairs of the step share them, each with weight k / shared_noise.
+        shared_noise: noise words a step; all pairs of the step share them, each with weight k /
+            shared_noise.
     """
 
     dim: int = 100
@@ -74,11 +80,17 @@ class Config:
         if self.objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {OBJECTIVES}, got {self.objective!r}")
         if not isinstance(self.learn_normalizer, bool):
-            raise ValueError(f"learn_normalizer must be True or False, got {self.learn_normalizer!r}")
+            raise ValueError(
+                f"learn_normalizer must be True or False, got {self.learn_normalizer!r}"
+            )
         if self.learn_normalizer and self.objective != "nce":
-            raise ValueError(f"learn_normalizer is for objective = 'nce', got objective = {self.objective!r}")
+            raise ValueError(
+                f"learn_normalizer is for objective = 'nce', got objective = {self.objective!r}"
+            )
         if self.subsample < 0 or not self.lr > 0:
-            raise ValueError(f"subsample must be ≥ 0 and lr > 0, got {self.subsample} and {self.lr}")
+            raise ValueError(
+                f"subsample must be ≥ 0 and lr > 0, got {self.subsample} and {self.lr}"
+            )
 
     @classmethod
     def world(cls, **changes: object) -> Config:
@@ -87,8 +99,12 @@ class Config:
 
     @classmethod
     def paper(cls, **changes: object) -> Config:
-        """The sizes of Mikolov et al. 2013b, Table 1: 300 dimensions, window 5, 5 negatives, t = 1e-5, for a billion words."""
-        return replace(cls(dim=300, subsample=1e-5, min_count=5, epochs=3, batch=4096, shared_noise=1024), **changes)
+        """The sizes of Mikolov et al. 2013b, Table 1: 300 dimensions, window 5, 5 negatives, t =
+        1e-5, for a billion words."""
+        return replace(
+            cls(dim=300, subsample=1e-5, min_count=5, epochs=3, batch=4096, shared_noise=1024),
+            **changes,
+        )
 
 
 def _whole(name: str, number: Any, least: int, most: float = math.inf) -> int:
@@ -104,13 +120,15 @@ def _whole(name: str, number: Any, least: int, most: float = math.inf) -> int:
     return found
 
 
-# --- Which words to keep, and which to draw as noise ---------------------------------------------------------------------
+# --- Which words to keep, and which to draw as noise ----------------------------------------------
 
 
 def keep_probability(counts: Tensor, threshold: float) -> Tensor:
-    """With which probability an occurrence of each word is kept: min(1, √(t/f) + t/f), f its relative frequency.
+    """With which probability an occurrence of each word is kept: min(1, √(t/f) + t/f), f its
+    relative frequency.
 
-    This is the formula of the published C program; the paper (2013b, section 2.3) prints √(t/f) alone.
+    This is the formula of the published C program; the paper (2013b, section 2.3) prints √(t/f)
+    alone.
 
     Args:
         counts: occurrences of each word, (V,), all ≥ 1.
@@ -131,20 +149,25 @@ def keep_probability(counts: Tensor, threshold: float) -> Tensor:
 
 
 def noise_distribution(counts: Tensor, power: float = 0.75) -> Tensor:
-    """The distribution P_n(w) ∝ count(w) ** power from which noise words are drawn, (V,), in float64 (2013b, section 2.2).
+    """The distribution P_n(w) ∝ count(w) ** power from which noise words are drawn, (V,), in
+    float64 (2013b, section 2.2).
 
     Raises:
-        ValueError: a power that leaves a word without a probability above 0 in float32, NaN among them.
+        ValueError: a power that leaves a word without a probability above 0 in float32, NaN among
+            them.
     """
     weights = counts.double() ** power
     noise = weights / weights.sum()
     if not bool((noise.float() > 0).all()):
-        raise ValueError(f"count ** noise_power leaves the range of numbers with noise_power = {power}; try 0 to 1")
+        raise ValueError(
+            f"count ** noise_power leaves the range of numbers with noise_power = {power}; try 0 to 1"
+        )
     return noise
 
 
 def skip_gram_pairs(ids: Tensor, window: int, radius: Tensor | None = None) -> Tensor:
-    """All (centre, context) pairs of one sentence, written plainly; the trainer below never lists them.
+    """All (centre, context) pairs of one sentence, written plainly; the trainer below never lists
+    them.
 
     Args:
         ids: the sentence, (T,).
@@ -162,19 +185,23 @@ def skip_gram_pairs(ids: Tensor, window: int, radius: Tensor | None = None) -> T
     return torch.stack([ids[centre], ids[context]], dim=1)
 
 
-# --- Three losses --------------------------------------------------------------------------------------------------------
+# --- Three losses ---------------------------------------------------------------------------------
 
 
 def softmax_loss(scores: Tensor, context: Tensor) -> Tensor:
-    """−log p(o | c) with p = softmax over the whole vocabulary; scores (B, V), context (B,); returns (B,)."""
+    """−log p(o | c) with p = softmax over the whole vocabulary; scores (B, V), context (B,);
+    returns (B,)."""
     return F.cross_entropy(scores, context, reduction="none")
 
 
-def nce_loss(positive: Tensor, noise: Tensor, log_k_noise_positive: Tensor, log_k_noise: Tensor) -> Tensor:
-    """Noise-contrastive estimation: is this pair real, or did the noise make it? (Mnih and Teh 2012, section 3)
+def nce_loss(
+    positive: Tensor, noise: Tensor, log_k_noise_positive: Tensor, log_k_noise: Tensor
+) -> Tensor:
+    """Noise-contrastive estimation: is this pair real, or did the noise make it? (Mnih and Teh
+    2012, section 3)
 
-    The classifier's logit is s(w, c) − log(k·P_n(w)). With that correction the best s is log p(w | c): a probability, although
-    nobody summed over the vocabulary.
+    The classifier's logit is s(w, c) − log(k·P_n(w)). With that correction the best s is log p(w |
+    c): a probability, although nobody summed over the vocabulary.
 
     Args:
         positive: scores s(o, c) − log Z of real pairs, (B,).
@@ -191,14 +218,15 @@ def nce_loss(positive: Tensor, noise: Tensor, log_k_noise_positive: Tensor, log_
 
 
 def negative_sampling_loss(positive: Tensor, noise: Tensor) -> Tensor:
-    """NCE without the correction (2013b, equation 4): −log σ(s(o, c)) − Σ log σ(−s(n, c)); (B,), (B, k) → (B,).
+    """NCE without the correction (2013b, equation 4): −log σ(s(o, c)) − Σ log σ(−s(n, c)); (B,),
+    (B, k) → (B,).
 
     The best s is then log p(w | c) − log(k·P_n(w)): good vectors, but no longer a probability.
     """
     return -(F.logsigmoid(positive) + F.logsigmoid(-noise).sum(-1))
 
 
-# --- The model -----------------------------------------------------------------------------------------------------------
+# --- The model ------------------------------------------------------------------------------------
 
 
 class SkipGram(nn.Module):
@@ -211,24 +239,31 @@ class SkipGram(nn.Module):
     Attributes:
         centre: vectors of words as centres, (V, d): the embeddings that one keeps.
         context: vectors of words as contexts, (V, d).
-        bias: one number a context word, (V,); log of its frequency at first. Softmax and NCE model probabilities and need it,
-            negative sampling has none (it stays 0).
+        bias: one number a context word, (V,); log of its frequency at first. Softmax and NCE model
+            probabilities and need it, negative sampling has none (it stays 0).
         log_z: log Z of each centre word, (V,); all 0 unless ``learn_normalizer``.
     """
 
     def __init__(self, config: Config, counts: Tensor) -> None:
         super().__init__()
         if counts.dim() != 1 or len(counts) < 2 or int(counts.min()) < 1:
-            raise ValueError("counts must be a vector of at least two words, each with a count of 1 or more")
+            raise ValueError(
+                "counts must be a vector of at least two words, each with a count of 1 or more"
+            )
         if config.negatives > len(counts):
-            raise ValueError(f"negatives = {config.negatives} is larger than the vocabulary of {len(counts)} words")
+            raise ValueError(
+                f"negatives = {config.negatives} is larger than the vocabulary of {len(counts)} words"
+            )
         self.config = config
         size = (len(counts), config.dim)
-        # The C program's start: small random centres, zero contexts, so that every score starts at 0.
+        # The C program's start: small random centres, zero contexts, so that every score starts at
+        # 0.
         self.centre = nn.Parameter((torch.rand(size) - 0.5) / config.dim)
         self.context = nn.Parameter(torch.zeros(size))
         probabilistic = config.objective != "negative_sampling"
-        kept = counts * keep_probability(counts, config.subsample)  # what the model sees of each word
+        kept = counts * keep_probability(
+            counts, config.subsample
+        )  # what the model sees of each word
         start = (kept / kept.sum()).log().float() if probabilistic else torch.zeros(len(counts))
         self.bias = nn.Parameter(start, requires_grad=probabilistic)
         self.log_z = nn.Parameter(torch.zeros(len(counts)), requires_grad=config.learn_normalizer)
@@ -244,42 +279,58 @@ class SkipGram(nn.Module):
         return torch.bmm(u, v[:, :, None])[:, :, 0] + self.bias[context] - self.log_z[centre, None]
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Mean loss of the pairs in a batch, the plain way: ``centre`` (B,), ``context`` (B,), and ``noise`` (B, k) where needed."""
+        """Mean loss of the pairs in a batch, the plain way: ``centre`` (B,), ``context`` (B,), and
+        ``noise`` (B, k) where needed."""
         centre, context = batch["centre"], batch["context"]
         if self.config.objective == "softmax":
-            return softmax_loss(self.centre[centre] @ self.context.T + self.bias, context).mean()  # (B, V) inside
+            return softmax_loss(
+                self.centre[centre] @ self.context.T + self.bias, context
+            ).mean()  # (B, V) inside
         noise = batch["noise"]
-        positive, negative = self.scores(centre, context), self.scores(centre, noise)  # (B,), (B, k)
+        positive, negative = (
+            self.scores(centre, context),
+            self.scores(centre, noise),
+        )  # (B,), (B, k)
         if self.config.objective == "nce":
-            return nce_loss(positive, negative, self.log_k_noise[context], self.log_k_noise[noise]).mean()
+            return nce_loss(
+                positive, negative, self.log_k_noise[context], self.log_k_noise[noise]
+            ).mean()
         return negative_sampling_loss(positive, negative).mean()
 
     @torch.no_grad()
     def log_normalizer(self, centre: Tensor) -> Tensor:
-        """log Σ_w exp s(w, c) over the whole vocabulary for centres (B,): 0 where the model normalizes itself."""
-        return torch.logsumexp(self.centre[centre] @ self.context.T + self.bias, dim=1) - self.log_z[centre]
+        """log Σ_w exp s(w, c) over the whole vocabulary for centres (B,): 0 where the model
+        normalizes itself."""
+        return (
+            torch.logsumexp(self.centre[centre] @ self.context.T + self.bias, dim=1)
+            - self.log_z[centre]
+        )
 
 
-# --- The trainer ---------------------------------------------------------------------------------------------------------
-# Three ideas make it fast. (1) Neighbouring centres have the same neighbours, so a block of text is two small matrices
-# and all its pairs are one product under a band-shaped mask. (2) All pairs of a step share their noise words: one more product.
-# (3) Only the rows that occur in a step are touched, so a step costs the same for 5,000 words and for 500,000.
+# --- The trainer ----------------------------------------------------------------------------------
+# Three ideas make it fast. (1) Neighbouring centres have the same neighbours, so a block of text is
+# two small matrices and all its pairs are one product under a band-shaped mask. (2) All pairs of a
+# step share their noise words: one more product. (3) Only the rows that occur in a step are
+# touched, so a step costs the same for 5,000 words and for 500,000.
 
 BLOCK = 32  # centres in one block
 
 
-def bands(stream: Tensor, sentence: Tensor, radius: Tensor, window: int) -> tuple[Tensor, Tensor, Tensor]:
+def bands(
+    stream: Tensor, sentence: Tensor, radius: Tensor, window: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Cut a stretch of text into blocks of centres with their contexts.
 
     Args:
-        stream: word ids, (B + 2·window,), B a multiple of the block's 32; the first and last ``window`` are context only.
-        sentence: the number of the sentence of each word, (B + 2·window,); pairs do not cross sentences, and a negative number
-            marks padding.
+        stream: word ids, (B + 2·window,), B a multiple of the block's 32; the first and last
+            ``window`` are context only.
+        sentence: the number of the sentence of each word, (B + 2·window,); pairs do not cross
+            sentences, and a negative number marks padding.
         radius: how far each centre looks, (B,), in 1…window.
 
     Returns:
-        centre ids (R, 32), positions of the contexts in ``stream`` (R, 32 + 2·window), and a mask (R, 32, 32 + 2·window) that is
-        True for a real pair.
+        centre ids (R, 32), positions of the contexts in ``stream`` (R, 32 + 2·window), and a mask
+        (R, 32, 32 + 2·window) that is True for a real pair.
     """
     position, offset = _layout(len(stream), window, stream.device)
     inside = slice(window, len(stream) - window)
@@ -291,12 +342,14 @@ def bands(stream: Tensor, sentence: Tensor, radius: Tensor, window: int) -> tupl
 
 
 def overlapping(x: Tensor, window: int) -> Tensor:
-    """The contexts of every block as a view, not a copy: (B + 2·window, …) → (R, …, 32 + 2·window)."""
+    """The contexts of every block as a view, not a copy: (B + 2·window, …) → (R, …, 32 +
+    2·window)."""
     return x.unfold(0, BLOCK + 2 * window, BLOCK)
 
 
 def overlap_add(parts: Tensor, length: int) -> Tensor:
-    """The way back: add up what each block has for the same place, (R, 32 + 2·window, d) → (length, d)."""
+    """The way back: add up what each block has for the same place, (R, 32 + 2·window, d) → (length,
+    d)."""
     rows, width, dim = parts.shape
     out = parts.new_zeros(-(-width // BLOCK) * BLOCK + (rows - 1) * BLOCK, dim)
     for start in range(0, width, BLOCK):  # 32 columns at a time: within these no two blocks overlap
@@ -307,7 +360,8 @@ def overlap_add(parts: Tensor, length: int) -> Tensor:
 
 @functools.lru_cache(maxsize=8)
 def _layout(length: int, window: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Positions of the contexts of each block, (R, width), and their distance from each centre, (32, width)."""
+    """Positions of the contexts of each block, (R, width), and their distance from each centre,
+    (32, width)."""
     place = torch.arange(BLOCK + 2 * window, device=device)
     offset = place - window - torch.arange(BLOCK, device=device)[:, None]
     return overlapping(torch.arange(length, device=device), window), offset
@@ -318,26 +372,30 @@ def pair_gradients(
 ) -> dict[str, Any]:
     """Gradients of all pairs in R blocks, for NCE and negative sampling.
 
-    With x = u · v + shift the loss is Σ −log σ(x) over real pairs plus (k/N) Σ −log σ(−x) over (real pair, noise word), and the
-    derivative of −log σ(x) is σ(x) − 1, that of −log σ(−x) is σ(x). The rest is the chain rule, as matrix products.
+    With x = u · v + shift the loss is Σ −log σ(x) over real pairs plus (k/N) Σ −log σ(−x) over
+    (real pair, noise word), and the derivative of −log σ(x) is σ(x) − 1, that of −log σ(−x) is
+    σ(x). The rest is the chain rule, as matrix products.
 
     Args:
         v: centre vectors, (R, S, d).
         u: context vectors, (R, W, d).
-        u_shift: what is added to each context word's score: b_w − log(k·P_n(w)) for NCE, 0 for negative sampling, broadcast to
-            (R, S, W).
+        u_shift: what is added to each context word's score: b_w − log(k·P_n(w)) for NCE, 0 for
+            negative sampling, broadcast to (R, S, W).
         mask: True for a real pair, (R, S, W).
         n: noise vectors, (N, d).
         n_shift: the same for noise words, broadcast to (R·S, N).
         k: noise words a real pair; N shared ones each weigh k/N.
 
     Returns:
-        gradients ``v`` (R·S, d), ``u`` (R, W, d), ``n`` (N, d); the score gradients ``real`` (R, S, W) and ``fake`` (R·S, N), from
-        which those of biases and normalizers are sums; and a function ``loss`` that gives the summed loss when asked.
+        gradients ``v`` (R·S, d), ``u`` (R, W, d), ``n`` (N, d); the score gradients ``real`` (R, S,
+        W) and ``fake`` (R·S, N), from which those of biases and normalizers are sums; and a
+        function ``loss`` that gives the summed loss when asked.
     """
     rows, size, dim = v.shape
     flat = v.reshape(rows * size, dim)
-    pairs = mask.sum(2, dtype=v.dtype).view(-1, 1) * (k / len(n))  # noise weight of each centre (R·S, 1)
+    pairs = mask.sum(2, dtype=v.dtype).view(-1, 1) * (
+        k / len(n)
+    )  # noise weight of each centre (R·S, 1)
     x, y = torch.bmm(v, u.transpose(1, 2)) + u_shift, flat @ n.T + n_shift  # (R, S, W), (R·S, N)
     real = (torch.sigmoid(x) - 1) * mask
     fake = torch.sigmoid(y) * pairs
@@ -352,10 +410,12 @@ def pair_gradients(
 
 
 class RowAdaGrad:
-    """AdaGrad with one step size a row: row ← row − lr · g / √(Σ ‖g‖²/d), and only rows that have a gradient are touched.
+    """AdaGrad with one step size a row: row ← row − lr · g / √(Σ ‖g‖²/d), and only rows that have a
+    gradient are touched.
 
-    Plain SGD adds up the hundreds of gradients that a frequent word gets in one step, and overshoots. Dividing by the running
-    norm of the row's own gradients bounds the step of frequent words and keeps it large for rare ones.
+    Plain SGD adds up the hundreds of gradients that a frequent word gets in one step, and
+    overshoots. Dividing by the running norm of the row's own gradients bounds the step of frequent
+    words and keeps it large for rare ones.
     """
 
     def __init__(self, table: Tensor) -> None:
@@ -365,7 +425,9 @@ class RowAdaGrad:
     def step(self, ids: Tensor, gradients: Tensor, lr: float) -> None:
         """Update rows ``ids`` (M,), which may repeat, with their gradients (M, d) or (M,)."""
         rows, inverse = torch.unique(ids, return_inverse=True)
-        total = gradients.new_zeros((len(rows), *gradients.shape[1:])).index_add_(0, inverse, gradients)
+        total = gradients.new_zeros((len(rows), *gradients.shape[1:])).index_add_(
+            0, inverse, gradients
+        )
         self.rows(rows, total, lr)
 
     def rows(self, rows: Tensor, total: Tensor, lr: float) -> None:
@@ -373,7 +435,9 @@ class RowAdaGrad:
         seen = self.sum[rows] + total.square().view(len(rows), -1).mean(1)
         self.sum[rows] = seen
         scale = (seen + 1e-10).rsqrt_()
-        self.table.index_add_(0, rows, total * (scale[:, None] if total.dim() > 1 else scale), alpha=-lr)
+        self.table.index_add_(
+            0, rows, total * (scale[:, None] if total.dim() > 1 else scale), alpha=-lr
+        )
 
 
 @dataclass
@@ -387,19 +451,22 @@ class Trained:
     losses: list[float] = field(default_factory=list)
 
 
-def encode(sentences: Iterable[Iterable[str]] | Iterable[str], min_count: int) -> tuple[Vocabulary, Tensor, Tensor]:
-    """Vocabulary, word ids (T,) and sentence numbers (T,) of a corpus; words under ``min_count`` are dropped.
+def encode(
+    sentences: Iterable[Iterable[str]] | Iterable[str], min_count: int
+) -> tuple[Vocabulary, Tensor, Tensor]:
+    """Vocabulary, word ids (T,) and sentence numbers (T,) of a corpus; words under ``min_count``
+    are dropped.
 
     Args:
-        sentences: rows of words: lists, tuples, arrays or generators, in any of the same. A flat row of words counts as one
-            sentence.
+        sentences: rows of words: lists, tuples, arrays or generators, in any of the same. A flat
+            row of words counts as one sentence.
         min_count: the least number of times that a word must occur.
 
     Raises:
-        ValueError: the corpus is empty, has fewer than two distinct words that occur often enough, or is flat and of whole
-            sentences.
-        TypeError: a string or bytes where a row of words belongs (it would fall apart into letters), a set or a dictionary (they
-            have no order), or words that are not strings.
+        ValueError: the corpus is empty, has fewer than two distinct words that occur often enough,
+            or is flat and of whole sentences.
+        TypeError: a string or bytes where a row of words belongs (it would fall apart into
+            letters), a set or a dictionary (they have no order), or words that are not strings.
     """
     corpus = _sentences(sentences)
     try:
@@ -408,7 +475,9 @@ def encode(sentences: Iterable[Iterable[str]] | Iterable[str], min_count: int) -
     except TypeError:  # a list among the words
         strange = True
     if strange:
-        i, word = next((i, w) for i, words in enumerate(corpus) for w in words if not isinstance(w, str))
+        i, word = next(
+            (i, w) for i, words in enumerate(corpus) for w in words if not isinstance(w, str)
+        )
         raise TypeError(f"sentence {i} holds {word!r}, which is no word: words are strings")
     if not counts:
         raise ValueError("the corpus is empty: there is no word to learn from")
@@ -421,12 +490,15 @@ def encode(sentences: Iterable[Iterable[str]] | Iterable[str], min_count: int) -
     lookup = vocabulary.ids
     coded = [[lookup[w] for w in words if w in lookup] for words in corpus]
     ids = torch.tensor([i for words in coded for i in words])
-    sentence = torch.repeat_interleave(torch.arange(len(coded)), torch.tensor([len(words) for words in coded]))
+    sentence = torch.repeat_interleave(
+        torch.arange(len(coded)), torch.tensor([len(words) for words in coded])
+    )
     return vocabulary, ids, sentence
 
 
 def _sentences(corpus: Any) -> list[Sequence[Any]]:
-    """The corpus as a list of rows that can be read twice; words themselves are not looked at if there are sentences."""
+    """The corpus as a list of rows that can be read twice; words themselves are not looked at if
+    there are sentences."""
     advice = "split text into words with mmtutor.kit.text.tokenize"
     if isinstance(corpus, str | bytes | Mapping | Set) or not isinstance(corpus, Iterable):
         got = f"{'one ' if isinstance(corpus, str | bytes) else ''}{type(corpus).__name__}"
@@ -435,7 +507,9 @@ def _sentences(corpus: Any) -> list[Sequence[Any]]:
     if rows and isinstance(rows[0], str):
         if not all(issubclass(kind, str) for kind in set(map(type, rows))):
             i, word = next((i, w) for i, w in enumerate(rows) if not isinstance(w, str))
-            raise TypeError(f"word {i} of a flat list of words is a {type(word).__name__}: {word!r}")
+            raise TypeError(
+                f"word {i} of a flat list of words is a {type(word).__name__}: {word!r}"
+            )
         several = next((w for w in set(rows) if len(w.split()) > 1), None)
         if several is not None:
             raise ValueError(f"in a flat list of words {several!r} holds several words; {advice}")
@@ -445,7 +519,9 @@ def _sentences(corpus: Any) -> list[Sequence[Any]]:
             continue
         kind = type(words).__name__
         if isinstance(words, str | bytes):
-            raise TypeError(f"sentence {i} is one {kind}, {words!r}, and would fall apart into letters; {advice}")
+            raise TypeError(
+                f"sentence {i} is one {kind}, {words!r}, and would fall apart into letters; {advice}"
+            )
         if isinstance(words, Mapping | Set):
             raise TypeError(f"sentence {i} is a {kind}, which has no order of words")
         if not isinstance(words, Iterable):
@@ -465,16 +541,18 @@ def train(
     """Train skip-gram on a corpus.
 
     Args:
-        sentences: rows of words, or one flat row of words, which is one sentence; see :func:`encode`.
+        sentences: rows of words, or one flat row of words, which is one sentence; see
+            :func:`encode`.
         config: the settings; ``Config.world()`` if not given.
-        seed: a whole number that decides the start, the kept words, the radii and the noise. Same seed, same device, same
-            vectors.
+        seed: a whole number that decides the start, the kept words, the radii and the noise. Same
+            seed, same device, same vectors.
         device: where to train; :func:`mmtutor.device` if not given.
         progress: show a tqdm bar; by default unless ``MMTUTOR_PROGRESS=0``.
 
     Raises:
-        ValueError: a corpus without two frequent enough words, or without two of them in one sentence (after subsampling, in any
-            epoch): there is no pair to learn from; or k larger than the vocabulary.
+        ValueError: a corpus without two frequent enough words, or without two of them in one
+            sentence (after subsampling, in any epoch): there is no pair to learn from; or k larger
+            than the vocabulary.
         TypeError: see :func:`encode`; or ``config`` is no :class:`Config`.
         FloatingPointError: the loss is not finite, which means that ``lr`` is too high.
     """
@@ -495,13 +573,22 @@ def train(
         )
     counts = torch.tensor(vocabulary.counts)
     where = torch.device(device) if device is not None else default_device()
-    draw = torch.Generator().manual_seed(seed)  # on the CPU, so that every device sees the same draws
+    draw = torch.Generator().manual_seed(
+        seed
+    )  # on the CPU, so that every device sees the same draws
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SkipGram(config, counts).to(where)
     keep = keep_probability(counts, config.subsample)
-    tables = {"centre": model.centre, "context": model.context, "bias": model.bias, "log_z": model.log_z}
-    updates = {name: RowAdaGrad(table.data) for name, table in tables.items() if table.requires_grad}
+    tables = {
+        "centre": model.centre,
+        "context": model.context,
+        "bias": model.bias,
+        "log_z": model.log_z,
+    }
+    updates = {
+        name: RowAdaGrad(table.data) for name, table in tables.items() if table.requires_grad
+    }
     trained = Trained(WordVectors(vocabulary, model.centre.data.cpu()), model)
 
     batch = min(config.batch, -(-len(ids) // BLOCK) * BLOCK) // BLOCK * BLOCK or BLOCK
@@ -512,15 +599,29 @@ def train(
     threads = cpu_threads(1) if small else contextlib.nullcontext()
     with tqdm(total=total, disable=not shown, file=sys.stdout) as bar, torch.no_grad(), threads:
         for _ in range(config.epochs):
-            for words, homes, radius, noise in _steps(ids, sentence, keep, model.noise.cpu(), config, batch, draw):
+            for words, homes, radius, noise in _steps(
+                ids, sentence, keep, model.noise.cpu(), config, batch, draw
+            ):
                 lr = config.lr * max(1e-3, 1 - step / total)
-                arguments = (model, updates, words.to(where), homes.to(where), radius.to(where), noise.to(where), lr)
-                loss, pairs = (_softmax_step if config.objective == "softmax" else _sampled_step)(*arguments)
+                arguments = (
+                    model,
+                    updates,
+                    words.to(where),
+                    homes.to(where),
+                    radius.to(where),
+                    noise.to(where),
+                    lr,
+                )
+                loss, pairs = (_softmax_step if config.objective == "softmax" else _sampled_step)(
+                    *arguments
+                )
                 trained.pairs += int(pairs)
                 if step % 100 == 0 and pairs:
                     mean = float(loss()) / int(pairs)
                     if not math.isfinite(mean):
-                        raise FloatingPointError(f"the loss is {mean} at step {step}: lr = {config.lr} is too high")
+                        raise FloatingPointError(
+                            f"the loss is {mean} at step {step}: lr = {config.lr} is too high"
+                        )
                     trained.steps.append(step)
                     trained.losses.append(mean)
                 step += 1
@@ -531,15 +632,24 @@ def train(
             "or keep all with 0"
         )
     if not bool(torch.isfinite(model.centre).all()):
-        raise FloatingPointError(f"the vectors are not finite after training: lr = {config.lr} is too high")
+        raise FloatingPointError(
+            f"the vectors are not finite after training: lr = {config.lr} is too high"
+        )
     trained.vectors = WordVectors(vocabulary, model.centre.data.cpu())
     return trained
 
 
 def _steps(
-    ids: Tensor, sentence: Tensor, keep: Tensor, noise: Tensor, config: Config, batch: int, draw: torch.Generator
+    ids: Tensor,
+    sentence: Tensor,
+    keep: Tensor,
+    noise: Tensor,
+    config: Config,
+    batch: int,
+    draw: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """One epoch of steps: subsample first (so that windows widen over dropped words), then cut the stream into steps."""
+    """One epoch of steps: subsample first (so that windows widen over dropped words), then cut the
+    stream into steps."""
     kept = torch.rand(len(ids), generator=draw) < keep[ids]
     stream, home = ids[kept], sentence[kept]
     steps = max(1, -(-len(stream) // batch))
@@ -548,7 +658,9 @@ def _steps(
     radius = torch.randint(1, config.window + 1, (steps, batch), generator=draw)
     # Inverse of the cumulative distribution: exact, and O(log V) a draw.
     cumulative = noise.double().cumsum(0)
-    draws = torch.rand(steps, config.shared_noise, generator=draw, dtype=torch.float64) * cumulative[-1]
+    draws = (
+        torch.rand(steps, config.shared_noise, generator=draw, dtype=torch.float64) * cumulative[-1]
+    )
     drawn = torch.searchsorted(cumulative, draws, right=True).clamp_(max=len(noise) - 1)
     for i in range(steps):
         stretch = slice(i * batch, (i + 1) * batch + 2 * config.window)
@@ -556,9 +668,16 @@ def _steps(
 
 
 def _sampled_step(
-    model: SkipGram, updates: dict, words: Tensor, homes: Tensor, radius: Tensor, noise: Tensor, lr: float
+    model: SkipGram,
+    updates: dict,
+    words: Tensor,
+    homes: Tensor,
+    radius: Tensor,
+    noise: Tensor,
+    lr: float,
 ) -> tuple[Callable[[], Tensor], Tensor]:
-    """One step of NCE or negative sampling on B centres; returns the summed loss, to be called, and the pairs."""
+    """One step of NCE or negative sampling on B centres; returns the summed loss, to be called, and
+    the pairs."""
     window = model.config.window
     centre, _, mask = bands(words, homes, radius, window)
     context = overlapping(words, window)  # (R, W)
@@ -567,9 +686,19 @@ def _sampled_step(
         log_z = model.log_z[centre]  # (R, S)
         u_shift = (model.bias[context] - model.log_k_noise[context])[:, None, :] - log_z[:, :, None]
         n_shift = model.bias[noise] - model.log_k_noise[noise] - log_z.view(-1, 1)
-    stretch = model.context[words]  # (B + 2·window, d): each row once, although neighbouring blocks share some
+    stretch = model.context[
+        words
+    ]  # (B + 2·window, d): each row once, although neighbouring blocks share some
     u = overlapping(stretch, window).transpose(1, 2)  # (R, W, d)
-    g = pair_gradients(model.centre[centre], u, u_shift, mask, model.context[noise], n_shift, model.config.negatives)
+    g = pair_gradients(
+        model.centre[centre],
+        u,
+        u_shift,
+        mask,
+        model.context[noise],
+        n_shift,
+        model.config.negatives,
+    )
     to_stretch = overlap_add(g["u"], len(words))  # (B + 2·window, d)
     updates["centre"].step(centre.flatten(), g["v"], lr)
     updates["context"].step(torch.cat([words, noise]), torch.cat([to_stretch, g["n"]]), lr)
@@ -577,14 +706,23 @@ def _sampled_step(
         slopes = torch.cat([g["real"].sum(1).flatten(), g["fake"].sum(0)])
         updates["bias"].step(torch.cat([context.flatten(), noise]), slopes, lr)
     if "log_z" in updates:
-        updates["log_z"].step(centre.flatten(), -(g["real"].sum(2).flatten() + g["fake"].sum(1)), lr)
+        updates["log_z"].step(
+            centre.flatten(), -(g["real"].sum(2).flatten() + g["fake"].sum(1)), lr
+        )
     return g["loss"], mask.sum()
 
 
 def _softmax_step(
-    model: SkipGram, updates: dict, words: Tensor, homes: Tensor, radius: Tensor, noise: Tensor, lr: float
+    model: SkipGram,
+    updates: dict,
+    words: Tensor,
+    homes: Tensor,
+    radius: Tensor,
+    noise: Tensor,
+    lr: float,
 ) -> tuple[Callable[[], Tensor], Tensor]:
-    """One step of the full softmax: every centre scores every word. The gradient over contexts is dense, (V, d)."""
+    """One step of the full softmax: every centre scores every word. The gradient over contexts is
+    dense, (V, d)."""
     centre, position, mask = bands(words, homes, radius, model.config.window)
     context = words[position]
     v, u = model.centre[centre], model.context[context]
@@ -600,13 +738,15 @@ def _softmax_step(
         0, context.flatten(), torch.bmm(real.transpose(1, 2), v).flatten(0, 1), alpha=-1
     )
     slope = weight.sum(0).index_add_(0, context.flatten(), real.sum(1).flatten(), alpha=-1)
-    updates["centre"].step(centre.flatten(), weight @ model.context - torch.bmm(real, u).flatten(0, 1), lr)
+    updates["centre"].step(
+        centre.flatten(), weight @ model.context - torch.bmm(real, u).flatten(0, 1), lr
+    )
     updates["context"].rows(every, dense, lr)
     updates["bias"].rows(every, slope, lr)
     return (lambda: total), mask.sum()
 
 
-# --- The vectors in use --------------------------------------------------------------------------------------------------
+# --- The vectors in use ---------------------------------------------------------------------------
 
 
 class WordVectors:
@@ -622,7 +762,9 @@ class WordVectors:
 
     def __init__(self, vocabulary: Vocabulary, matrix: Tensor) -> None:
         if matrix.dim() != 2 or len(matrix) != len(vocabulary):
-            raise ValueError(f"{len(vocabulary)} words need a ({len(vocabulary)}, d) matrix, got {tuple(matrix.shape)}")
+            raise ValueError(
+                f"{len(vocabulary)} words need a ({len(vocabulary)}, d) matrix, got {tuple(matrix.shape)}"
+            )
         finite = torch.isfinite(matrix).all(1)  # (V,)
         if not bool(finite.all()):
             word = vocabulary.words[int((~finite).nonzero()[0])]
@@ -631,7 +773,8 @@ class WordVectors:
         self.matrix = F.normalize(matrix.detach().float(), dim=1)
 
     def __getitem__(self, word: str) -> Tensor:
-        """The unit vector of a word, (d,). An unknown word is a KeyError that names near spellings."""
+        """The unit vector of a word, (d,). An unknown word is a KeyError that names near
+        spellings."""
         return self.matrix[self.vocabulary.id(word)]
 
     def __contains__(self, word: object) -> bool:
@@ -641,15 +784,20 @@ class WordVectors:
         """Cosine of two words, in [−1, 1]."""
         return float(self[a] @ self[b])
 
-    def nearest(self, query: Tensor, k: int = 10, exclude: Iterable[str] = ()) -> list[tuple[str, float]]:
-        """The k words whose vectors have the highest cosine with a query (d,), without the excluded words.
+    def nearest(
+        self, query: Tensor, k: int = 10, exclude: Iterable[str] = ()
+    ) -> list[tuple[str, float]]:
+        """The k words whose vectors have the highest cosine with a query (d,), without the excluded
+        words.
 
         Raises:
             ValueError: k out of range, or a query of another size or with NaN or infinity.
             KeyError: an excluded word that is unknown.
         """
         if query.shape != self.matrix.shape[1:] or not bool(torch.isfinite(query).all()):
-            raise ValueError(f"a query must be {self.matrix.shape[1]} finite numbers, got shape {tuple(query.shape)}")
+            raise ValueError(
+                f"a query must be {self.matrix.shape[1]} finite numbers, got shape {tuple(query.shape)}"
+            )
         excluded = [self.vocabulary.id(w) for w in exclude]
         if not 1 <= k <= len(self.vocabulary) - len(excluded):
             raise ValueError(f"k must lie in 1…{len(self.vocabulary) - len(excluded)}, got {k}")
@@ -663,5 +811,6 @@ class WordVectors:
         return self.nearest(self[word], k, exclude=[word])
 
     def analogy(self, a: str, b: str, c: str, k: int = 10) -> list[tuple[str, float]]:
-        """a is to b as c is to …? The words nearest to b − a + c; a, b and c themselves do not count (2013a, section 4)."""
+        """a is to b as c is to …? The words nearest to b − a + c; a, b and c themselves do not
+        count (2013a, section 4)."""
         return self.nearest(self[b] - self[a] + self[c], k, exclude=dict.fromkeys([a, b, c]))

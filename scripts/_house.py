@@ -38,7 +38,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-# --- The environment ---------------------------------------------------------------------------------------------------
+# --- The environment ------------------------------------------------------------------------------
 
 
 def venv_dir() -> Path:
@@ -51,10 +51,14 @@ def venv_python() -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def check_python(version: Sequence[int] = sys.version_info, find: Callable = importlib.util.find_spec) -> None:
+def check_python(
+    version: Sequence[int] = sys.version_info, find: Callable = importlib.util.find_spec
+) -> None:
     """One clear line for a Python that is too old or comes without venv."""
     if tuple(version[:2]) < (3, 11):
-        raise Trouble(f"Python {version[0]}.{version[1]} is too old; the book needs Python 3.11 or newer")
+        raise Trouble(
+            f"Python {version[0]}.{version[1]} is too old; the book needs Python 3.11 or newer"
+        )
     for module in ("venv", "ensurepip"):
         if find(module) is None:
             raise Trouble(
@@ -105,7 +109,11 @@ def write_atomically(path: Path, text: str) -> None:
 def explain_pip(output: str, code: int, log: Path) -> str:
     """Pip's failure in one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    if re.search(r"No space left on device|Errno 28\b|Disk quota exceeded|not enough space on the disk", output, re.I):
+    if re.search(
+        r"No space left on device|Errno 28\b|Disk quota exceeded|not enough space on the disk",
+        output,
+        re.I,
+    ):
         return f"the disk is full; the packages need about {NEED_BYTES / 1e9:.0f} GB (pip's log: {log})"
     if re.search(
         r"NewConnectionError|NameResolutionError|Temporary failure in name resolution|Name or service not known|"
@@ -113,9 +121,7 @@ def explain_pip(output: str, code: int, log: Path) -> str:
         r"timed out\.|Max retries exceeded|ProxyError|SSLError|getaddrinfo failed|nodename nor servname",
         output,
     ):
-        return (
-            f"no network: pip cannot reach its package index; connect, or set pip's index or proxy (pip's log: {log})"
-        )
+        return f"no network: pip cannot reach its package index; connect, or set pip's index or proxy (pip's log: {log})"
     missing = re.search(r"No matching distribution found for (\S+)", output)
     if missing and "(from versions: none)" in output:
         return f"no network, or a package index without {missing[1]} (pip's log: {log})"
@@ -129,19 +135,25 @@ def explain_pip(output: str, code: int, log: Path) -> str:
     return f"pip failed with exit code {code}: {last[:200]} (pip's log: {log})"
 
 
-def run_logged(command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, note: str = "") -> int:
+def run_logged(
+    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, note: str = ""
+) -> int:
     """Run a command with its output in a file; a line every minute says that it still runs."""
     with log.open("a", encoding="utf-8", errors="replace") as file:
         file.write(f"$ {' '.join(command)}\n")
         file.flush()
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=env)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, cwd=ROOT, env=env
+        )
         start = time.monotonic()
         try:
             while True:
                 try:
                     return process.wait(timeout=60)
                 except subprocess.TimeoutExpired:
-                    say(f"  … {note or 'still running'} ({(time.monotonic() - start) / 60:.0f} min)")
+                    say(
+                        f"  … {note or 'still running'} ({(time.monotonic() - start) / 60:.0f} min)"
+                    )
         except BaseException:
             process.terminate()
             process.wait()
@@ -183,7 +195,11 @@ def install(pip_command: Sequence[str] | None = None) -> None:
         LOGS.mkdir(exist_ok=True)
         log, mark = LOGS / "pip.log", LOGS / "installing"
         log.write_text("")
-        fresh = mark.exists() or not venv_python().exists() or (stamp and stamp.get("python") != wanted["python"])
+        fresh = (
+            mark.exists()
+            or not venv_python().exists()
+            or (stamp and stamp.get("python") != wanted["python"])
+        )
         if fresh:
             check_room(folder)
             mark.write_text("")
@@ -196,12 +212,20 @@ def install(pip_command: Sequence[str] | None = None) -> None:
         if fresh or stamp.get("lock") != wanted["lock"]:
             mark.write_text("")
             (folder / "mmtutor-stamp.json").unlink(missing_ok=True)
-            say(f"Installing the locked packages (some minutes and 6 GB the first time; log: {short(log)}) …")
+            say(
+                f"Installing the locked packages (some minutes and 6 GB the first time; log: {short(log)}) …"
+            )
             pip_step([*pip, "install", *common, "-r", str(ROOT / "requirements.lock")], log, env)
-            done = {key: wanted[key] for key in ("python", "lock")}  # a slip in the next step does not cost this one
+            done = {
+                key: wanted[key] for key in ("python", "lock")
+            }  # a slip in the next step does not cost this one
             write_atomically(folder / "mmtutor-stamp.json", json.dumps(done, indent=1) + "\n")
             mark.unlink(missing_ok=True)
-        pip_step([*pip, "install", *common, "--no-deps", "--no-build-isolation", "-e", str(ROOT)], log, env)
+        pip_step(
+            [*pip, "install", *common, "--no-deps", "--no-build-isolation", "-e", str(ROOT)],
+            log,
+            env,
+        )
         write_atomically(folder / "mmtutor-stamp.json", json.dumps(wanted, indent=1) + "\n")
         say("The environment is ready.")
 
@@ -231,14 +255,16 @@ def short(path: Path) -> str:
         return str(path)
 
 
-# --- Colab -------------------------------------------------------------------------------------------------------------
+# --- Colab ----------------------------------------------------------------------------------------
 
 COLAB_TOOLS = ("nbval>=0.11", "pytest-timeout>=2.3")  # what compares; Colab has no nbval
 
 
 def colab_dir() -> Path:
     """Where Colab's versions go: ``.venv-colab``, or the folder that ``MMTUTOR_COLAB_VENV`` names."""
-    return Path(os.environ.get("MMTUTOR_COLAB_VENV") or ROOT / ".venv-colab").expanduser().absolute()
+    return (
+        Path(os.environ.get("MMTUTOR_COLAB_VENV") or ROOT / ".venv-colab").expanduser().absolute()
+    )
 
 
 def colab_versions(path: Path = ROOT / "scripts" / "colab.txt") -> dict[str, str]:
@@ -288,9 +314,16 @@ def colab_environment() -> Path:
             pip_step([*common, "-r", str(versions), *COLAB_TOOLS], log, env)
             write_atomically(folder / "mmtutor-stamp.json", json.dumps(wanted, indent=1) + "\n")
         pip_step([*common, f"{ROOT}[corpora]"], log, env)
-        pip_step([*common, "--force-reinstall", "--no-deps", str(ROOT)], log, env)  # the package as it is now
-        listing = subprocess.run([*common[:3], "list", "--format", "json"], capture_output=True, text=True, env=env)
-        found = {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"] for one in json.loads(listing.stdout)}
+        pip_step(
+            [*common, "--force-reinstall", "--no-deps", str(ROOT)], log, env
+        )  # the package as it is now
+        listing = subprocess.run(
+            [*common[:3], "list", "--format", "json"], capture_output=True, text=True, env=env
+        )
+        found = {
+            re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"]
+            for one in json.loads(listing.stdout)
+        }
         replaced = [
             f"{name} {version} became {found.get(name, 'nothing')}"
             for name, version in colab_versions(versions).items()
@@ -299,11 +332,13 @@ def colab_environment() -> Path:
         if replaced:  # made anew next time
             (folder / "mmtutor-stamp.json").unlink(missing_ok=True)
             raise Trouble("installing the package replaced what Colab has: " + ", ".join(replaced))
-    say(f"Installing the package replaced none of Colab's {len(colab_versions(versions))} listed versions.")
+    say(
+        f"Installing the package replaced none of Colab's {len(colab_versions(versions))} listed versions."
+    )
     return interpreter
 
 
-# --- The browser -------------------------------------------------------------------------------------------------------
+# --- The browser ----------------------------------------------------------------------------------
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PLACES = (
@@ -338,7 +373,9 @@ def get_chromium(
     apt = which("apt-get")
     if apt is None or not is_root():
         how = "sudo apt-get install chromium" if apt else "install Chromium or Chrome"
-        raise Trouble(f"the page tests need Chromium: {how} (or set MMTUTOR_CHROMIUM to its program)")
+        raise Trouble(
+            f"the page tests need Chromium: {how} (or set MMTUTOR_CHROMIUM to its program)"
+        )
     say("Installing Chromium for the page tests (apt) …")
     LOGS.mkdir(exist_ok=True)
     log = LOGS / "apt.log"
@@ -356,7 +393,7 @@ def get_chromium(
     return found
 
 
-# --- Running things ----------------------------------------------------------------------------------------------------
+# --- Running things -------------------------------------------------------------------------------
 
 
 def run_env(threads: str = THREADS, python: Path | None = None) -> dict[str, str]:
@@ -388,7 +425,9 @@ def chapters(root: Path = ROOT) -> list[Path]:
     """The notebooks that the table of contents names, in its order."""
     text = (root / "_toc.yml").read_text(encoding="utf-8")
     names = re.findall(r"^\s*(?:-\s*)?(?:file|root):\s*(\S+)\s*$", text, re.M)
-    paths = [root / f"{name.strip(chr(34) + chr(39)).removesuffix('.ipynb')}.ipynb" for name in names]
+    paths = [
+        root / f"{name.strip(chr(34) + chr(39)).removesuffix('.ipynb')}.ipynb" for name in names
+    ]
     return [path for path in paths if path.exists()]
 
 
@@ -397,7 +436,13 @@ def build(*, strict: bool) -> int:
     LOGS.mkdir(exist_ok=True)
     log = LOGS / "book.log"
     log.write_text("")
-    command = [str(venv_python()), "-c", "from jupyter_book.cli.main import main; main()", "build", "."]
+    command = [
+        str(venv_python()),
+        "-c",
+        "from jupyter_book.cli.main import main; main()",
+        "build",
+        ".",
+    ]
     if strict:
         command += ["--all", "-W", "-n", "--keep-going"]
     env = {**run_env(), "NO_COLOR": "1", "FORCE_COLOR": "0"}
@@ -406,7 +451,11 @@ def build(*, strict: bool) -> int:
     code = run_logged(command, log, env=env, note="the book is being built")
     if code != 0 or not index.exists():
         text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
-        bad = [line for line in text.splitlines() if re.search(r"WARNING|ERROR|Error|No space left", line)]
+        bad = [
+            line
+            for line in text.splitlines()
+            if re.search(r"WARNING|ERROR|Error|No space left", line)
+        ]
         for line in bad[:40] or text.splitlines()[-15:]:
             say(line)
         if re.search(r"No space left on device|Errno 28", text):
@@ -422,14 +471,20 @@ def pytest(*arguments: str, threads: str = THREADS, **extra: str) -> int:
 def lint() -> int:
     """Style, and who may import whom (the contracts stand in pyproject.toml)."""
     contracts = "from importlinter.cli import lint_imports_command as main; main(['--no-logo', '--no-cache'])"
-    steps = [("-m", "ruff", "check", "."), ("-m", "ruff", "format", "--check", "."), ("-c", contracts)]
+    steps = [
+        ("-m", "ruff", "check", "."),
+        ("-m", "ruff", "format", "--check", "."),
+        ("-c", contracts),
+    ]
     return max([python(*step) for step in steps])
 
 
 def unit_tests(*arguments: str) -> int:
     workers = min(os.cpu_count() or 1, 4)
     parallel = ["-n", str(workers), "--dist", "loadfile"] if workers > 1 else []
-    return pytest("tests", "--ignore", "tests/book", *parallel, *arguments, threads="1", MPLBACKEND="Agg")
+    return pytest(
+        "tests", "--ignore", "tests/book", *parallel, *arguments, threads="1", MPLBACKEND="Agg"
+    )
 
 
 def hygiene() -> int:
@@ -450,7 +505,7 @@ def page_tests(chromium: str) -> int:
     return pytest(*files, *workers, threads="1", MMTUTOR_CHROMIUM=chromium)
 
 
-# --- The commands ------------------------------------------------------------------------------------------------------
+# --- The commands ---------------------------------------------------------------------------------
 
 
 def command_book(arguments: Sequence[str]) -> int:
@@ -495,7 +550,9 @@ def command_test(arguments: Sequence[str]) -> int:
 def command_execute(arguments: Sequence[str]) -> int:
     """re-run the chapters and store their outputs; a name (word2vec) runs that chapter only"""
     install()
-    return python(str(ROOT / "scripts" / "execute_notebooks.py"), *map(str, wanted_chapters(arguments)))
+    return python(
+        str(ROOT / "scripts" / "execute_notebooks.py"), *map(str, wanted_chapters(arguments))
+    )
 
 
 def wanted_chapters(arguments: Sequence[str]) -> list[Path]:
@@ -505,7 +562,9 @@ def wanted_chapters(arguments: Sequence[str]) -> list[Path]:
         found = [path for path in found if any(matches(path, name) for name in wanted)]
         for name in wanted:
             if not any(matches(path, name) for path in found):
-                raise Trouble(f"no chapter {name!r}; there are {', '.join(path.stem for path in chapters())}")
+                raise Trouble(
+                    f"no chapter {name!r}; there are {', '.join(path.stem for path in chapters())}"
+                )
     return found
 
 
@@ -586,7 +645,9 @@ def command_serve(arguments: Sequence[str]) -> int:
         raise Trouble("there is no built book yet; run make book first")
     port = free_port(next((a for a in arguments if a), "8000"))
     say(f"Serving the book at http://127.0.0.1:{port}/ (stop with Ctrl-C)")
-    return subprocess.call([sys.executable, "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", str(HTML)])
+    return subprocess.call(
+        [sys.executable, "-m", "http.server", port, "--bind", "127.0.0.1", "--directory", str(HTML)]
+    )
 
 
 def free_port(text: str) -> str:
@@ -620,8 +681,19 @@ def command_lock(arguments: Sequence[str]) -> int:
     if uv is None:
         raise Trouble("make lock needs uv; install it with: python3 -m pip install uv")
     extras = [part for extra in ("book", "test", "corpora") for part in ("--extra", extra)]
-    command = [uv, "pip", "compile", "--universal", "--python-version", "3.11", "pyproject.toml", *extras]
-    return subprocess.call([*command, "--custom-compile-command", "make lock", "-o", "requirements.lock"], cwd=ROOT)
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "--universal",
+        "--python-version",
+        "3.11",
+        "pyproject.toml",
+        *extras,
+    ]
+    return subprocess.call(
+        [*command, "--custom-compile-command", "make lock", "-o", "requirements.lock"], cwd=ROOT
+    )
 
 
 def command_clean(arguments: Sequence[str]) -> int:
@@ -632,7 +704,13 @@ def command_clean(arguments: Sequence[str]) -> int:
     return 0
 
 
-BUILT = ("html", ".doctrees", ".jupyter_cache", "jupyter_execute", ".page")  # what a build puts into _build
+BUILT = (
+    "html",
+    ".doctrees",
+    ".jupyter_cache",
+    "jupyter_execute",
+    ".page",
+)  # what a build puts into _build
 
 
 def empty(build: Path) -> None:

@@ -32,9 +32,13 @@ TAGS = {
     "nbval-check-output",
     "raises-exception",  # an error that is the lesson
 }
-TAG_WITH_NUMBER = re.compile(r"timeout-[1-9][0-9]*")  # seconds that a cell may take, for make execute and nbval
+TAG_WITH_NUMBER = re.compile(
+    r"timeout-[1-9][0-9]*"
+)  # seconds that a cell may take, for make execute and nbval
 IMAGES = ("image/png", "image/jpeg", "image/svg+xml", "image/webp", "image/gif")
-LOCAL_PATH = re.compile(r"(?<![\w./:-])/(?:home|root|Users|work|tmp|mnt|opt|var)/\w[\w./-]*|\b[A-Z]:\\Users\\")
+LOCAL_PATH = re.compile(
+    r"(?<![\w./:-])/(?:home|root|Users|work|tmp|mnt|opt|var)/\w[\w./-]*|\b[A-Z]:\\Users\\"
+)
 
 
 def repository_address(root: Path = ROOT) -> str:
@@ -69,7 +73,9 @@ class _Html(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        named = any((given.get(key) or "").strip() for key in ("aria-label", "aria-labelledby", "title"))
+        named = any(
+            (given.get(key) or "").strip() for key in ("aria-label", "aria-labelledby", "title")
+        )
         if tag == "img" and not (given.get("alt") or "").strip():
             self.faults.append("an <img> without alternative text")
         if tag in ("audio", "video", "iframe") and not named:
@@ -92,7 +98,9 @@ def problems(notebook: dict[str, Any], *, size: int = 0, root: Path = ROOT) -> l
     if "widgets" in metadata:
         found.append("metadata.widgets: the state of live widgets must not be stored")
     if metadata.get("kernelspec", {}).get("name") != "python3":
-        found.append(f"the kernel must be python3, not {metadata.get('kernelspec', {}).get('name')!r}")
+        found.append(
+            f"the kernel must be python3, not {metadata.get('kernelspec', {}).get('name')!r}"
+        )
     if size > MAX_BYTES:
         found.append(f"{size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:g} MB")
     if notebook.get("nbformat") != 4:
@@ -100,13 +108,19 @@ def problems(notebook: dict[str, Any], *, size: int = 0, root: Path = ROOT) -> l
 
     cells = notebook.get("cells", [])
     first = text_of(cells[0]["source"]) if cells else ""
-    if not (cells and cells[0]["cell_type"] == "markdown" and re.match(r"(\(.*\)=\s*\n)?# \S", first)):
+    if not (
+        cells and cells[0]["cell_type"] == "markdown" and re.match(r"(\(.*\)=\s*\n)?# \S", first)
+    ):
         found.append("the first cell must be Markdown and start with the title (# …)")
     setups, expected = 0, 1
     for number, cell in enumerate(cells, 1):
         where, source = f"cell {number}", text_of(cell["source"])
         tags = cell.get("metadata", {}).get("tags", [])
-        found += [f"{where}: unknown tag {t!r}" for t in tags if t not in TAGS and not TAG_WITH_NUMBER.fullmatch(t)]
+        found += [
+            f"{where}: unknown tag {t!r}"
+            for t in tags
+            if t not in TAGS and not TAG_WITH_NUMBER.fullmatch(t)
+        ]
         if LOCAL_PATH.search(source):
             found.append(f"{where}: a path of one machine ({LOCAL_PATH.search(source)[0]})")
         if cell["cell_type"] == "markdown":
@@ -118,25 +132,33 @@ def problems(notebook: dict[str, Any], *, size: int = 0, root: Path = ROOT) -> l
         if "setup" in tags:
             setups += 1
             if source.strip() != setup_source(root):
-                found.append(f"{where}: the set-up cell differs from the one that make execute writes")
+                found.append(
+                    f"{where}: the set-up cell differs from the one that make execute writes"
+                )
         if cell.get("execution_count") != expected:
             found.append(
                 f"{where}: execution count {cell.get('execution_count')}, expected {expected}: run make execute"
             )
         expected += 1
         if lacks_figure(cell):
-            found.append(f"{where}: a figure is described (mystnb.image.alt), but none is stored: run make execute")
+            found.append(
+                f"{where}: a figure is described (mystnb.image.alt), but none is stored: run make execute"
+            )
         for output in cell.get("outputs", []):
             found += [f"{where}: {fault}" for fault in _output_faults(output, cell, tags)]
     if setups != 1:
-        found.append(f"one cell must be tagged 'setup' (it installs the package in Colab), found {setups}")
+        found.append(
+            f"one cell must be tagged 'setup' (it installs the package in Colab), found {setups}"
+        )
     return found
 
 
 def lacks_figure(cell: dict[str, Any]) -> bool:
     """Whether a code cell describes a picture that is not among its outputs (matplotlib had a backend that shows nothing)."""
     described = cell.get("metadata", {}).get("mystnb", {}).get("image", {}).get("alt")
-    shown = any(mime in output.get("data", {}) for output in cell.get("outputs", []) for mime in IMAGES)
+    shown = any(
+        mime in output.get("data", {}) for output in cell.get("outputs", []) for mime in IMAGES
+    )
     return cell["cell_type"] == "code" and bool(described) and not shown
 
 
@@ -144,8 +166,12 @@ def _markdown_faults(source: str) -> list[str]:
     prose = re.sub(r"^(`{3,}|~{3,})(?!\{)[\s\S]*?^\1", "", source, flags=re.M)
     prose_no_code = re.sub(r"`[^`\n]*`", "", prose)
     faults = ["a picture without alternative text"] * len(re.findall(r"!\[\s*\]\(", prose_no_code))
-    for block in re.findall(r"^[`:]{3,}\{(?:figure|image)\}[\s\S]*?(?=^[`:]{3,}\s*$)", prose, flags=re.M):
-        if not re.search(r"^\s*:alt:\s*\S", block, re.M) and not re.search(r"^alt:\s*\S", block, re.M):
+    for block in re.findall(
+        r"^[`:]{3,}\{(?:figure|image)\}[\s\S]*?(?=^[`:]{3,}\s*$)", prose, flags=re.M
+    ):
+        if not re.search(r"^\s*:alt:\s*\S", block, re.M) and not re.search(
+            r"^alt:\s*\S", block, re.M
+        ):
             faults.append("a figure without :alt:")
     return faults + html_faults(prose_no_code)
 
@@ -153,7 +179,9 @@ def _markdown_faults(source: str) -> list[str]:
 def _output_faults(output: dict[str, Any], cell: dict[str, Any], tags: list[str]) -> list[str]:
     kind, faults = output["output_type"], []
     if kind == "error" and "raises-exception" not in tags:
-        faults.append(f"an error is stored ({output.get('ename')}) without the tag raises-exception")
+        faults.append(
+            f"an error is stored ({output.get('ename')}) without the tag raises-exception"
+        )
     if kind == "stream" and output.get("name") == "stderr":
         faults.append(f"output on stderr: {text_of(output['text']).strip()[:80]!r}")
     data = output.get("data", {})
@@ -165,7 +193,11 @@ def _output_faults(output: dict[str, Any], cell: dict[str, Any], tags: list[str]
             faults.append("a figure without alternative text (cell metadata mystnb.image.alt)")
     if "text/html" in data:
         faults += html_faults(text_of(data["text/html"]))
-    texts = [text_of(output["text"])] if kind == "stream" else [text_of(data[m]) for m in data if m.startswith("text/")]
+    texts = (
+        [text_of(output["text"])]
+        if kind == "stream"
+        else [text_of(data[m]) for m in data if m.startswith("text/")]
+    )
     for text in texts:
         path = LOCAL_PATH.search(re.sub(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+", "", text))
         if path:

@@ -19,9 +19,22 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 KEPT_NOTEBOOK_METADATA = ("kernelspec", "language_info")
-VOLATILE_CELL_METADATA = ("execution", "ExecuteTime", "collapsed", "scrolled", "outputId", "colab", "pycharm")
+VOLATILE_CELL_METADATA = (
+    "execution",
+    "ExecuteTime",
+    "collapsed",
+    "scrolled",
+    "outputId",
+    "colab",
+    "pycharm",
+)
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
-LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
+LANGUAGE = {
+    "name": "python",
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "pygments_lexer": "ipython3",
+}
 
 
 class NoFigure(ValueError):
@@ -78,7 +91,9 @@ def execute(path: Path) -> float:
     for cell in notebook.cells:
         if "setup" in cell.metadata.get("tags", []):
             cell.source = setup_source()  # the repository's address comes from pyproject.toml
-    os.environ.pop("MPLBACKEND", None)  # a backend from outside would keep the figures out of the notebook
+    os.environ.pop(
+        "MPLBACKEND", None
+    )  # a backend from outside would keep the figures out of the notebook
     client = NotebookClient(
         notebook,
         kernel_name="python3",
@@ -118,7 +133,11 @@ def main(arguments: list[str]) -> int:
             seconds = execute(path)
         except (CellExecutionError, NoFigure) as error:
             failed += 1
-            print(f"{path.name}: not stored, the notebook is unchanged\n{error}", file=sys.stderr, flush=True)
+            print(
+                f"{path.name}: not stored, the notebook is unchanged\n{error}",
+                file=sys.stderr,
+                flush=True,
+            )
             continue
         print(f"{path.name}: {seconds:.0f} s, {path.stat().st_size / 1e6:.2f} MB", flush=True)
     return int(failed > 0)

@@ -32,16 +32,27 @@ def test_kept_forgets_the_oldest():
 
 
 def test_pairs_know_whose_caption_each_is():
-    said = [["a dog", "one dog"], [], ["two cats here"]]  # a clip may have no caption of the wanted kind
+    said = [
+        ["a dog", "one dog"],
+        [],
+        ["two cats here"],
+    ]  # a clip may have no caption of the wanted kind
     vocabulary = shared.vocabulary_of(said)
     ids, owner = shared.pairs(said, vocabulary)
     assert owner.tolist() == [0, 0, 2]
-    assert [" ".join(vocabulary.decode(row)) for row in ids.tolist()] == ["a dog", "one dog", "two cats here"]
+    assert [" ".join(vocabulary.decode(row)) for row in ids.tolist()] == [
+        "a dog",
+        "one dog",
+        "two cats here",
+    ]
 
 
 def test_sentences_are_words_without_specials():
     vocabulary = Vocabulary(["a", "dog"])
-    found = [Hypothesis(tuple(vocabulary.encode("a dog")), -1.0, -1.0, True), Hypothesis((), -1.0, -1.0, True)]
+    found = [
+        Hypothesis(tuple(vocabulary.encode("a dog")), -1.0, -1.0, True),
+        Hypothesis((), -1.0, -1.0, True),
+    ]
     assert shared.sentences(found, vocabulary) == ["a dog", ""]
 
 
@@ -62,7 +73,9 @@ def test_fit_trains_on_one_thread_and_gives_the_threads_back():
     try:
         ids = torch.tensor([[1, 4, 2, 0], [1, 4, 5, 2], [1, 5, 2, 0]])
         model = Model()
-        history = shared.fit(model, torch.ones(2, 3), ids, torch.tensor([0, 0, 1]), 2, epochs=1, lr=0.1, log_every=1)
+        history = shared.fit(
+            model, torch.ones(2, 3), ids, torch.tensor([0, 0, 1]), 2, epochs=1, lr=0.1, log_every=1
+        )
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -74,9 +87,28 @@ def test_fit_trains_on_one_thread_and_gives_the_threads_back():
 def test_sides_are_right_for_who_sees_them_and_chance_for_who_does_not():
     from mmtutor.experiments import show_attend_tell as experiment
 
-    captions = [["a dog on the left", "a dog"], ["the dog is on the right of a cat"], ["a dog at the top left"]]
+    captions = [
+        ["a dog on the left", "a dog"],
+        ["the dog is on the right of a cat"],
+        ["a dog at the top left"],
+    ]
     vocabulary = Vocabulary(
-        ["a", "dog", "on", "the", "left", "right", "top", "bottom", "of", "cat", "is", "at", "above", "below"]
+        [
+            "a",
+            "dog",
+            "on",
+            "the",
+            "left",
+            "right",
+            "top",
+            "bottom",
+            "of",
+            "cat",
+            "is",
+            "at",
+            "above",
+            "below",
+        ]
     )
 
     class Sees(torch.nn.Module):

@@ -26,11 +26,13 @@ def no_traceback(text: str) -> None:
     assert lines[0].startswith("mmtutor: ")
 
 
-# --- Python ------------------------------------------------------------------------------------------------------------
+# --- Python ---------------------------------------------------------------------------------------
 
 
 def test_an_old_python_is_told_so() -> None:
-    with pytest.raises(house.Trouble, match=r"Python 3\.9 is too old; the book needs Python 3\.11 or newer"):
+    with pytest.raises(
+        house.Trouble, match=r"Python 3\.9 is too old; the book needs Python 3\.11 or newer"
+    ):
         house.check_python((3, 9, 1))
     house.check_python((3, 11, 0))
     house.check_python((4, 0, 0))
@@ -53,11 +55,17 @@ def test_the_entry_says_it_in_one_line_even_to_an_old_python() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 def test_make_without_python_says_it_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")  # a Python that is too old answers the same way
+    (tmp_path / "python3").write_text(
+        "#!/bin/sh\nexit 1\n"
+    )  # a Python that is too old answers the same way
     (tmp_path / "python3").chmod(0o755)
     env = {"PATH": str(tmp_path)}
     run = subprocess.run(
-        [shutil.which("make"), "book", "SHELL=/bin/sh"], cwd=ROOT, capture_output=True, text=True, env=env
+        [shutil.which("make"), "book", "SHELL=/bin/sh"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=env,
     )
     assert run.returncode != 0
     assert len(run.stderr.strip().splitlines()) == 1
@@ -78,12 +86,16 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n{name}: ##" in makefile
 
 
-# --- Room and network --------------------------------------------------------------------------------------------------
+# --- Room and network -----------------------------------------------------------------------------
 
 
 def test_a_full_disk_is_told_before_the_install(tmp_path: Path) -> None:
-    with pytest.raises(house.Trouble, match=r"only 1\.5 GB are free .* need about 9 GB .*MMTUTOR_VENV"):
-        house.check_room(tmp_path / "not" / "yet", usage=lambda folder: Usage(10**11, 0, 15 * 10**8))
+    with pytest.raises(
+        house.Trouble, match=r"only 1\.5 GB are free .* need about 9 GB .*MMTUTOR_VENV"
+    ):
+        house.check_room(
+            tmp_path / "not" / "yet", usage=lambda folder: Usage(10**11, 0, 15 * 10**8)
+        )
     house.check_room(tmp_path, usage=lambda folder: Usage(10**11, 0, 10**11))
 
 
@@ -110,7 +122,9 @@ def test_pips_noise_becomes_one_line(output: str) -> None:
     assert "\n" not in line
 
 
-def test_a_full_disk_anywhere_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_anywhere_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def full(arguments: object) -> int:
         raise OSError(28, "No space left on device", "/some/file")
 
@@ -119,7 +133,7 @@ def test_a_full_disk_anywhere_is_one_line(monkeypatch: pytest.MonkeyPatch, capsy
     no_traceback(capsys.readouterr().err)
 
 
-# --- The environment ---------------------------------------------------------------------------------------------------
+# --- The environment ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -133,7 +147,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(house, "LOGS", root / ".house")
     monkeypatch.setattr(house, "wanted_stamp", lambda: real_stamp(root))
     monkeypatch.setattr(house, "check_room", lambda folder: None)
-    monkeypatch.setattr(house, "MAKE_VENV", ("-m", "venv", "--clear", "--without-pip"))  # pip is faked below
+    monkeypatch.setattr(
+        house, "MAKE_VENV", ("-m", "venv", "--clear", "--without-pip")
+    )  # pip is faked below
     monkeypatch.delenv("MMTUTOR_VENV", raising=False)
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
     return root
@@ -146,7 +162,8 @@ def pip(home: Path, body: str = "") -> list[str]:
     """A pip that notes its arguments and then does what ``body`` says."""
     script = home.parent / "pip.py"
     script.write_text(
-        "import os, sys\nopen(os.environ['CALLS'], 'a').write(' '.join(sys.argv[1:]) + '\\n')\n" + textwrap.dedent(body)
+        "import os, sys\nopen(os.environ['CALLS'], 'a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+        + textwrap.dedent(body)
     )
     return [sys.executable, str(script)]
 
@@ -158,7 +175,9 @@ def calls(home: Path) -> list[str]:
     return lines
 
 
-def test_install_then_nothing_then_only_what_changed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_install_then_nothing_then_only_what_changed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     house.install(pip(home))
     lock, package = calls(home)
     assert lock.endswith(f"-r {home / 'requirements.lock'}")
@@ -181,7 +200,9 @@ def test_install_then_nothing_then_only_what_changed(home: Path, capsys: pytest.
     assert [" -r " in call for call in calls(home)] == [False]
 
 
-@pytest.mark.parametrize("body", ["os._exit(1)", "import signal; os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.parametrize(
+    "body", ["os._exit(1)", "import signal; os.kill(os.getpid(), signal.SIGKILL)"]
+)
 def test_an_interrupted_install_is_made_anew(home: Path, body: str) -> None:
     house.install(pip(home))
     calls(home)
@@ -216,10 +237,25 @@ def test_a_failure_names_its_cause_and_the_log(home: Path) -> None:
 def test_a_real_pip_without_network_says_so(home: Path) -> None:
     """pip itself, sent to a port of this machine where nothing listens."""
     command = [sys.executable, "-m", "pip"]
-    offline = ["--isolated", "--index-url", "http://127.0.0.1:9/simple", "--retries", "1", "--timeout", "2"]
-    run = subprocess.run([*command, "download", *offline, "no-such-package"], capture_output=True, text=True, cwd=home)
+    offline = [
+        "--isolated",
+        "--index-url",
+        "http://127.0.0.1:9/simple",
+        "--retries",
+        "1",
+        "--timeout",
+        "2",
+    ]
+    run = subprocess.run(
+        [*command, "download", *offline, "no-such-package"],
+        capture_output=True,
+        text=True,
+        cwd=home,
+    )
     assert run.returncode != 0
-    assert house.explain_pip(run.stdout + run.stderr, run.returncode, Path("pip.log")).startswith("no network")
+    assert house.explain_pip(run.stdout + run.stderr, run.returncode, Path("pip.log")).startswith(
+        "no network"
+    )
 
 
 def test_a_damaged_stamp_is_no_stamp(tmp_path: Path) -> None:
@@ -228,7 +264,7 @@ def test_a_damaged_stamp_is_no_stamp(tmp_path: Path) -> None:
         assert house.read_stamp(tmp_path) == {}
 
 
-# --- The browser -------------------------------------------------------------------------------------------------------
+# --- The browser ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -239,13 +275,18 @@ def no_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_chromium_is_found_on_the_path(no_browser: None) -> None:
-    found = house.get_chromium(which=lambda name: f"/bin/{name}" if name == "google-chrome" else None)
+    found = house.get_chromium(
+        which=lambda name: f"/bin/{name}" if name == "google-chrome" else None
+    )
     assert found == "/bin/google-chrome"
 
 
 def test_without_rights_it_says_how_to_get_chromium(no_browser: None) -> None:
     with pytest.raises(house.Trouble, match="need Chromium: sudo apt-get install chromium"):
-        house.get_chromium(which=lambda name: "/usr/bin/apt-get" if name == "apt-get" else None, is_root=lambda: False)
+        house.get_chromium(
+            which=lambda name: "/usr/bin/apt-get" if name == "apt-get" else None,
+            is_root=lambda: False,
+        )
     with pytest.raises(house.Trouble, match="install Chromium or Chrome"):
         house.get_chromium(which=lambda name: None, is_root=lambda: True)
 
@@ -262,10 +303,12 @@ def test_as_root_apt_brings_chromium(no_browser: None) -> None:
     assert house.get_chromium(which=have.get, is_root=lambda: True, run=run) == "/usr/bin/chromium"
     assert ran == ["update", "install"]
     with pytest.raises(house.Trouble, match="is there a network"):
-        house.get_chromium(which={"apt-get": "x"}.get, is_root=lambda: True, run=lambda *a, **k: 100)
+        house.get_chromium(
+            which={"apt-get": "x"}.get, is_root=lambda: True, run=lambda *a, **k: 100
+        )
 
 
-# --- The rest ----------------------------------------------------------------------------------------------------------
+# --- The rest -------------------------------------------------------------------------------------
 
 
 def test_chapters_go_by_several_names() -> None:
@@ -286,7 +329,9 @@ def test_the_environment_of_runs_is_fixed(monkeypatch: pytest.MonkeyPatch) -> No
     assert env["HF_HUB_OFFLINE"] == "1"
 
 
-@pytest.mark.parametrize("failing", [None, "lint", "unit_tests", "hygiene", "stored_outputs", "page_tests", "build"])
+@pytest.mark.parametrize(
+    "failing", [None, "lint", "unit_tests", "hygiene", "stored_outputs", "page_tests", "build"]
+)
 def test_every_step_of_the_test_command_counts(
     failing: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,14 +411,25 @@ def test_clean_empties_a_build_behind_a_link_and_keeps_the_link(
     assert house.main(["clean"]) == 0  # nothing to do is no trouble
 
 
-# --- Colab -------------------------------------------------------------------------------------------------------------
+# --- Colab ----------------------------------------------------------------------------------------
 
 
 def test_colabs_versions_stand_in_one_file() -> None:
     versions = house.colab_versions()
-    assert {"torch", "torchvision", "torchaudio", "datasets", "numpy", "ipython", "ipywidgets"} <= set(versions)
+    assert {
+        "torch",
+        "torchvision",
+        "torchaudio",
+        "datasets",
+        "numpy",
+        "ipython",
+        "ipywidgets",
+    } <= set(versions)
     assert all(part[0].isdigit() for part in versions.values())
-    others = [ROOT / name for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md", ".github/workflows/book.yml")]
+    others = [
+        ROOT / name
+        for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md", ".github/workflows/book.yml")
+    ]
     for path in others:
         assert "ipython==" not in path.read_text(), path
 
@@ -387,7 +443,9 @@ def test_the_floors_admit_what_colab_has() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for requirement in map(Requirement, project["dependencies"]):
         version = versions.get(requirement.name.replace("_", "-").lower())
-        assert version is None or requirement.specifier.contains(version), f"{requirement}, but Colab has {version}"
+        assert version is None or requirement.specifier.contains(version), (
+            f"{requirement}, but Colab has {version}"
+        )
 
 
 @pytest.mark.parametrize("installed", ["2.1.3", "2.3.0"])
@@ -418,19 +476,23 @@ case "$*" in *list*) echo '[{{"name": "NumPy", "version": "{installed}"}}]' ;; e
     if installed == "2.1.3":
         assert house.colab_environment() == pip
     else:
-        with pytest.raises(house.Trouble, match=r"replaced what Colab has: numpy 2\.1\.3 became 2\.3\.0"):
+        with pytest.raises(
+            house.Trouble, match=r"replaced what Colab has: numpy 2\.1\.3 became 2\.3\.0"
+        ):
             house.colab_environment()
         assert house.read_stamp(home / ".venv-colab") == {}  # made anew next time
 
 
-# --- The rooms ---------------------------------------------------------------------------------------------------------
+# --- The rooms ------------------------------------------------------------------------------------
 
 
 def test_the_contracts_name_every_system() -> None:
     """A new file beside the systems is a system: it has to enter the contracts, and its tests and experiments their aisles."""
     import tomllib
 
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
     systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {"hub", "sound"}
     named = next(c for c in contracts if c["type"] == "independence")["modules"]
     assert {name.removeprefix("mmtutor.") for name in named} == systems
@@ -439,15 +501,23 @@ def test_the_contracts_name_every_system() -> None:
     for system in systems:
         assert (ROOT / "tests" / f"test_{system}.py").exists()
         assert (ROOT / "experiments" / f"{system}.py").exists()
-    rooms = {path.parent.name for path in (ROOT / "mmtutor").glob("*/__init__.py") if not path.parent.is_symlink()}
+    rooms = {
+        path.parent.name
+        for path in (ROOT / "mmtutor").glob("*/__init__.py")
+        if not path.parent.is_symlink()
+    }
     assert rooms == {"kit", "page", "world"}
 
 
 def test_every_package_travels_in_the_wheel() -> None:
     import tomllib
 
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    there = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "mmtutor").rglob("__init__.py")}
+    listed = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    )
+    there = {
+        ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "mmtutor").rglob("__init__.py")
+    }
     assert listed == there | {"mmtutor.experiments", "mmtutor.results"}
 
 
@@ -460,7 +530,11 @@ def test_conda_gets_what_pip_gets() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     extras = ",".join(sorted(project["optional-dependencies"]))
-    assert conda["dependencies"] == [f"python{project['requires-python']}", "pip", {"pip": [f"-e .[{extras}]"]}]
+    assert conda["dependencies"] == [
+        f"python{project['requires-python']}",
+        "pip",
+        {"pip": [f"-e .[{extras}]"]},
+    ]
 
 
 def test_the_lock_holds_every_dependency_in_range() -> None:
@@ -470,9 +544,13 @@ def test_the_lock_holds_every_dependency_in_range() -> None:
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pins = dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.M))
+    pins = dict(
+        re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.M)
+    )
     pins = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins.items()}
-    asked = project["dependencies"] + [r for extra in project["optional-dependencies"].values() for r in extra]
+    asked = project["dependencies"] + [
+        r for extra in project["optional-dependencies"].values() for r in extra
+    ]
     for requirement in map(Requirement, asked):
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
         assert name in pins, f"{name} is not in requirements.lock: run make lock"

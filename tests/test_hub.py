@@ -35,7 +35,9 @@ def photograph(number: int, width: int = 60, height: int = 40, form: str = "PNG"
     return file.getvalue()
 
 
-def recording(frequency: float, rate: int = 8000, seconds: float = 0.25, form: str = "WAV", channels: int = 1) -> bytes:
+def recording(
+    frequency: float, rate: int = 8000, seconds: float = 0.25, form: str = "WAV", channels: int = 1
+) -> bytes:
     tone = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)
     file = io.BytesIO()
     soundfile.write(file, np.tile(tone[:, None], channels), rate, format=form)
@@ -117,7 +119,9 @@ def repositories(tmp_path: Path) -> Path:
          "src_file": whole, "take": text, "audio": audio},
     )  # fmt: skip
     write_parquet(
-        root / "text8" / "data" / "train-00000-of-00001.parquet", {"text": [" one two three" * 900]}, {"text": text}
+        root / "text8" / "data" / "train-00000-of-00001.parquet",
+        {"text": [" one two three" * 900]},
+        {"text": text},
     )
     return root
 
@@ -129,17 +133,25 @@ def fake_hub(repositories: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     real, asked = datasets.load_dataset, []
 
-    def load_dataset(repository: str, configuration: str | None = None, *, split: str, streaming: bool):
+    def load_dataset(
+        repository: str, configuration: str | None = None, *, split: str, streaming: bool
+    ):
         asked.append(repository)
         (name,) = (name for name, source in hub.SOURCES.items() if source.repository == repository)
         files = {split: str(repositories / name / "data" / f"{split}-*.parquet")}
-        return real("parquet", data_files=files, split=split, streaming=streaming, cache_dir=str(repositories))
+        return real(
+            "parquet",
+            data_files=files,
+            split=split,
+            streaming=streaming,
+            cache_dir=str(repositories),
+        )
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     return asked
 
 
-# --- Known sets -----------------------------------------------------------------------------------------------------
+# --- Known sets -----------------------------------------------------------------------------------
 
 
 def check_flickr(data, count: int, first: int) -> None:
@@ -215,7 +227,9 @@ def test_text(fake_hub: list[str]) -> None:
     assert [len(row["words"]) for row in data] == [1000, 1000, 700]
     assert hub.corpus("text8") == ["one", "two", "three"] * 900
     assert len(hub.corpus("text8", size=2)) == 2000
-    with pytest.raises(ValueError, match="'flickr8k' is no text; the texts are 'text8', 'wikitext2'"):
+    with pytest.raises(
+        ValueError, match="'flickr8k' is no text; the texts are 'text8', 'wikitext2'"
+    ):
         hub.corpus("flickr8k")
 
 
@@ -229,14 +243,18 @@ def test_every_source_is_described() -> None:
         assert entry["repository"].count("/") == 1
 
 
-# --- The cache ------------------------------------------------------------------------------------------------------
+# --- The cache ------------------------------------------------------------------------------------
 
 
 def test_second_load_needs_no_network(fake_hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = hub.load("flickr8k", size=20)
     hub.load("flickr8k", "test")
     assert len(fake_hub) == 2
-    again, fewer, whole = hub.load("flickr8k", size=20), hub.load("flickr8k", size=7), hub.load("flickr8k", "test")
+    again, fewer, whole = (
+        hub.load("flickr8k", size=20),
+        hub.load("flickr8k", size=7),
+        hub.load("flickr8k", "test"),
+    )
     assert len(fake_hub) == 2
     assert again[:]["captions"] == first[:]["captions"]
     np.testing.assert_array_equal(fewer[:]["image"], first[:7]["image"])
@@ -264,7 +282,9 @@ def test_many_shards(tmp_path: Path) -> None:
     import datasets as d
 
     file = write_parquet(
-        tmp_path / "train.parquet", {"text": [f"line {i}" for i in range(450)]}, {"text": d.Value("string")}
+        tmp_path / "train.parquet",
+        {"text": [f"line {i}" for i in range(450)]},
+        {"text": d.Value("string")},
     )
     for size in (120, 250, 450):
         data = hub.load("wikitext2", "train", size, path=file)
@@ -274,14 +294,16 @@ def test_many_shards(tmp_path: Path) -> None:
         hub.load("wikitext2", size=451, path=file)
 
 
-def test_unusable_cache_warns_and_still_answers(repositories: Path, monkeypatch, tmp_path: Path) -> None:
+def test_unusable_cache_warns_and_still_answers(
+    repositories: Path, monkeypatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(cache.CacheWarning, match="MMTUTOR_CACHE"):
         check_flickr(hub.load("flickr8k", path=repositories / "flickr8k", pixels=32), 30, 0)
 
 
-# --- No network -----------------------------------------------------------------------------------------------------
+# --- No network -----------------------------------------------------------------------------------
 
 
 def test_offline_says_what_it_needs(tmp_path: Path) -> None:
@@ -295,7 +317,13 @@ def test_offline_says_what_it_needs(tmp_path: Path) -> None:
         check=True,
         timeout=100,
     )
-    for needed in ("'jxie/flickr8k'", "HF_HUB_OFFLINE", "path=", "Parquet", str(tmp_path / "cache")):
+    for needed in (
+        "'jxie/flickr8k'",
+        "HF_HUB_OFFLINE",
+        "path=",
+        "Parquet",
+        str(tmp_path / "cache"),
+    ):
         assert needed in run.stdout, run.stdout + run.stderr
 
 
@@ -310,7 +338,7 @@ def test_other_errors_are_not_taken_for_a_missing_network(monkeypatch: pytest.Mo
         hub.load("flickr8k", size=3)
 
 
-# --- A reader's own folder ------------------------------------------------------------------------------------------
+# --- A reader's own folder ------------------------------------------------------------------------
 
 
 def put(path: Path, content: bytes | str) -> Path:
@@ -324,14 +352,20 @@ def test_own_pictures_with_captions(tmp_path: Path) -> None:
     for number, name in enumerate(["b.png", "a.jpg", "sub/c.webp"]):
         put(
             mine / name,
-            photograph(40 * number, form={"g": "JPEG", "p": "WEBP"}.get(name[-1], "PNG") if name != "b.png" else "PNG"),
+            photograph(
+                40 * number,
+                form={"g": "JPEG", "p": "WEBP"}.get(name[-1], "PNG") if name != "b.png" else "PNG",
+            ),
         )
     lines = [
         {"file_name": "a.jpg", "captions": ["one", "two"]},
         {"file_name": "b.png", "text": "three 안녕"},
         {"file_name": "sub/c.webp", "caption_1": "five", "caption_0": "four", "score": 3},
     ]
-    put(mine / "metadata.jsonl", "\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n\n")
+    put(
+        mine / "metadata.jsonl",
+        "\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n\n",
+    )
     data = hub.folder(mine, pixels=24)
     assert data[:]["file"] == ["a.jpg", "b.png", "sub/c.webp"]
     assert data[:]["captions"] == [["one", "two"], ["three 안녕"], ["four", "five"]]
@@ -342,7 +376,13 @@ def test_own_pictures_with_captions(tmp_path: Path) -> None:
 
 def test_own_classes_and_splits(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
-    for name in ("train/dog/1.png", "train/cat/2.png", "train/cat/3.png", "test/dog/4.png", "train/.hidden/5.png"):
+    for name in (
+        "train/dog/1.png",
+        "train/cat/2.png",
+        "train/cat/3.png",
+        "test/dog/4.png",
+        "train/.hidden/5.png",
+    ):
         put(mine / name, photograph(7))
     put(mine / "train" / "notes.txt", "not a picture")
     train, test = hub.folder(mine), hub.folder(mine, "test")
@@ -367,7 +407,10 @@ def test_folders_are_read_as_hugging_face_reads_them(tmp_path: Path, layout: str
             put(mine / f"{name}.png", photograph(ord(name)))
         rows = [(f"{name}.png", f'the "{name}", said') for name in "abc"]
         if layout == "jsonl":
-            put(mine / "metadata.jsonl", "\n".join(json.dumps({"file_name": f, "text": t}) for f, t in rows))
+            put(
+                mine / "metadata.jsonl",
+                "\n".join(json.dumps({"file_name": f, "text": t}) for f, t in rows),
+            )
         else:
             quoted = ['"{}","{}"'.format(f, t.replace('"', '""')) for f, t in rows]
             put(mine / "metadata.csv", "\n".join(["file_name,text", *quoted]))
@@ -375,10 +418,17 @@ def test_folders_are_read_as_hugging_face_reads_them(tmp_path: Path, layout: str
         prefix = ["train/", "test/"] if layout == "splits and classes" else [""]
         for start in prefix:
             for name in ("dog/a.png", "cat/b.jpg", "cat/c.png"):
-                put(mine / (start + name), photograph(ord(name[4]), form="JPEG" if name.endswith("jpg") else "PNG"))
+                put(
+                    mine / (start + name),
+                    photograph(ord(name[4]), form="JPEG" if name.endswith("jpg") else "PNG"),
+                )
     for split in ("train", "test") if layout == "splits and classes" else ("train",):
         theirs = datasets.load_dataset(
-            "imagefolder", data_dir=str(mine), split=split, streaming=True, cache_dir=str(tmp_path / "hf")
+            "imagefolder",
+            data_dir=str(mine),
+            split=split,
+            streaming=True,
+            cache_dir=str(tmp_path / "hf"),
         )
         theirs = list(theirs.cast_column("image", datasets.Image(decode=False)))
         ours = hub.folder(mine, split)
@@ -409,7 +459,9 @@ def test_own_sounds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32"])
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_wav_without_soundfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtype: str, channels: int) -> None:
+def test_wav_without_soundfile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subtype: str, channels: int
+) -> None:
     """The reference is soundfile's own reading."""
     signal = np.random.default_rng(0).uniform(-0.9, 0.9, (500, channels))
     soundfile.write(tmp_path / "x.wav", signal, 16000, subtype=subtype)
@@ -429,7 +481,9 @@ def test_other_sounds_without_soundfile(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_loudest_and_longest_sounds(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "x.wav", np.array([1.0, -1.0, 2.0, -2.0, 0.0]), 8000, subtype="FLOAT")
+    soundfile.write(
+        tmp_path / "x.wav", np.array([1.0, -1.0, 2.0, -2.0, 0.0]), 8000, subtype="FLOAT"
+    )
     assert hub.sound(tmp_path / "x.wav", 8000).tolist() == [32767, -32768, 32767, -32768, 0]
     with wave.open(str(tmp_path / "empty.wav"), "wb") as empty:
         empty.setparams((1, 2, 8000, 0, "NONE", ""))
@@ -466,20 +520,29 @@ def test_a_picture_is_what_the_one_conversion_makes_of_it(tmp_path: Path) -> Non
     ):
         image.save(tmp_path / name)
         assert (hub.picture(tmp_path / name, 16) == level).all(), name
-    for name, image in (("whole.tif", Image.new("I", (20, 20), 70000)), ("loud.tif", Image.new("F", (20, 20), 300.0))):
+    for name, image in (
+        ("whole.tif", Image.new("I", (20, 20), 70000)),
+        ("loud.tif", Image.new("F", (20, 20), 300.0)),
+    ):
         image.save(tmp_path / name)
-        with pytest.raises(ValueError, match=f"{name}' cannot be read as a picture: a picture .* in .0, 1."):
+        with pytest.raises(
+            ValueError, match=f"{name}' cannot be read as a picture: a picture .* in .0, 1."
+        ):
             hub.picture(tmp_path / name, 16)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_a_picture_with_a_broken_exif_block_is_read(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.png", "a.webp"):
-        Image.new("RGB", (20, 20), (9, 9, 9)).save(tmp_path / name, exif=b"Exif\0\0noise and nothing else")
+        Image.new("RGB", (20, 20), (9, 9, 9)).save(
+            tmp_path / name, exif=b"Exif\0\0noise and nothing else"
+        )
         assert np.abs(hub.picture(tmp_path / name, 16).astype(int) - 9).max() <= 2
 
 
-def test_whatever_a_decoder_throws_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_a_decoder_throws_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = put(tmp_path / "a.png", photograph(1))
     for error in (
         IndexError("list"),
@@ -534,14 +597,18 @@ def test_other_bytes_of_the_same_size_and_time_are_noticed(tmp_path: Path) -> No
     import datasets as d
 
     for word in ("one", "two"):
-        write_parquet(tmp_path / word / "train.parquet", {"text": [word]}, {"text": d.Value("string")})
+        write_parquet(
+            tmp_path / word / "train.parquet", {"text": [word]}, {"text": d.Value("string")}
+        )
     put(parquet, (tmp_path / "one" / "train.parquet").read_bytes())
     assert hub.load("wikitext2", path=parquet)[0]["words"] == ["one"]
     same_size_and_time(parquet, (tmp_path / "two" / "train.parquet").read_bytes())
     assert hub.load("wikitext2", path=parquet)[0]["words"] == ["two"]
 
 
-def test_the_same_bytes_are_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bytes_are_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = tmp_path / "mine"
     put(mine / "a.png", photograph(10))
     put(mine / "b.png", photograph(20))
@@ -551,7 +618,7 @@ def test_the_same_bytes_are_not_decoded_again(tmp_path: Path, monkeypatch: pytes
     np.testing.assert_array_equal(hub.folder(mine)[:]["image"], good)
 
 
-# --- Names ----------------------------------------------------------------------------------------------------------
+# --- Names ----------------------------------------------------------------------------------------
 
 KOREAN = "강아지 é"
 NFC, NFD = unicodedata.normalize("NFC", KOREAN), unicodedata.normalize("NFD", KOREAN)
@@ -559,11 +626,17 @@ NFC, NFD = unicodedata.normalize("NFC", KOREAN), unicodedata.normalize("NFD", KO
 
 @pytest.mark.parametrize(("disk", "table"), [(NFC, NFD), (NFD, NFC), (NFD, NFD)])
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_a_table_meets_its_files_in_either_form_of_unicode(tmp_path: Path, disk: str, table: str, form: str) -> None:
+def test_a_table_meets_its_files_in_either_form_of_unicode(
+    tmp_path: Path, disk: str, table: str, form: str
+) -> None:
     mine = tmp_path / "mine"
     put(mine / disk / f"{disk}.png", photograph(10))
     name = f"{table}/{table}.png"
-    line = json.dumps({"file_name": name, "text": "x"}) if form == "jsonl" else f"file_name,text\n{name},x"
+    line = (
+        json.dumps({"file_name": name, "text": "x"})
+        if form == "jsonl"
+        else f"file_name,text\n{name},x"
+    )
     put(mine / f"metadata.{form}", line)
     (row,) = hub.folder(mine)
     assert row["captions"] == ["x"]
@@ -573,14 +646,21 @@ def test_a_table_meets_its_files_in_either_form_of_unicode(tmp_path: Path, disk:
 
 def test_two_forms_of_one_name_are_one_class(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
-    for name in (f"train/{NFC}/1.png", f"train/{NFD}/2.png", "train/cat/3.png", f"test/{NFD}/4.png"):
+    for name in (
+        f"train/{NFC}/1.png",
+        f"train/{NFD}/2.png",
+        "train/cat/3.png",
+        f"test/{NFD}/4.png",
+    ):
         put(mine / name, photograph(1))
     train, test = hub.folder(mine), hub.folder(mine, "test")
     assert train.features["label"].names == ["cat", NFC] == test.features["label"].names
     assert train[:]["thing"] == ["cat", NFC, NFC]
     assert test[:]["thing"] == [NFC]
     put(mine / "train" / NFC / "2.png", photograph(2))
-    with pytest.raises(ValueError, match=r"two files have the name .*\(NFC and NFD\).*u1100.*rename one"):
+    with pytest.raises(
+        ValueError, match=r"two files have the name .*\(NFC and NFD\).*u1100.*rename one"
+    ):
         hub.folder(mine)
 
 
@@ -600,7 +680,7 @@ def test_a_name_that_is_no_unicode_is_refused(tmp_path: Path) -> None:
     assert len(hub.folder(other)) == 1
 
 
-# --- Links and hidden files -----------------------------------------------------------------------------------------
+# --- Links and hidden files -----------------------------------------------------------------------
 
 
 def test_links_to_files_classes_and_splits_are_followed(tmp_path: Path) -> None:
@@ -622,7 +702,10 @@ def test_links_to_files_classes_and_splits_are_followed(tmp_path: Path) -> None:
     told.mkdir()
     (told / "a.png").symlink_to(store / "rex.png")
     (told / "more").symlink_to(store / "cats")
-    lines = [{"file_name": "a.png", "text": "x"}, {"file_name": str(told / "more" / "tom.png"), "text": "y"}]
+    lines = [
+        {"file_name": "a.png", "text": "x"},
+        {"file_name": str(told / "more" / "tom.png"), "text": "y"},
+    ]
     put(told / "metadata.jsonl", "\n".join(map(json.dumps, lines)))
     assert hub.folder(told)[:]["captions"] == [["x"], ["y"]]
     (tmp_path / "alias").symlink_to(told)
@@ -637,7 +720,10 @@ def test_links_that_go_round_end(tmp_path: Path) -> None:
         put(mine / name / "1.png", photograph(1))
         (mine / name / "up").symlink_to(mine)
         (mine / name / "self").symlink_to(mine / name)
-    assert [file for file in hub.folder(mine)[:]["file"] if "up" not in file] == ["cat/1.png", "dog/1.png"]
+    assert [file for file in hub.folder(mine)[:]["file"] if "up" not in file] == [
+        "cat/1.png",
+        "dog/1.png",
+    ]
     assert len(hub.folder(mine)) == 2
 
 
@@ -645,12 +731,17 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, repositories: Path
     for place, read in (
         (tmp_path / "mine" / "b.png", lambda: hub.folder(tmp_path / "mine")),
         (tmp_path / "mine" / "dog", lambda: hub.folder(tmp_path / "mine")),
-        (repositories / "flickr8k" / "data" / "train-1.parquet", lambda: hub.load("flickr8k", path=repositories)),
+        (
+            repositories / "flickr8k" / "data" / "train-1.parquet",
+            lambda: hub.load("flickr8k", path=repositories),
+        ),
     ):
         put(tmp_path / "mine" / "a.png", photograph(1))
         for target in (tmp_path / "gone", place):
             place.symlink_to(target)
-            with pytest.raises(FileNotFoundError, match=f"{place.name}' is a link that leads nowhere"):
+            with pytest.raises(
+                FileNotFoundError, match=f"{place.name}' is a link that leads nowhere"
+            ):
                 read()
             place.unlink()
 
@@ -658,12 +749,21 @@ def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, repositories: Path
 def test_hidden_files_are_passed_over_everywhere(tmp_path: Path, repositories: Path) -> None:
     mine = tmp_path / "mine"
     put(mine / "dog" / "a.png", photograph(1))
-    for name in ("._x.png", "dog/._a.png", "dog/.a.wav", ".git/b.png", ".checkpoints/metadata.csv", "._metadata.jsonl"):
+    for name in (
+        "._x.png",
+        "dog/._a.png",
+        "dog/.a.wav",
+        ".git/b.png",
+        ".checkpoints/metadata.csv",
+        "._metadata.jsonl",
+    ):
         put(mine / name, b"\0\5\x16\7 a side-car file")
     (mine / ".#lock").symlink_to("nowhere")
     assert hub.folder(mine)[:]["thing"] == ["dog"]
     put(mine / "dog" / "metadata.jsonl", '{"file_name": "._a.png", "text": "x"}')
-    with pytest.raises(ValueError, match=r"line 1: '\._a\.png' is not read; a file must not be hidden"):
+    with pytest.raises(
+        ValueError, match=r"line 1: '\._a\.png' is not read; a file must not be hidden"
+    ):
         hub.folder(mine)
     data = repositories / "flickr8k"
     for name in ("._train-0.parquet", ".cache/train-0.parquet", "data/.train.parquet"):
@@ -676,7 +776,9 @@ def test_files_outside_the_splits_do_not_vanish(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     for name in ("train/1.png", "bus/2.png", "car/3.png"):
         put(mine / name, photograph(1))
-    with pytest.raises(ValueError, match=r"bus/2\.png' \(2 of 3 files\) lies in no split, beside 'train'"):
+    with pytest.raises(
+        ValueError, match=r"bus/2\.png' \(2 of 3 files\) lies in no split, beside 'train'"
+    ):
         hub.folder(mine)
 
 
@@ -691,7 +793,7 @@ def test_changed_files_are_noticed(tmp_path: Path) -> None:
     assert len(hub.folder(mine)) == 2
 
 
-# --- Wrong arguments and bad files ----------------------------------------------------------------------------------
+# --- Wrong arguments and bad files ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -709,7 +811,9 @@ def test_changed_files_are_noticed(tmp_path: Path) -> None:
         ({"path": "/nowhere"}, FileNotFoundError, "no file or folder '/nowhere'"),
     ],
 )
-def test_wrong_arguments(repositories: Path, arguments: dict, error: type[Exception], message: str) -> None:
+def test_wrong_arguments(
+    repositories: Path, arguments: dict, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         hub.load(**{"name": "flickr8k", "path": repositories / "flickr8k", **arguments})
 
@@ -720,7 +824,9 @@ def test_wrong_sample_rate(repositories: Path) -> None:
 
 
 def test_no_parquet_of_the_split(repositories: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no Parquet file of split 'train'.*there: 'test-00000"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no Parquet file of split 'train'.*there: 'test-00000"
+    ):
         hub.load("coco_captions", path=repositories / "coco_captions")
     bad = put(tmp_path / "train.parquet", "no parquet at all")
     with pytest.raises(ValueError, match=r"train\.parquet' cannot be read as a Parquet file"):
@@ -751,7 +857,11 @@ def test_bad_folders(tmp_path: Path) -> None:
         ("{oops", ValueError, r"metadata\.jsonl', line 1: no JSON"),
         ('{"text": "x"}', ValueError, "line 1: every line needs a file_name"),
         ("[1]", ValueError, "line 1: every line needs a file_name"),
-        ('{"file_name": "b.png", "text": "x"}', FileNotFoundError, "line 1: there is no file 'b.png'"),
+        (
+            '{"file_name": "b.png", "text": "x"}',
+            FileNotFoundError,
+            "line 1: there is no file 'b.png'",
+        ),
         ('{"file_name": "../x.png", "text": "x"}', ValueError, "leads out of the folder"),
         ('{"file_name": "a.png", "size": 3}', ValueError, "line 1: no caption; give one"),
         ('{"file_name": "a.png", "captions": []}', ValueError, "line 1: no caption"),
@@ -766,7 +876,9 @@ def test_bad_metadata(tmp_path: Path, metadata: str, error: type[Exception], mes
         hub.folder(mine)
 
 
-def told(tmp_path: Path, table: str | bytes, form: str = "jsonl", files: str = "ab") -> list[list[str]]:
+def told(
+    tmp_path: Path, table: str | bytes, form: str = "jsonl", files: str = "ab"
+) -> list[list[str]]:
     """The captions that a table gives to pictures a.png, b.png …"""
     for name in files:
         put(tmp_path / "mine" / f"{name}.png", photograph(ord(name)))
@@ -780,13 +892,21 @@ def test_several_lines_of_one_file_are_gathered_in_their_order(tmp_path: Path) -
     assert told(tmp_path, csv_, "csv") == [["two", "two"], ["one", "three"]]
     (tmp_path / "mine" / "metadata.csv").unlink()
     lines = [("a", ["1", "2"]), ("b", ["3"]), ("a", ["4"])]
-    table = "\n".join(json.dumps({"file_name": f"{name}.png", "captions": texts}) for name, texts in lines)
+    table = "\n".join(
+        json.dumps({"file_name": f"{name}.png", "captions": texts}) for name, texts in lines
+    )
     assert told(tmp_path, table) == [["1", "2", "4"], ["3"]]
 
 
 def test_several_columns_of_one_line_are_gathered(tmp_path: Path) -> None:
     numbered = {f"caption_{k}": str(k) for k in (10, 2, 0)}
-    row = {"file_name": "a.png", "text": "t", "captions": ["c", "d"], "caption_score": 0.9, **numbered}
+    row = {
+        "file_name": "a.png",
+        "text": "t",
+        "captions": ["c", "d"],
+        "caption_score": 0.9,
+        **numbered,
+    }
     assert told(tmp_path, json.dumps(row), files="a") == [["c", "d", "t", "0", "2", "10"]]
 
 
@@ -795,7 +915,9 @@ def test_an_empty_cell_is_no_caption(tmp_path: Path) -> None:
     assert told(tmp_path, table, "csv") == [["one"], ["two", "three"]]
 
 
-@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+@pytest.mark.parametrize(
+    "mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]
+)
 def test_lines_end_at_line_feeds_alone(tmp_path: Path, mark: str) -> None:
     rows = [{"file_name": f"{name}.png", "text": f"before{mark}after {name}"} for name in "ab"]
     lines = [json.dumps(row, ensure_ascii=False) for row in rows]
@@ -814,13 +936,34 @@ def test_a_quoted_text_may_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "line", "message"),
     [
-        ("file_name,text\na.png,x\nb.png,a dog, asleep\n", 3, "3 cells, but 2 columns; put quotes around"),
-        ('file_name,text\na.png,"x\ny"\n\nb.png,a dog, asleep\n', 5, "3 cells, but 2 columns; put quotes around"),
-        ('file_name,text\na.png,"x\nb.png,y\n', 2, "unexpected end of data; .*between quotation marks"),
+        (
+            "file_name,text\na.png,x\nb.png,a dog, asleep\n",
+            3,
+            "3 cells, but 2 columns; put quotes around",
+        ),
+        (
+            'file_name,text\na.png,"x\ny"\n\nb.png,a dog, asleep\n',
+            5,
+            "3 cells, but 2 columns; put quotes around",
+        ),
+        (
+            'file_name,text\na.png,"x\nb.png,y\n',
+            2,
+            "unexpected end of data; .*between quotation marks",
+        ),
         ('file_name,text\na.png,"x"y\n', 2, "expected after.*; .*between quotation marks"),
-        pytest.param("file_name,text\na.png,x\nb.png," + "y" * 140_000, 3, "field larger than field limit", id="long"),
+        pytest.param(
+            "file_name,text\na.png,x\nb.png," + "y" * 140_000,
+            3,
+            "field larger than field limit",
+            id="long",
+        ),
         ("file_name,text,text\na.png,x,y\n", 1, "'text' stands there twice"),
-        ("file_name;text\na.png;x\n", 2, "every line needs a file_name; this one has 'file_name;text'"),
+        (
+            "file_name;text\na.png;x\n",
+            2,
+            "every line needs a file_name; this one has 'file_name;text'",
+        ),
         ("file_name,text\na.png,\n", 2, "no caption; give one"),
         ("file_name,text\na.png\n", 2, "no caption; give one"),
         ("file_name,text\na.png,x\nnotes.txt,y\n", 3, r"'notes\.txt' is not read; .* \.png"),
@@ -828,9 +971,13 @@ def test_a_quoted_text_may_hold_commas_quotes_and_lines(tmp_path: Path) -> None:
         (b"file_name,text\na.png,x\nb.png,caf\xe9\n", 3, "not UTF-8"),
     ],
 )
-def test_bad_csv_names_its_file_and_line(tmp_path: Path, table: str | bytes, line: int, message: str) -> None:
+def test_bad_csv_names_its_file_and_line(
+    tmp_path: Path, table: str | bytes, line: int, message: str
+) -> None:
     put(tmp_path / "mine" / "notes.txt", "not a picture")
-    with pytest.raises((ValueError, FileNotFoundError), match=rf"(?s)metadata\.csv', line {line}: .*{message}"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=rf"(?s)metadata\.csv', line {line}: .*{message}"
+    ):
         told(tmp_path, table, "csv")
 
 
@@ -839,13 +986,21 @@ def test_bad_csv_names_its_file_and_line(tmp_path: Path, table: str | bytes, lin
     [
         ('{"file_name": "b.png", "text": "x", "text": "y"}', "'text' stands there twice"),
         (r'{"file_name": "b.png", "text": "\ud800"}', r"text must be text, .*not '\\ud800'"),
-        (r'{"file_name": "b.png", "captions": ["x", "\udfff"]}', r"captions must be text, .*not '\\udfff'"),
+        (
+            r'{"file_name": "b.png", "captions": ["x", "\udfff"]}',
+            r"captions must be text, .*not '\\udfff'",
+        ),
         (r'{"file_name": "\ud800.png", "text": "x"}', r"there is no file '\\ud800.png'"),
         (r'{"file_name": "/\u0000/b.png", "text": "x"}', "leads out of the folder"),
         pytest.param(
-            json.dumps({"file_name": "b" * 5000 + ".png", "text": "x"}), "there is no file 'bbb", id="long name"
+            json.dumps({"file_name": "b" * 5000 + ".png", "text": "x"}),
+            "there is no file 'bbb",
+            id="long name",
         ),
-        ('{"file_name": "b.png", "captions": ["x", 3]}', "captions must be text, or a list of texts, not 3"),
+        (
+            '{"file_name": "b.png", "captions": ["x", 3]}',
+            "captions must be text, or a list of texts, not 3",
+        ),
         ('{"file_name": "b.png", "text": 3}', "text must be text, or a list of texts, not 3"),
         ('{"file_name": "b.png", "text": " "}', "text must be text, or a list of texts, not ' '"),
         ('{"file_name": "b.png", "text": null}', "no caption; give one"),
@@ -855,14 +1010,17 @@ def test_bad_csv_names_its_file_and_line(tmp_path: Path, table: str | bytes, lin
 )
 def test_bad_json_names_its_file_and_line(tmp_path: Path, line: str, message: str) -> None:
     put(tmp_path / "mine" / "notes.txt", "not a picture")
-    with pytest.raises((ValueError, FileNotFoundError), match=rf"(?s)metadata\.jsonl', line 3: .*{message}"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match=rf"(?s)metadata\.jsonl', line 3: .*{message}"
+    ):
         told(tmp_path, '{"file_name": "a.png", "text": "x"}\n\n' + line)
 
 
 def test_two_tables_of_one_folder_are_refused(tmp_path: Path) -> None:
     put(tmp_path / "mine" / "metadata.csv", "file_name,text\na.png,x\n")
     with pytest.raises(
-        ValueError, match=r"metadata\.csv' and '.*metadata\.jsonl' are two tables of one folder; keep one"
+        ValueError,
+        match=r"metadata\.csv' and '.*metadata\.jsonl' are two tables of one folder; keep one",
     ):
         told(tmp_path, '{"file_name": "b.png", "text": "y"}')
 
@@ -874,8 +1032,13 @@ def test_tables_of_several_folders(tmp_path: Path) -> None:
     put(mine / "metadata.jsonl", '{"file_name": "a.png", "text": "x"}')
     put(mine / "sub" / "METADATA.CSV", "file_name,text\nb.png,y\n")
     assert hub.folder(mine)[:]["captions"] == [["x"], ["y"]]
-    put(mine / "metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{"file_name": "sub/b.png", "text": "z"}')
-    with pytest.raises(ValueError, match=r"METADATA\.CSV', line 2: .*metadata\.jsonl' has captions of 'b\.png' too"):
+    put(
+        mine / "metadata.jsonl",
+        '{"file_name": "a.png", "text": "x"}\n{"file_name": "sub/b.png", "text": "z"}',
+    )
+    with pytest.raises(
+        ValueError, match=r"METADATA\.CSV', line 2: .*metadata\.jsonl' has captions of 'b\.png' too"
+    ):
         hub.folder(mine)
     put(mine / "sub" / "METADATA.CSV", "file_name,text\n")
     with pytest.raises(ValueError, match=r"METADATA\.CSV' has no lines"):
@@ -887,25 +1050,38 @@ def test_one_table_for_all_splits(tmp_path: Path) -> None:
     names = ["train/a.png", "test/b.png"]
     for name in names:
         put(mine / name, photograph(1))
-    put(mine / "metadata.jsonl", "\n".join(json.dumps({"file_name": name, "text": name}) for name in names))
+    put(
+        mine / "metadata.jsonl",
+        "\n".join(json.dumps({"file_name": name, "text": name}) for name in names),
+    )
     assert hub.folder(mine)[:]["captions"] == [["train/a.png"]]
     assert hub.folder(mine, "test")[:]["captions"] == [["test/b.png"]]
 
 
-def test_parquet_of_the_wrong_columns_names_file_and_columns(tmp_path: Path, fake_hub, repositories: Path) -> None:
+def test_parquet_of_the_wrong_columns_names_file_and_columns(
+    tmp_path: Path, fake_hub, repositories: Path
+) -> None:
     import datasets as d
 
     for name in hub.names():
-        file = write_parquet(tmp_path / name / "train.parquet", {"picture": ["x"]}, {"picture": d.Value("string")})
+        file = write_parquet(
+            tmp_path / name / "train.parquet", {"picture": ["x"]}, {"picture": d.Value("string")}
+        )
         file = file.rename(file.with_name("any.parquet"))
-        with pytest.raises(ValueError, match=r"any\.parquet' has no column '.*'; it has 'picture'; needed are '.*'"):
+        with pytest.raises(
+            ValueError, match=r"any\.parquet' has no column '.*'; it has 'picture'; needed are '.*'"
+        ):
             hub.load(name, "train", path=file)
     with pytest.raises(ValueError, match=r"has no column 'text'; it has 'image', 'caption_0'"):
         hub.load("text8", path=repositories / "flickr8k")
     write_parquet(
-        repositories / "text8" / "data" / "train-00000-of-00001.parquet", {"words": ["x"]}, {"words": d.Value("string")}
+        repositories / "text8" / "data" / "train-00000-of-00001.parquet",
+        {"words": ["x"]},
+        {"words": d.Value("string")},
     )
-    with pytest.raises(ValueError, match="'afmck/text8' has no column 'text'; it has 'words'; needed are 'text'"):
+    with pytest.raises(
+        ValueError, match="'afmck/text8' has no column 'text'; it has 'words'; needed are 'text'"
+    ):
         hub.load("text8")
 
 
@@ -917,7 +1093,9 @@ def test_a_bad_row_of_a_parquet_file_is_named(tmp_path: Path) -> None:
     pictures = [packed(photograph(1), None), packed(b"noise", "b.jpg")]
     columns = {"image": pictures * 10, "cocoid": list(range(20)), "caption": ["x"] * 19 + [None]}
     file = write_parquet(tmp_path / "train.parquet", columns, types)
-    with pytest.raises(ValueError, match=r"^row 20 of '.*train\.parquet' has nothing in column 'caption'"):
+    with pytest.raises(
+        ValueError, match=r"^row 20 of '.*train\.parquet' has nothing in column 'caption'"
+    ):
         hub.load("coco_captions", path=file)
     columns["caption"][-1] = "x"
     write_parquet(file, columns, types)
@@ -933,11 +1111,15 @@ def test_a_bad_row_of_a_parquet_file_is_named(tmp_path: Path) -> None:
         hub.load("coco_captions", path=file)
 
 
-def test_an_error_that_nobody_foresaw_tells_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_that_nobody_foresaw_tells_the_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path / "mine" / "a.png", photograph(1))
     put(tmp_path / "mine" / "b.png", photograph(1))
     real = hub.picture
-    monkeypatch.setattr(hub, "picture", lambda file, side: real(file, side) if file.name == "a.png" else 1 / 0)
+    monkeypatch.setattr(
+        hub, "picture", lambda file, side: real(file, side) if file.name == "a.png" else 1 / 0
+    )
     with pytest.raises(ZeroDivisionError) as caught:
         hub.folder(tmp_path / "mine")
     assert "sample 1 of '" in caught.value.__notes__[0]
@@ -956,5 +1138,7 @@ def test_metadata_that_forgets_a_file(tmp_path: Path) -> None:
 
 def test_importing_the_hub_loads_nothing_heavy() -> None:
     code = "import sys; from mmtutor import hub; hub.names(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {"torch", "datasets", "pyarrow", "PIL", "pandas", "soundfile"} & set(loaded)

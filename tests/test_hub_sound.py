@@ -29,7 +29,9 @@ def wav(path: Path, samples: np.ndarray, rate: int, cut: int = 0) -> Path:
     """A 16-bit WAV file with any number as its sample rate, less ``cut`` bytes at its end."""
     data, channels = samples.astype("<i2").tobytes(), samples.shape[1]
     form = struct.pack("<HHIIHH", 1, channels, rate, 2 * channels * rate % 2**32, 2 * channels, 16)
-    content = b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(data)) + data
+    content = (
+        b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(data)) + data
+    )
     whole = b"RIFF" + struct.pack("<I", len(content)) + content
     path.write_bytes(whole[: len(whole) - cut])
     return path
@@ -40,7 +42,9 @@ def tone(rate: int, seconds: float = 0.5, channels: int = 2) -> np.ndarray:
     return np.repeat(wave[:, None], channels, axis=1)
 
 
-@pytest.mark.parametrize("rate", [8000, 11127, 15999, 22050, 44100, 44101, 96000, 192000, 384000, 999_983])
+@pytest.mark.parametrize(
+    "rate", [8000, 11127, 15999, 22050, 44100, 44101, 96000, 192000, 384000, 999_983]
+)
 def test_sounds_of_any_rate_keep_their_tone(tmp_path: Path, decoder: str, rate: int) -> None:
     out = hub.sound(wav(tmp_path / "x.wav", tone(rate), rate), 16000)
     expected = tone(16000)[:, 0]
@@ -52,16 +56,21 @@ def test_sounds_of_any_rate_keep_their_tone(tmp_path: Path, decoder: str, rate: 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
 def test_usual_rates_equal_torchaudio(tmp_path: Path, rate: int) -> None:
     samples = np.random.default_rng(0).integers(-9000, 9000, (4000, 1))
-    theirs = torchaudio.functional.resample(torch.as_tensor(samples[:, 0] / 32768), rate, 16000)  # in float64
+    theirs = torchaudio.functional.resample(
+        torch.as_tensor(samples[:, 0] / 32768), rate, 16000
+    )  # in float64
     out = hub.sound(wav(tmp_path / "x.wav", samples, rate), 16000)
     np.testing.assert_allclose(out, theirs * 32768, atol=0.51)
 
 
 @pytest.mark.parametrize("rate", [0, 1, 15, 1_000_001, 2**31 - 1, 2**32 - 1])
-def test_rates_that_cannot_be_are_refused_with_the_files_name(tmp_path: Path, decoder: str, rate: int) -> None:
+def test_rates_that_cannot_be_are_refused_with_the_files_name(
+    tmp_path: Path, decoder: str, rate: int
+) -> None:
     path = wav(tmp_path / "odd.wav", tone(8000), rate)
     with pytest.raises(
-        ValueError, match=r"odd\.wav' cannot be (read as a sound|brought from \d+ to 16000 Hz: .*_freq)"
+        ValueError,
+        match=r"odd\.wav' cannot be (read as a sound|brought from \d+ to 16000 Hz: .*_freq)",
     ):
         hub.sound(path, 16000)
     with pytest.raises(ValueError, match="cannot be"):
@@ -76,7 +85,9 @@ def test_wanted_rates_out_of_range_are_refused(tmp_path: Path, bad: int) -> None
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("cut", [1, 2, 3, 5, 100, 599])
-def test_a_wave_that_breaks_off_gives_its_whole_frames(tmp_path: Path, decoder: str, cut: int, channels: int) -> None:
+def test_a_wave_that_breaks_off_gives_its_whole_frames(
+    tmp_path: Path, decoder: str, cut: int, channels: int
+) -> None:
     samples = np.arange(-100, 200)[:, None] * np.ones(channels)
     out = hub.sound(wav(tmp_path / "x.wav", samples, 8000, cut), 8000)
     whole = (2 * channels * len(samples) - cut) // (2 * channels)
@@ -85,7 +96,9 @@ def test_a_wave_that_breaks_off_gives_its_whole_frames(tmp_path: Path, decoder: 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("rate", [8000, 11127])
-def test_values_that_are_not_finite_are_named_before_resampling(tmp_path: Path, rate: int, value: float) -> None:
+def test_values_that_are_not_finite_are_named_before_resampling(
+    tmp_path: Path, rate: int, value: float
+) -> None:
     soundfile.write(tmp_path / "bad.wav", np.array([0.0, value, 0.0]), rate, subtype="FLOAT")
     with pytest.raises(ValueError, match=r"bad\.wav' holds samples that are not finite numbers"):
         hub.sound(tmp_path / "bad.wav", 16000)
@@ -95,7 +108,9 @@ def test_values_that_are_not_finite_are_named_before_resampling(tmp_path: Path, 
 def test_values_beyond_all_bounds_are_cut_or_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "loud.wav", np.full(3000, 3e38), 8000, subtype="FLOAT")
     assert set(hub.sound(tmp_path / "loud.wav", 8000)) == {32767}
-    with pytest.raises(ValueError, match=r"loud\.wav' cannot be brought from 8000 to 16000 Hz: .*overflows"):
+    with pytest.raises(
+        ValueError, match=r"loud\.wav' cannot be brought from 8000 to 16000 Hz: .*overflows"
+    ):
         hub.sound(tmp_path / "loud.wav", 16000)
 
 
@@ -105,7 +120,7 @@ def test_flac_of_an_odd_rate() -> None:
     assert abs(len(hub.sound({"bytes": file.getvalue(), "path": "x.flac"}, 16000)) - 8000) <= 1
 
 
-# --- one rule everywhere ------------------------------------------------------------------------------------------------
+# --- one rule everywhere --------------------------------------------------------------------------
 
 
 def test_the_limits_are_the_same_in_the_world() -> None:
@@ -135,5 +150,7 @@ def test_resample_takes_the_same_rates_in_sound_and_world(old: int, new: int, ta
         if taken:
             assert len(resample(wave, old, new)) == -(-200 * int(new) // int(old))
         else:
-            with pytest.raises(ValueError, match=r"whole number from 1 to 1000000 hertz|further apart"):
+            with pytest.raises(
+                ValueError, match=r"whole number from 1 to 1000000 hertz|further apart"
+            ):
                 resample(wave, old, new)

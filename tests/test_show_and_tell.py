@@ -15,14 +15,18 @@ from mmtutor.show_and_tell import CELLS, INJECT, Config, ShowAndTell
 V, C, E, H = 11, 6, 4, 5
 WAYS = pytest.mark.parametrize(("inject", "cell"), list(itertools.product(INJECT, CELLS)))
 #: Captions of several lengths, the shortest without a word.
-CAPTIONS = torch.tensor([[1, 4, 5, 6, 7, 2], [1, 8, 9, 2, 0, 0], [1, 2, 0, 0, 0, 0], [1, 10, 4, 4, 2, 0]])
+CAPTIONS = torch.tensor(
+    [[1, 4, 5, 6, 7, 2], [1, 8, 9, 2, 0, 0], [1, 2, 0, 0, 0, 0], [1, 10, 4, 4, 2, 0]]
+)
 
 
 def build(inject: str = "pre", cell: str = "lstm", seed: int = 0, **changes: object) -> ShowAndTell:
     torch.manual_seed(seed)
     sizes = {"image": C, "embedding": E, "hidden": H} | changes
     model = ShowAndTell(Config(V, inject=inject, cell=cell, **sizes)).double()
-    with torch.no_grad():  # biases and words that matter: at the start many of them are nearly or exactly 0
+    with (
+        torch.no_grad()
+    ):  # biases and words that matter: at the start many of them are nearly or exactly 0
         for name, p in model.named_parameters():
             p.add_(torch.randn_like(p), alpha=0.5)
             if name == "words.weight":
@@ -43,7 +47,9 @@ def by_hand(model: ShowAndTell, picture: torch.Tensor, caption: list[int]) -> to
     h = memory = torch.zeros(c.hidden, dtype=v.dtype)
     if c.inject == "init":
         started = torch.tanh(v)
-        h, memory = (started[: c.hidden], started[c.hidden :]) if c.cell == "lstm" else (started, memory)
+        h, memory = (
+            (started[: c.hidden], started[c.hidden :]) if c.cell == "lstm" else (started, memory)
+        )
 
     def advance(x, h, memory):
         a = read @ x + again @ h + bias
@@ -64,7 +70,7 @@ def by_hand(model: ShowAndTell, picture: torch.Tensor, caption: list[int]) -> to
     return torch.stack(scores)
 
 
-# --- the computation ---------------------------------------------------------------------------------------------------
+# --- the computation ------------------------------------------------------------------------------
 
 
 @WAYS
@@ -131,9 +137,12 @@ def test_padding_costs_nothing(inject, cell):
     for captions in (wide, CAPTIONS[:, :6]):
         together = model.loss({"features": features, "captions": captions})["loss"]
         each = [
-            model.loss({"features": features[k : k + 1], "captions": CAPTIONS[k : k + 1, : int((row != 0).sum())]})[
-                "loss"
-            ]
+            model.loss(
+                {
+                    "features": features[k : k + 1],
+                    "captions": CAPTIONS[k : k + 1, : int((row != 0).sum())],
+                }
+            )["loss"]
             for k, row in enumerate(CAPTIONS)
         ]
         torch.testing.assert_close(together, torch.stack(each).mean())
@@ -146,13 +155,21 @@ def test_dropout_only_in_training():
     assert not torch.equal(model(features, CAPTIONS), model(features, CAPTIONS))
 
 
-# --- sizes and the start --------------------------------------------------------------------------------------------------
+# --- sizes and the start --------------------------------------------------------------------------
 
 
 def test_parameters_of_the_papers_sizes():
     model = ShowAndTell(Config.paper())
-    parts = {name: training.parameter_count(getattr(model, name)) for name in ("image", "words", "recurrent", "output")}
-    assert parts == {"image": 524_800, "words": 5_120_000, "recurrent": 2_101_248, "output": 5_130_000}
+    parts = {
+        name: training.parameter_count(getattr(model, name))
+        for name in ("image", "words", "recurrent", "output")
+    }
+    assert parts == {
+        "image": 524_800,
+        "words": 5_120_000,
+        "recurrent": 2_101_248,
+        "output": 5_130_000,
+    }
     assert training.parameter_count(model) == 12_876_048
     # The sum of the paper's matrices with one bias a gate, as papers count
     assert training.parameter_count(model) - 4 * 512 == 12_874_000
@@ -178,17 +195,23 @@ def test_training_begins_with_a_loud_picture_soft_words_and_an_open_memory():
     assert all(float(other.abs().max()) < 0.5 for other in (i, g, o))
 
 
-# --- training ---------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
-def learn(model: ShowAndTell, features: torch.Tensor, captions: torch.Tensor, **options: object) -> training.History:
+def learn(
+    model: ShowAndTell, features: torch.Tensor, captions: torch.Tensor, **options: object
+) -> training.History:
     settings = {"lr": 1e-2, "seed": 0, "progress": False} | options
-    return training.fit(model, caption_batches(features.float(), captions, batch_size=2), **settings)
+    return training.fit(
+        model, caption_batches(features.float(), captions, batch_size=2), **settings
+    )
 
 
 def fresh(inject: str = "pre", cell: str = "lstm", **changes: object) -> ShowAndTell:
     torch.manual_seed(0)
-    return ShowAndTell(Config(V, image=C, embedding=8, hidden=16, inject=inject, cell=cell, **changes))
+    return ShowAndTell(
+        Config(V, image=C, embedding=8, hidden=16, inject=inject, cell=cell, **changes)
+    )
 
 
 @WAYS
@@ -205,12 +228,18 @@ def test_without_the_picture_it_cannot():
     """The control of the test above: four captions and one picture four times."""
     model, features = fresh(), pictures(1).float().expand(4, -1)
     learn(model, features, CAPTIONS, epochs=60, lr=2e-2)
-    assert float(model.loss({"features": features, "captions": CAPTIONS})["loss"].detach()) > math.log(4) - 0.1
+    assert (
+        float(model.loss({"features": features, "captions": CAPTIONS})["loss"].detach())
+        > math.log(4) - 0.1
+    )
 
 
 def test_same_seed_same_result():
     models = [fresh(dropout=0.3) for _ in range(3)]
-    losses = [learn(m, pictures(), CAPTIONS, epochs=3, seed=s).losses["loss"] for m, s in zip(models, (5, 5, 6))]
+    losses = [
+        learn(m, pictures(), CAPTIONS, epochs=3, seed=s).losses["loss"]
+        for m, s in zip(models, (5, 5, 6))
+    ]
     assert losses[0] == losses[1] != losses[2]
     for a, b in zip(models[0].parameters(), models[1].parameters()):
         assert torch.equal(a, b)
@@ -240,7 +269,9 @@ def test_a_checkpoint_resumes_exactly(tmp_path, broken_off):
 
     cut = Cut(broken)
     with pytest.raises(Off):
-        learn(cut, pictures(), CAPTIONS, epochs=3, checkpoint=tmp_path / "broken", checkpoint_every=1)
+        learn(
+            cut, pictures(), CAPTIONS, epochs=3, checkpoint=tmp_path / "broken", checkpoint_every=1
+        )
     again = Cut(fresh(dropout=0.3))
     again.left = -1
     learn(again, pictures(), CAPTIONS, epochs=3, checkpoint=tmp_path / "broken", checkpoint_every=1)
@@ -256,14 +287,17 @@ def test_forward_and_loss_on_pretended_cuda(inject, cell):
             model = ShowAndTell(Config.paper(inject=inject, cell=cell))
         features = torch.zeros(64, 1024, device="cuda")
         captions = torch.ones(64, 17, dtype=torch.int64, device="cuda")
-        logits, terms = model(features, captions), model.loss({"features": features, "captions": captions})
+        logits, terms = (
+            model(features, captions),
+            model.loss({"features": features, "captions": captions}),
+        )
         memory, state = model.begin(features)
         step, _ = model.step(captions[:, 0], state, memory)
     assert (logits.shape, step.shape) == ((64, 16, 10_000), (64, 10_000))
     assert {t.device.type for t in (logits, step, *state, *terms.values())} == {"cuda"}
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -295,7 +329,10 @@ def test_every_setting_has_an_effect(inject, cell, change):
         x = torch.randn(4, c.image, generator=torch.Generator().manual_seed(0))
         torch.manual_seed(0)
         found.append(
-            (training.parameter_count(model), float(model.loss({"features": x, "captions": CAPTIONS})["loss"]))
+            (
+                training.parameter_count(model),
+                float(model.loss({"features": x, "captions": CAPTIONS})["loss"]),
+            )
         )
     assert found[0] != found[1]
 

@@ -14,14 +14,33 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor.kit import decoding, training
 from mmtutor.kit.text import caption_batches
-from mmtutor.show_attend_tell import MODES, QUERIES, SCORES, STARTS, Config, ShowAttendTell, longest_first
+from mmtutor.show_attend_tell import (
+    MODES,
+    QUERIES,
+    SCORES,
+    STARTS,
+    Config,
+    ShowAttendTell,
+    longest_first,
+)
 
 BOS, EOS, PAD = 1, 2, 0
-SMALL = Config(vocabulary=9, annotation=3, grid=(2, 3), embedding=4, hidden=5, attention=6, start="mean", prepare=0)
+SMALL = Config(
+    vocabulary=9,
+    annotation=3,
+    grid=(2, 3),
+    embedding=4,
+    hidden=5,
+    attention=6,
+    start="mean",
+    prepare=0,
+)
 WAYS = list(itertools.product(SCORES, QUERIES, (0, 7)))  # score, query, prepare
 
 
-def build(seed: int = 0, scale: float = 2.0, dtype: torch.dtype = torch.float64, **changes: object) -> ShowAttendTell:
+def build(
+    seed: int = 0, scale: float = 2.0, dtype: torch.dtype = torch.float64, **changes: object
+) -> ShowAttendTell:
     """A model whose places differ: at the usual start all weights are nearly equal and many mistakes would not show."""
     torch.manual_seed(seed)
     model = ShowAttendTell(replace(SMALL, **changes)).to(dtype)
@@ -33,7 +52,9 @@ def build(seed: int = 0, scale: float = 2.0, dtype: torch.dtype = torch.float64,
     return model
 
 
-def pictures(n: int, config: Config = SMALL, seed: int = 1, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+def pictures(
+    n: int, config: Config = SMALL, seed: int = 1, dtype: torch.dtype = torch.float64
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(n, config.annotation, *config.grid, generator=generator, dtype=dtype)
 
@@ -42,7 +63,12 @@ def pictures(n: int, config: Config = SMALL, seed: int = 1, dtype: torch.dtype =
 CAPTIONS = torch.tensor([[1, 4, 5, 6, 2], [1, 2, 0, 0, 0], [1, 8, 7, 2, 0]])
 
 
-def slow(model: ShowAttendTell, picture: torch.Tensor, caption: list[int], places: list[int | None] | None = None):
+def slow(
+    model: ShowAttendTell,
+    picture: torch.Tensor,
+    caption: list[int],
+    places: list[int | None] | None = None,
+):
     """One caption of one picture (C, H, W), place by place and step by step, from the equations of the paper.
 
     ``places`` says for each step where to look; ``None`` is the mean of all places.
@@ -84,7 +110,12 @@ def slow(model: ShowAttendTell, picture: torch.Tensor, caption: list[int], place
         beta = 1 / (1 + (-(w["gate.weight"][0] @ h + w["gate.bias"][0])).exp())
         z = beta * z
         n, state = c.hidden, w["state_gates.weight"]
-        total = w["word_gates.weight"] @ word + w["word_gates.bias"] + state[:, :n] @ h + state[:, n:] @ z
+        total = (
+            w["word_gates.weight"] @ word
+            + w["word_gates.bias"]
+            + state[:, :n] @ h
+            + state[:, n:] @ z
+        )
         i, f, g, o = (total[k * n : (k + 1) * n] for k in range(4))
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         h = o.sigmoid() * cell.tanh()
@@ -113,7 +144,7 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-10) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-# --- sizes --------------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 
 def parts(model: ShowAttendTell) -> dict[str, int]:
@@ -127,7 +158,10 @@ def parts(model: ShowAttendTell) -> dict[str, int]:
         "readout": ["out_h", "out_z"],
         "output": ["output"],
     }
-    counts = {part: sum(training.parameter_count(getattr(model, n)) for n in ns) for part, ns in names.items()}
+    counts = {
+        part: sum(training.parameter_count(getattr(model, n)) for n in ns)
+        for part, ns in names.items()
+    }
     assert sum(counts.values()) == training.parameter_count(model)  # no weight is forgotten
     return counts
 
@@ -147,14 +181,19 @@ def authors(n: int, m: int, d: int, k: int, layers: int) -> dict[str, int]:
 
 
 def test_parameters_match_the_authors_part_by_part():
-    assert sum(authors(1800, 512, 512, 10_000, layers=2).values()) == 35_333_450  # their script's choice for COCO
+    assert (
+        sum(authors(1800, 512, 512, 10_000, layers=2).values()) == 35_333_450
+    )  # their script's choice for COCO
     single = authors(512, 512, 512, 10_000, layers=1)
     assert sum(single.values()) == 14_974_226
     with torch.device("meta"):
         ours = parts(ShowAttendTell(Config.paper(hidden=512)))
     # One number less in the attention: the score's bias, which the softmax takes out. One vector less in the output: the sum of
     # two biases is one bias.
-    assert {k: single[k] - ours[k] for k in ours if single[k] != ours[k]} == {"attention": 1, "readout": 512}
+    assert {k: single[k] - ours[k] for k in ours if single[k] != ours[k]} == {
+        "attention": 1,
+        "readout": 512,
+    }
     assert sum(ours.values()) == 14_974_226 - 1 - 512
 
 
@@ -182,7 +221,7 @@ def test_the_states_matrix_starts_orthogonal():
     assert close(w.T @ w, torch.eye(SMALL.hidden), 1e-5)
 
 
-# --- the equations ------------------------------------------------------------------------------------------------------
+# --- the equations --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("score", "query", "prepare"), WAYS)
@@ -192,7 +231,9 @@ def test_forward_equals_the_slow_loop(mode, score, query, prepare):
     x = pictures(3)
     places = torch.tensor([[5, 0, 2, 3], [1, 1, 1, 1], [4, 4, 0, 2]]) if mode == "hard" else None
     written = model.write(x, CAPTIONS, places)
-    assert (written.log_weights.exp().amax(-1) < 0.999).all()  # not all on one place: a mean is a mean
+    assert (
+        written.log_weights.exp().amax(-1) < 0.999
+    ).all()  # not all on one place: a mean is a mean
     for b, caption in enumerate(unpadded(CAPTIONS)):
         logits, weights = slow(model, x[b], caption, None if places is None else places[b].tolist())
         n = len(caption) - 1
@@ -261,11 +302,15 @@ def test_soft_gradient_against_finite_differences():
     captions = CAPTIONS[[0, 2]]
 
     def loss(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
-        return torch.func.functional_call(_Loss(model), {f"model.{n}": v for n, v in zip(names, values)}, (x, captions))
+        return torch.func.functional_call(
+            _Loss(model), {f"model.{n}": v for n, v in zip(names, values)}, (x, captions)
+        )
 
     # random directions in place of each weight on its own
     assert torch.autograd.gradcheck(loss, (pictures(2).requires_grad_(), *weights), fast_mode=True)
-    assert torch.autograd.gradcheck(lambda x: model.weights(x, captions), (pictures(2).requires_grad_(),))
+    assert torch.autograd.gradcheck(
+        lambda x: model.weights(x, captions), (pictures(2).requires_grad_(),)
+    )
 
 
 class _Loss(nn.Module):
@@ -277,7 +322,7 @@ class _Loss(nn.Module):
         return self.model.loss({"features": x, "captions": captions})["loss"]
 
 
-# --- hard attention: where it looks ---------------------------------------------------------------------------------------
+# --- hard attention: where it looks ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -321,7 +366,9 @@ def test_draws_follow_the_weights_and_their_mean_tends_to_the_soft_context():
     share = torch.bincount(places, minlength=6) / n
     assert ((share - alpha).abs() < 4.5 * (alpha * (1 - alpha) / n).sqrt()).all()
     one_hot = nn.functional.one_hot(places, 6).to(a.dtype)
-    seen = model.look(log_alpha.expand(n, -1), type(memory)(*(m.expand(n, *m.shape[1:]) for m in memory)), one_hot)
+    seen = model.look(
+        log_alpha.expand(n, -1), type(memory)(*(m.expand(n, *m.shape[1:]) for m in memory)), one_hot
+    )
     assert torch.equal(seen, a[places])
     soft = model.look(log_alpha, memory, None)[0]
     assert close(soft, sum(alpha[i] * a[i] for i in range(6)))
@@ -337,10 +384,12 @@ def test_expected_decides_how_many_captions_see_the_mean():
         draws = model.write(x, captions).draws
         mean = (draws < 0).all(1)
         assert torch.equal(mean, (draws < 0).any(1))  # all steps of a caption, or none
-        assert abs(float(mean.double().mean()) - expected) <= 4.5 * math.sqrt(expected * (1 - expected) / 2000)
+        assert abs(float(mean.double().mean()) - expected) <= 4.5 * math.sqrt(
+            expected * (1 - expected) / 2000
+        )
 
 
-# --- the losses, by hand --------------------------------------------------------------------------------------------------
+# --- the losses, by hand --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("penalty", "price"), [(0.0, 0.0), (0.7, 0.0), (0.0, 0.4), (0.7, 0.4)])
@@ -368,22 +417,32 @@ def test_soft_loss_by_hand(penalty, price):
         assert terms["per_word"].item() == pytest.approx(float(total) / words)
 
 
-def drawn_batch(model: ShowAttendTell, seed: int, copies: int = 1) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+def drawn_batch(
+    model: ShowAttendTell, seed: int, copies: int = 1
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """A batch, and where hard attention looks in it after ``torch.manual_seed(seed)``."""
-    batch = {"features": pictures(3).repeat(copies, 1, 1, 1), "captions": CAPTIONS.repeat(copies, 1)}
+    batch = {
+        "features": pictures(3).repeat(copies, 1, 1, 1),
+        "captions": CAPTIONS.repeat(copies, 1),
+    }
     torch.manual_seed(seed)
     return batch, model.write(batch["features"], batch["captions"]).draws
 
 
 def hard_by_hand(
-    model: ShowAttendTell, batch: dict[str, torch.Tensor], draws: torch.Tensor, baseline: float | None
+    model: ShowAttendTell,
+    batch: dict[str, torch.Tensor],
+    draws: torch.Tensor,
+    baseline: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss whose slope is the paper's hard gradient with the sign turned, and the mean reward."""
     c, nlls, log_ss, entropies = model.config, [], [], []
     for x, caption, places in zip(batch["features"], unpadded(batch["captions"]), draws.tolist()):
         logits, alpha = slow(model, x, caption, [None if s < 0 else s for s in places])
         nlls.append(-log_p(logits, caption))
-        log_ss.append(sum(alpha[t, s].log() if s >= 0 else 0 for t, s in enumerate(places[: len(alpha)])))
+        log_ss.append(
+            sum(alpha[t, s].log() if s >= 0 else 0 for t, s in enumerate(places[: len(alpha)]))
+        )
         entropies.append(-sum((a * a.log()).sum() for a in alpha))
     rewards = [-float(nll.detach()) for nll in nlls]  # numbers: no gradient can flow
     mean = sum(rewards) / len(rewards)
@@ -419,7 +478,9 @@ def test_entropy_by_hand():
     for b, caption in enumerate(unpadded(CAPTIONS)):
         _, alpha = slow(model, x[b], caption, model.write(x, CAPTIONS).draws[b].tolist())
         total -= sum(a * math.log(a) for row in alpha.tolist() for a in row)
-    assert model.loss({"features": x, "captions": CAPTIONS})["entropy"].item() == pytest.approx(total / 3)
+    assert model.loss({"features": x, "captions": CAPTIONS})["entropy"].item() == pytest.approx(
+        total / 3
+    )
 
 
 def test_with_the_mean_always_hard_is_soft_with_the_entropy():
@@ -432,7 +493,7 @@ def test_with_the_mean_always_hard_is_soft_with_the_entropy():
     assert close(gradients(hard.loss(batch)["loss"], hard), wanted)
 
 
-# --- the baseline -----------------------------------------------------------------------------------------------------------
+# --- the baseline ---------------------------------------------------------------------------------
 
 
 def test_baseline_is_a_moving_average_that_starts_at_the_first_batch():
@@ -464,13 +525,15 @@ def test_baseline_decay_is_the_configs():
     assert model.baseline.item() == pytest.approx(0.25 * -2.0 - 0.75 * float(nll))
 
 
-# --- REINFORCE against counting ---------------------------------------------------------------------------------------------
+# --- REINFORCE against counting -------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def counted():
     """A tiny model, its batch, and the exact gradient of the lower bound: all 4³ ways to look, each with its probability."""
-    tiny = dict(annotation=2, grid=(2, 2), embedding=3, hidden=3, attention=3, expected=0.0, entropy=0.0)
+    tiny = dict(
+        annotation=2, grid=(2, 2), embedding=3, hidden=3, attention=3, expected=0.0, entropy=0.0
+    )
     model = build(seed=4, scale=3.0, mode="hard", **tiny)
     picture, caption = pictures(1, model.config, seed=2), [BOS, 4, 5, EOS]
     bound = 0.0
@@ -481,7 +544,9 @@ def counted():
     return model, picture, torch.tensor([caption]), float(bound.detach()), gradients(-bound, model)
 
 
-def estimates(counted: tuple, baseline: float, batches: int = 150, copies: int = 100) -> torch.Tensor:
+def estimates(
+    counted: tuple, baseline: float, batches: int = 150, copies: int = 100
+) -> torch.Tensor:
     """Gradients of many batches of draws (batches, P), with a baseline that stays."""
     model, picture, caption, *_ = counted
     model = copy.deepcopy(model)
@@ -504,7 +569,9 @@ def test_reinforce_is_unbiased_and_the_baseline_lowers_its_variance(counted):
         assert z.square().mean().sqrt() < 1.5
         along = exact / exact.norm()
         assert abs(float(error @ along)) < 4 * float((g @ along).std()) / math.sqrt(len(g))
-        assert float(exact.norm()) > 20 * float((g @ along).std()) / math.sqrt(len(g))  # fine enough to see a mistake
+        assert float(exact.norm()) > 20 * float((g @ along).std()) / math.sqrt(
+            len(g)
+        )  # fine enough to see a mistake
     assert float(found["with"].var(0).sum()) < 0.5 * float(found["without"].var(0).sum())
 
 
@@ -519,13 +586,15 @@ def test_without_the_score_function_the_gradient_is_wrong(counted):
     assert z.max() > 20
 
 
-# --- padding, steps, decoding -------------------------------------------------------------------------------------------------
+# --- padding, steps, decoding ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_padded_batch_equals_its_captions_alone(mode):
     model = build(
-        mode=mode, **({"entropy": 0.2} if mode == "hard" else {"doubly_stochastic": 0.6}), query="both"
+        mode=mode,
+        **({"entropy": 0.2} if mode == "hard" else {"doubly_stochastic": 0.6}),
+        query="both",
     ).eval()
     model.baseline.fill_(-3.0)
     x = pictures(3)
@@ -559,7 +628,10 @@ def test_longest_first_does_not_ask_another_device_for_lengths():
 def test_the_order_of_a_batch_does_not_matter(mode):
     model, x, mixed = build(mode=mode).eval(), pictures(3), torch.tensor([2, 0, 1])
     for name in ("logits", "log_weights"):
-        here, there = (getattr(model.write(f, c), name) for f, c in ((x, CAPTIONS), (x[mixed], CAPTIONS[mixed])))
+        here, there = (
+            getattr(model.write(f, c), name)
+            for f, c in ((x, CAPTIONS), (x[mixed], CAPTIONS[mixed]))
+        )
         assert close(here[mixed], there)
     even = model.weights(x, CAPTIONS)[CAPTIONS[:, 1:] == PAD]
     assert close(even, torch.full_like(even, 1 / 6))
@@ -588,16 +660,21 @@ def test_decoders_logprob_is_the_models(mode):
             assert hypothesis.logprob == pytest.approx(log_p(logits, caption).item(), abs=1e-5)
 
 
-# --- training ---------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 LEARN = dict(hidden=24, embedding=12, attention=12, prepare=12)
-SAID = torch.tensor([[1, 4, 5, 6, 2, 0], [1, 6, 4, 2, 0, 0], [1, 5, 7, 8, 4, 2], [1, 8, 2, 0, 0, 0]])
+SAID = torch.tensor(
+    [[1, 4, 5, 6, 2, 0], [1, 6, 4, 2, 0, 0], [1, 5, 7, 8, 4, 2], [1, 8, 2, 0, 0, 0]]
+)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_overfits_one_batch(mode):
-    model, x = build(scale=1.0, dtype=torch.float32, mode=mode, **LEARN), pictures(4, dtype=torch.float32)
+    model, x = (
+        build(scale=1.0, dtype=torch.float32, mode=mode, **LEARN),
+        pictures(4, dtype=torch.float32),
+    )
     data = {"features": x, "captions": SAID}
     history = training.fit(model, data, epochs=120, batch_size=4, lr=0.02, clip=5.0, progress=False)
     assert history.losses["per_word"][0] > 1
@@ -606,7 +683,9 @@ def test_overfits_one_batch(mode):
     assert [[BOS, *h.ids, EOS] for h in found] == unpadded(SAID)
 
 
-def run(seed: int, path=None, broken: int | None = None, **changes: object) -> tuple[ShowAttendTell, training.History]:
+def run(
+    seed: int, path=None, broken: int | None = None, **changes: object
+) -> tuple[ShowAttendTell, training.History]:
     """A short run over captions of several lengths, broken off before step ``broken``."""
     model = build(scale=1.0, dtype=torch.float32, dropout=0.2, **LEARN, **changes)
     inner, steps = model.loss, itertools.count()
@@ -626,7 +705,9 @@ def run(seed: int, path=None, broken: int | None = None, **changes: object) -> t
 
 def same(a: nn.Module, b: nn.Module) -> bool:
     one, two = a.state_dict(), b.state_dict()
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one if k != "baseline")
+    return one.keys() == two.keys() and all(
+        torch.equal(one[k], two[k]) for k in one if k != "baseline"
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -642,7 +723,9 @@ def test_same_seed_same_result_and_a_checkpoint_resumes_exactly(tmp_path, mode):
     assert len(history.steps) > 12
     assert same(whole, resumed)
     assert its_history.losses == history.losses
-    assert torch.equal(whole.baseline, resumed.baseline) or (mode == "soft" and resumed.baseline.isnan())
+    assert torch.equal(whole.baseline, resumed.baseline) or (
+        mode == "soft" and resumed.baseline.isnan()
+    )
 
 
 @pytest.mark.parametrize("query", QUERIES)
@@ -655,19 +738,34 @@ def test_every_weight_gets_a_gradient(mode, query, start):
     assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-# --- devices and precisions ----------------------------------------------------------------------------------------------
+# --- devices and precisions -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("score", "query", "prepare"), [("additive", "state", 7), ("dot", "both", 0)])
+@pytest.mark.parametrize(
+    ("score", "query", "prepare"), [("additive", "state", 7), ("dot", "both", 0)]
+)
 def test_runs_on_a_pretended_gpu(mode, score, query, prepare):
     own = {"entropy": 0.1} if mode == "hard" else {"doubly_stochastic": 1.0, "hedging": 0.1}
-    model = build(dtype=torch.float32, mode=mode, score=score, query=query, prepare=prepare, dropout=0.1, **own)
+    model = build(
+        dtype=torch.float32,
+        mode=mode,
+        score=score,
+        query=query,
+        prepare=prepare,
+        dropout=0.1,
+        **own,
+    )
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         for module in model.modules():
             for kind in (module._parameters, module._buffers):
-                kind.update({n: fake.from_tensor(t).to("cuda") for n, t in kind.items() if t is not None})
-        x, captions = torch.randn(3, 3, 2, 3, device="cuda"), torch.ones(3, 5, dtype=torch.long, device="cuda")
+                kind.update(
+                    {n: fake.from_tensor(t).to("cuda") for n, t in kind.items() if t is not None}
+                )
+        x, captions = (
+            torch.randn(3, 3, 2, 3, device="cuda"),
+            torch.ones(3, 5, dtype=torch.long, device="cuda"),
+        )
         for train in (True, False):
             model.train(train)
             logits = model(x, captions)
@@ -682,7 +780,9 @@ def test_runs_on_a_pretended_gpu(mode, score, query, prepare):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_mixed_precision_stays_near_the_full(mode):
-    model = build(scale=1.0, dtype=torch.float32, mode=mode, **({"expected": 1.0} if mode == "hard" else {}))
+    model = build(
+        scale=1.0, dtype=torch.float32, mode=mode, **({"expected": 1.0} if mode == "hard" else {})
+    )
     batch = {"features": pictures(3, dtype=torch.float32), "captions": CAPTIONS}
     full = model.loss(batch)["loss"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -696,7 +796,7 @@ def test_half_precision_features():
     assert torch.equal(model(x, CAPTIONS), model(x.float(), CAPTIONS))
 
 
-# --- bad and small input --------------------------------------------------------------------------------------------------
+# --- bad and small input --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -710,7 +810,9 @@ def test_a_map_one_pixel_high_and_a_batch_of_one(mode):
 
 def test_a_map_of_one_place_leaves_no_choice():
     model = build(grid=(1, 1))
-    assert torch.equal(model.weights(pictures(3, model.config), CAPTIONS), torch.ones(3, 4, 1, dtype=torch.float64))
+    assert torch.equal(
+        model.weights(pictures(3, model.config), CAPTIONS), torch.ones(3, 4, 1, dtype=torch.float64)
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -741,7 +843,9 @@ def test_an_empty_caption_is_one_step(mode):
 @pytest.mark.parametrize("mode", MODES)
 def test_bad_captions(mode, captions, message):
     with pytest.raises(ValueError, match=message):
-        build(mode=mode).loss({"features": pictures(1), "captions": torch.tensor(captions, dtype=torch.long)})
+        build(mode=mode).loss(
+            {"features": pictures(1), "captions": torch.tensor(captions, dtype=torch.long)}
+        )
 
 
 def test_a_batch_of_none():
@@ -783,7 +887,9 @@ def test_features_that_are_no_numbers(value):
             call(build())
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 3, 2), (3, 4, 2, 3), (3, 3, 6), (3, 6, 3), (3, 3, 2, 3, 1)])
+@pytest.mark.parametrize(
+    "shape", [(3, 3, 3, 2), (3, 4, 2, 3), (3, 3, 6), (3, 6, 3), (3, 3, 2, 3, 1)]
+)
 def test_features_of_another_size(shape):
     with pytest.raises(ValueError, match=r"features must be a tensor \(B, 3, 2, 3\)"):
         build()(torch.zeros(shape, dtype=torch.float64), CAPTIONS)
@@ -823,7 +929,15 @@ def test_bad_configs(changes, message):
         replace(SMALL, **changes)
 
 
-OTHER = {"score": "dot", "query": "both", "start": "zero", "prepare": 4, "dropout": 0.5, "attention": 7, "hidden": 6}
+OTHER = {
+    "score": "dot",
+    "query": "both",
+    "start": "zero",
+    "prepare": 4,
+    "dropout": 0.5,
+    "attention": 7,
+    "hidden": 6,
+}
 OTHER |= {
     "doubly_stochastic": 0.7,
     "hedging": 0.7,
@@ -838,7 +952,9 @@ OTHER |= {
 @pytest.mark.parametrize("mode", MODES)
 def test_every_setting_has_an_effect_or_is_refused(mode, name):
     """Other weights, another loss or another baseline; or an error that names the setting and the mode."""
-    value = OTHER.get(name, {"embedding": 5, "annotation": 4, "grid": (3, 3), "vocabulary": 10}.get(name))
+    value = OTHER.get(
+        name, {"embedding": 5, "annotation": 4, "grid": (3, 3), "vocabulary": 10}.get(name)
+    )
     assert value != getattr(SMALL, name)
     own = {"doubly_stochastic": "soft", "hedging": "soft", "reinforce": "hard", "entropy": "hard"}
     own |= {"expected": "hard", "baseline_decay": "hard"}
@@ -853,8 +969,16 @@ def test_every_setting_has_an_effect_or_is_refused(mode, name):
         model = ShowAttendTell(c)
         for seed in (1, 2):
             torch.manual_seed(seed)
-            terms = model.loss({"features": pictures(3, c, dtype=torch.float32), "captions": CAPTIONS})
-        found.append((training.parameter_count(model), float(terms["loss"].detach()), str(float(model.baseline))))
+            terms = model.loss(
+                {"features": pictures(3, c, dtype=torch.float32), "captions": CAPTIONS}
+            )
+        found.append(
+            (
+                training.parameter_count(model),
+                float(terms["loss"].detach()),
+                str(float(model.baseline)),
+            )
+        )
     assert found[0] != found[1]
 
 
@@ -864,7 +988,17 @@ def test_the_papers_two_modes():
     assert (soft.doubly_stochastic, hard.doubly_stochastic) == (1.0, 0.0)
     assert hard.entropy == 0.002
     assert (hard.expected, hard.baseline_decay) == (0.5, 0.9)
-    shared = ("vocabulary", "annotation", "grid", "embedding", "hidden", "attention", "start", "prepare", "dropout")
+    shared = (
+        "vocabulary",
+        "annotation",
+        "grid",
+        "embedding",
+        "hidden",
+        "attention",
+        "start",
+        "prepare",
+        "dropout",
+    )
     assert [getattr(soft, name) for name in shared] == [getattr(hard, name) for name in shared]
     assert Config.paper(mode="hard", entropy=0.1).entropy == 0.1
     with torch.device("meta"):
@@ -874,5 +1008,7 @@ def test_the_papers_two_modes():
 
 def test_scores_and_weights_may_be_asked_of_a_beginning():
     model, begun = build(), torch.tensor([[BOS, 4, 5]])
-    assert close(model(pictures(1), begun), model(pictures(1), torch.tensor([[BOS, 4, 5, EOS]]))[:, :2])
+    assert close(
+        model(pictures(1), begun), model(pictures(1), torch.tensor([[BOS, 4, 5, EOS]]))[:, :2]
+    )
     assert model.weights(pictures(1), begun).shape == (1, 2, 6)

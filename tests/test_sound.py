@@ -77,7 +77,12 @@ def test_dft_matrix_is_unitary_up_to_n():
 
 def test_side_lobes_match_the_textbook():
     # Harris 1978, table 1: rectangular -13 dB, Hann -32 dB, Hamming -43 dB, Blackman -58 dB.
-    for name, level in {"rectangular": -13.3, "hann": -31.5, "hamming": -42.7, "blackman": -58.1}.items():
+    for name, level in {
+        "rectangular": -13.3,
+        "hann": -31.5,
+        "hamming": -42.7,
+        "blackman": -58.1,
+    }.items():
         window = sound.get_window(name, 512, periodic=False, dtype=torch.float64)
         assert sound.side_lobe_level(window) == pytest.approx(level, abs=0.25)
 
@@ -88,7 +93,13 @@ STFT_CASES = [
     {"n_fft": 400, "hop_length": 160},
     {"n_fft": 400, "hop_length": 160, "window": "hamming", "center": False},
     {"n_fft": 512, "hop_length": 160, "win_length": 400},
-    {"n_fft": 512, "hop_length": 128, "win_length": 333, "window": "blackman", "pad_mode": "constant"},
+    {
+        "n_fft": 512,
+        "hop_length": 128,
+        "win_length": 333,
+        "window": "blackman",
+        "pad_mode": "constant",
+    },
     {"n_fft": 255, "hop_length": 100, "window": "rectangular"},
     {"n_fft": 64, "hop_length": 100},
     {"n_fft": 1, "hop_length": 3, "window": "rectangular"},
@@ -124,7 +135,13 @@ def test_stft_equals_torch(case, dtype, normalized):
 def test_stft_equals_librosa(window, pad_mode, center, dtype):
     x = wave(4000, dtype=dtype)
     theirs = librosa.stft(
-        x.numpy(), n_fft=512, hop_length=160, win_length=400, window=window, center=center, pad_mode=pad_mode
+        x.numpy(),
+        n_fft=512,
+        hop_length=160,
+        win_length=400,
+        window=window,
+        center=center,
+        pad_mode=pad_mode,
     )
     ours = sound.stft(x, 512, 160, 400, window, center=center, pad_mode=pad_mode)
     assert error(ours, theirs) < TOLERANCE[dtype]
@@ -133,13 +150,26 @@ def test_stft_equals_librosa(window, pad_mode, center, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("normalized", [False, "window", "frame_length"])
-@pytest.mark.parametrize(("center", "pad_mode"), [(True, "reflect"), (True, "constant"), (False, "reflect")])
+@pytest.mark.parametrize(
+    ("center", "pad_mode"), [(True, "reflect"), (True, "constant"), (False, "reflect")]
+)
 def test_spectrogram_equals_torchaudio(center, pad_mode, normalized, power, dtype):
     x = wave(2, 3, 5000, dtype=dtype)
     theirs = torchaudio.functional.spectrogram(
-        x, 0, torch.hann_window(400, dtype=dtype), 400, 160, 400, float(power), normalized, center, pad_mode
+        x,
+        0,
+        torch.hann_window(400, dtype=dtype),
+        400,
+        160,
+        400,
+        float(power),
+        normalized,
+        center,
+        pad_mode,
     )
-    ours = sound.spectrogram(x, 400, 160, power, center=center, pad_mode=pad_mode, normalized=normalized)
+    ours = sound.spectrogram(
+        x, 400, 160, power, center=center, pad_mode=pad_mode, normalized=normalized
+    )
     assert error(ours, theirs) < TOLERANCE[dtype]
 
 
@@ -153,7 +183,9 @@ def test_frame_counts(length):
 def test_framing_windowing_and_rfft_by_hand():
     x = wave(1000)
     window = sound.get_window("hann", 256, dtype=x.dtype)
-    by_hand = torch.stack([torch.fft.rfft(x[m * 64 : m * 64 + 256] * window) for m in range(12)], dim=1)
+    by_hand = torch.stack(
+        [torch.fft.rfft(x[m * 64 : m * 64 + 256] * window) for m in range(12)], dim=1
+    )
     torch.testing.assert_close(sound.stft(x, 256, 64, center=False), by_hand)
 
 
@@ -166,10 +198,15 @@ def test_decibels_equal_torchaudio_and_librosa(top_db, dtype):
     power = sound.spectrogram(wave(4000, dtype=dtype), 400, 160)
     power[:, 3] = 0
     ours = sound.power_to_db(power, top_db=top_db)
-    assert error(ours, torchaudio.transforms.AmplitudeToDB("power", top_db)(power)) < TOLERANCE[dtype]
+    assert (
+        error(ours, torchaudio.transforms.AmplitudeToDB("power", top_db)(power)) < TOLERANCE[dtype]
+    )
     assert error(ours, librosa.power_to_db(power.numpy(), top_db=top_db)) < TOLERANCE[dtype]
     theirs = librosa.amplitude_to_db(power.sqrt().numpy(), top_db=top_db, ref=2.0)
-    assert error(sound.amplitude_to_db(power.sqrt(), ref=2.0, top_db=top_db), theirs) < TOLERANCE[dtype]
+    assert (
+        error(sound.amplitude_to_db(power.sqrt(), ref=2.0, top_db=top_db), theirs)
+        < TOLERANCE[dtype]
+    )
 
 
 def test_top_db_looks_at_one_example_at_a_time():
@@ -184,7 +221,9 @@ def test_mel_scales_equal_librosa_and_invert(scale):
     mel = sound.hz_to_mel(hz, scale)
     np.testing.assert_allclose(mel, librosa.hz_to_mel(hz.numpy(), htk=scale == "htk"), rtol=1e-12)
     torch.testing.assert_close(sound.mel_to_hz(mel, scale), hz)
-    assert float(sound.hz_to_mel(1000.0, scale)) == pytest.approx(1000 if scale == "htk" else 15, rel=2e-5)
+    assert float(sound.hz_to_mel(1000.0, scale)) == pytest.approx(
+        1000 if scale == "htk" else 15, rel=2e-5
+    )
 
 
 FILTERBANKS = [
@@ -224,7 +263,9 @@ def test_filterbank_equals_librosa_and_torchaudio(case, mel_scale, norm):
 
 def test_filterbank_for_an_odd_n_fft_knows_that_its_last_bin_is_below_nyquist():
     ours = sound.mel_filterbank(20, 255, 16000, dtype=torch.float64)
-    theirs = librosa.filters.mel(sr=16000, n_fft=255, n_mels=20, htk=True, norm=None, dtype=np.float64)
+    theirs = librosa.filters.mel(
+        sr=16000, n_fft=255, n_mels=20, htk=True, norm=None, dtype=np.float64
+    )
     assert error(ours, theirs) < 1e-9
 
 
@@ -241,7 +282,10 @@ def test_dct_equals_scipy(n_out):
     x = wave(40)
     theirs = scipy.fft.dct(x.numpy(), type=2, norm="ortho")[:n_out]
     assert error(sound.dct_matrix(n_out, 40, dtype=torch.float64) @ x, theirs) < 1e-12
-    assert error(sound.dct_matrix(n_out, 40), torchaudio.functional.create_dct(n_out, 40, "ortho").T) < 1e-5
+    assert (
+        error(sound.dct_matrix(n_out, 40), torchaudio.functional.create_dct(n_out, 40, "ortho").T)
+        < 1e-5
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -249,7 +293,14 @@ def test_dct_equals_scipy(n_out):
 @pytest.mark.parametrize("mel_scale", sound.MEL_SCALES)
 def test_mel_spectrogram_equals_torchaudio_and_librosa(mel_scale, norm, dtype):
     x = wave(8000, dtype=dtype)
-    options = {"n_fft": 512, "hop_length": 160, "win_length": 400, "n_mels": 40, "norm": norm, "mel_scale": mel_scale}
+    options = {
+        "n_fft": 512,
+        "hop_length": 160,
+        "win_length": 400,
+        "n_mels": 40,
+        "norm": norm,
+        "mel_scale": mel_scale,
+    }
     ours = sound.MelSpectrogram(RATE, **options, dtype=dtype)(x)
     # torchaudio builds its filterbank in float32, so in float64 its own matrix limits the agreement: librosa is exact.
     theirs = torchaudio.transforms.MelSpectrogram(RATE, **options).to(dtype)(x)
@@ -280,9 +331,25 @@ def test_mfcc_equals_torchaudio(log):
 def test_mfcc_equals_librosa_in_double_precision():
     x = wave(8000)
     theirs = librosa.feature.mfcc(
-        y=x.numpy(), sr=RATE, n_mfcc=20, n_fft=400, hop_length=160, n_mels=40, pad_mode="reflect", dtype=np.float64
+        y=x.numpy(),
+        sr=RATE,
+        n_mfcc=20,
+        n_fft=400,
+        hop_length=160,
+        n_mels=40,
+        pad_mode="reflect",
+        dtype=np.float64,
     )
-    ours = sound.MFCC(RATE, 20, n_fft=400, hop_length=160, n_mels=40, mel_scale="slaney", norm="slaney", dtype=x.dtype)
+    ours = sound.MFCC(
+        RATE,
+        20,
+        n_fft=400,
+        hop_length=160,
+        n_mels=40,
+        mel_scale="slaney",
+        norm="slaney",
+        dtype=x.dtype,
+    )
     assert error(ours(x), theirs) < 1e-9
 
 
@@ -292,7 +359,9 @@ def test_mel_to_power_restores_the_bands_of_a_smooth_spectrum():
     guess = sound.mel_to_power(bank @ power, bank)
     assert guess.shape == power.shape
     assert guess.min() >= 0
-    least_norm = torch.as_tensor(np.linalg.lstsq(bank.numpy(), (bank @ power).numpy(), rcond=None)[0])
+    least_norm = torch.as_tensor(
+        np.linalg.lstsq(bank.numpy(), (bank @ power).numpy(), rcond=None)[0]
+    )
     assert error(guess, least_norm.clamp(min=0)) < 1e-9
     with pytest.raises(ValueError, match="20 bands"):
         sound.mel_to_power(torch.ones(20, 5), torch.ones(40, 201))
@@ -323,7 +392,13 @@ def test_nola_of_a_hop_without_overlap():
 @pytest.mark.parametrize("win_length", [64, 50])
 def test_round_trip_exactly_where_every_sample_is_covered(window, center, hop, win_length):
     x = wave(2, 64 + hop * 12)
-    options = {"n_fft": 64, "hop_length": hop, "win_length": win_length, "window": window, "center": center}
+    options = {
+        "n_fft": 64,
+        "hop_length": hop,
+        "win_length": win_length,
+        "window": window,
+        "center": center,
+    }
     X = sound.stft(x, **options)
     # Independent of overlap_add: add the squared windows up in a plain loop.
     w = torch.zeros(64, dtype=x.dtype)
@@ -339,7 +414,12 @@ def test_round_trip_exactly_where_every_sample_is_covered(window, center, hop, w
         x32 = x.float()
         # Where a sample is seen only through a small weight w, its rounding error grows by 1 / w.
         bound = 1e-6 * max(1.0, float(covered[start : start + length].min()) ** -0.5)
-        assert error(sound.istft(sound.stft(x32, **options), **options, length=length), x32[..., :length]) < bound
+        assert (
+            error(
+                sound.istft(sound.stft(x32, **options), **options, length=length), x32[..., :length]
+            )
+            < bound
+        )
     else:
         with pytest.raises(ValueError, match="no window covers sample"):
             sound.istft(X, **options, length=length)
@@ -359,7 +439,9 @@ def test_istft_equals_torch_for_any_complex_input(case, length, normalized, dtyp
     X = torch.complex(*torch.randn(2, 2, n_fft // 2 + 1, frames, generator=generator, dtype=dtype))
     if not case.get("center", True):
         length = None
-    X[:, 0].imag.zero_()  # a real wave has a real mean: other inputs mean different things to different FFTs
+    X[
+        :, 0
+    ].imag.zero_()  # a real wave has a real mean: other inputs mean different things to different FFTs
     if n_fft % 2 == 0:
         X[:, -1].imag.zero_()
     theirs = torch.istft(
@@ -372,12 +454,17 @@ def test_istft_equals_torch_for_any_complex_input(case, length, normalized, dtyp
         normalized=normalized == "frame_length",
         length=length,
     )
-    assert error(sound.istft(X, **case, normalized=normalized, length=length), theirs) < TOLERANCE[dtype]
+    assert (
+        error(sound.istft(X, **case, normalized=normalized, length=length), theirs)
+        < TOLERANCE[dtype]
+    )
 
 
 def test_istft_says_when_samples_are_gone():
     x = wave(1000)
-    with pytest.raises(ValueError, match=r"no window covers sample 0 .*smaller hop_length, center=True"):
+    with pytest.raises(
+        ValueError, match=r"no window covers sample 0 .*smaller hop_length, center=True"
+    ):
         sound.istft(sound.stft(x, 64, 16, center=False), 64, 16, center=False)
     gaps = {"n_fft": 64, "hop_length": 80, "window": "rectangular"}  # a hop larger than the window
     X = sound.stft(x, **gaps)
@@ -406,7 +493,16 @@ def test_griffin_lim_equals_librosa_and_torchaudio(momentum):
     )
     assert error(ours, theirs) < 1e-9
     theirs = torchaudio.functional.griffinlim(
-        magnitude, torch.hann_window(256, dtype=x.dtype), 256, 64, 256, 1.0, 8, momentum, 2000, rand_init=False
+        magnitude,
+        torch.hann_window(256, dtype=x.dtype),
+        256,
+        64,
+        256,
+        1.0,
+        8,
+        momentum,
+        2000,
+        rand_init=False,
     )
     assert error(ours, theirs) < 1e-9
 
@@ -427,7 +523,9 @@ def test_griffin_lim_gets_closer_and_momentum_gets_closer_faster():
         return sound.spectral_convergence(sound.spectrogram(y, 512, 128, power=1), magnitude)
 
     plain = [distance(n, 0.0) for n in (0, 1, 2, 4, 8, 16, 32)]
-    assert plain == sorted(plain, reverse=True)  # Griffin and Lim prove that the distance never grows
+    assert plain == sorted(
+        plain, reverse=True
+    )  # Griffin and Lim prove that the distance never grows
     assert distance(32, 0.99) < plain[-1] - 1
 
 
@@ -446,7 +544,9 @@ def test_griffin_lim_does_not_care_how_loud_it_is(dtype, momentum):
     magnitude = sound.spectrogram(wave(2000, dtype=dtype), 256, 64, power=1)
     usual = sound.griffin_lim(magnitude, **options)
     for power in (-100, -40, 40, 100):  # a power of two rounds nothing: every digit is the same
-        assert torch.equal(sound.griffin_lim(magnitude * 2.0**power, **options) * 2.0**-power, usual)
+        assert torch.equal(
+            sound.griffin_lim(magnitude * 2.0**power, **options) * 2.0**-power, usual
+        )
     for c in (1e-30, 1e-12, 1e-3, 1e3, 1e12, 1e30):
         assert error(sound.griffin_lim(magnitude * c, **options) / c, usual) < (
             1e-2 if dtype == torch.float32 else 1e-9
@@ -460,7 +560,9 @@ def test_griffin_lim_does_not_care_how_loud_it_is(dtype, momentum):
 def test_griffin_lim_shows_its_steps_as_loud_as_they_are():
     magnitude = 1e-9 * sound.spectrogram(wave(2000), 256, 64, power=1)
     steps = []
-    last = sound.griffin_lim(magnitude, 256, 64, n_iter=3, length=2000, on_step=lambda i, x: steps.append(x))
+    last = sound.griffin_lim(
+        magnitude, 256, 64, n_iter=3, length=2000, on_step=lambda i, x: steps.append(x)
+    )
     first = sound.griffin_lim(magnitude, 256, 64, n_iter=0, length=2000)
     torch.testing.assert_close(steps[0], first)
     assert 1e-11 < last.abs().max() < 1e-8
@@ -474,7 +576,9 @@ def test_spectral_convergence_is_relative(c):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("old", "new"), [(16000, 8000), (8000, 16000), (22050, 16000), (3, 7), (16000, 16000)])
+@pytest.mark.parametrize(
+    ("old", "new"), [(16000, 8000), (8000, 16000), (22050, 16000), (3, 7), (16000, 16000)]
+)
 def test_resample_equals_torchaudio(old, new, dtype):
     x = wave(2, 1501, dtype=dtype)
     ours = sound.resample(x, old, new)
@@ -488,22 +592,36 @@ def test_resample_keeps_a_low_tone_and_removes_a_high_one():
     low = sound.resample(torch.sin(2 * math.pi * 440 * t), 16000, 8000)
     expected = torch.sin(2 * math.pi * 440 * torch.arange(8000, dtype=torch.float64) / 8000)
     assert (low - expected)[100:-100].abs().max() < 2e-3
-    assert sound.resample(torch.sin(2 * math.pi * 6000 * t), 16000, 8000)[100:-100].abs().max() < 2e-3
+    assert (
+        sound.resample(torch.sin(2 * math.pi * 6000 * t), 16000, 8000)[100:-100].abs().max() < 2e-3
+    )
 
 
-def sinc_by_hand(x: torch.Tensor, old: int, new: int, zero_crossings: int = 6, rolloff: float = 0.99) -> torch.Tensor:
+def sinc_by_hand(
+    x: torch.Tensor, old: int, new: int, zero_crossings: int = 6, rolloff: float = 0.99
+) -> torch.Tensor:
     """Every new sample by itself: the sum over all old ones of the faded sinc pulse between the two times."""
     x = x.numpy()
     cutoff = rolloff * min(1, new / old)
     out = np.zeros((*x.shape[:-1], math.ceil(x.shape[-1] * new / old)))
     for k in range(out.shape[-1]):
         distance = cutoff * (np.arange(x.shape[-1]) - k * old / new)
-        fade = np.where(np.abs(distance) < zero_crossings, np.cos(np.pi / 2 * distance / zero_crossings) ** 2, 0)
+        fade = np.where(
+            np.abs(distance) < zero_crossings, np.cos(np.pi / 2 * distance / zero_crossings) ** 2, 0
+        )
         out[..., k] = (x * cutoff * np.sinc(distance) * fade).sum(-1)
     return torch.as_tensor(out)
 
 
-COPRIME = [(11127, 16000), (44101, 16000), (16000, 15999), (999_983, 1009), (1000, 999_999), (1, 1000), (1000, 1)]
+COPRIME = [
+    (11127, 16000),
+    (44101, 16000),
+    (16000, 15999),
+    (999_983, 1009),
+    (1000, 999_999),
+    (1, 1000),
+    (1000, 1),
+]
 
 
 @pytest.mark.parametrize(("old", "new"), COPRIME)
@@ -515,7 +633,13 @@ def test_rates_without_a_common_divisor_equal_the_sum_of_pulses(old, new, T):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 900), st.integers(1, 9), st.floats(0.5, 1))
+@given(
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.integers(1, 900),
+    st.integers(1, 9),
+    st.floats(0.5, 1),
+)
 def test_resample_equals_the_sum_of_pulses_at_any_rates(old, new, T, zero_crossings, rolloff):
     x = wave(T)
     T_out = -(-T * new // old)
@@ -524,9 +648,13 @@ def test_resample_equals_the_sum_of_pulses_at_any_rates(old, new, T, zero_crossi
         zero_crossings / rolloff * max(old, new) / min(old, new) < 2000
     )  # far within the longest filter that is allowed
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sound, "_FILTERS", 2**14)  # filters in groups where they would be one matrix otherwise
+        patch.setattr(
+            sound, "_FILTERS", 2**14
+        )  # filters in groups where they would be one matrix otherwise
         ours = sound.resample(x, old, new, zero_crossings, rolloff)
-    torch.testing.assert_close(ours, sinc_by_hand(x, old, new, zero_crossings, rolloff), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(
+        ours, sinc_by_hand(x, old, new, zero_crossings, rolloff), atol=1e-9, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -534,7 +662,10 @@ def test_resample_equals_the_sum_of_pulses_at_any_rates(old, new, T, zero_crossi
 def test_filters_in_groups_equal_torchaudio(old, new, dtype):
     x = wave(2, 3, 9001, dtype=dtype)  # several periods, the last one cut
     assert sound._group_size(old // math.gcd(old, new), new // math.gcd(old, new), 6) < new
-    assert error(sound.resample(x, old, new), torchaudio.functional.resample(x, old, new)) < TOLERANCE[dtype]
+    assert (
+        error(sound.resample(x, old, new), torchaudio.functional.resample(x, old, new))
+        < TOLERANCE[dtype]
+    )
 
 
 class Work(TorchDispatchMode):
@@ -545,12 +676,16 @@ class Work(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor) and not func.is_view:
-            self.largest, self.total = max(self.largest, result.numel()), self.total + result.numel()
+            self.largest, self.total = (
+                max(self.largest, result.numel()),
+                self.total + result.numel(),
+            )
         return result
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [*COPRIME, (1_000_000, 999_999), (999_999, 1_000_000), (48_000, 44_101), (44_100, 16_000)]
+    ("old", "new"),
+    [*COPRIME, (1_000_000, 999_999), (999_999, 1_000_000), (48_000, 44_101), (44_100, 16_000)],
 )
 @pytest.mark.parametrize("T", [100, 50_000])
 def test_no_rates_take_much_memory_or_work(old, new, T):
@@ -563,22 +698,33 @@ def test_no_rates_take_much_memory_or_work(old, new, T):
     assert work.total <= 2**21 + 1200 * max(T, len(y)) + 20 * period
 
 
-@pytest.mark.parametrize("bad", [0, -16000, 1_000_001, 2**31, 16000.0, True, "16000", None, float("nan")])
+@pytest.mark.parametrize(
+    "bad", [0, -16000, 1_000_001, 2**31, 16000.0, True, "16000", None, float("nan")]
+)
 def test_rates_that_no_sound_has_are_refused_by_name(bad):
     x = wave(100)
-    with pytest.raises(ValueError, match="orig_freq must be a whole number from 1 to 1000000 hertz, got"):
+    with pytest.raises(
+        ValueError, match="orig_freq must be a whole number from 1 to 1000000 hertz, got"
+    ):
         sound.resample(x, bad, 16000)
-    with pytest.raises(ValueError, match="new_freq must be a whole number from 1 to 1000000 hertz, got"):
+    with pytest.raises(
+        ValueError, match="new_freq must be a whole number from 1 to 1000000 hertz, got"
+    ):
         sound.resample(x, 16000, bad)
 
 
 @pytest.mark.parametrize(("old", "new"), [(1, 1_000_000), (1_000_000, 1), (1, 1001), (16_016, 16)])
 def test_rates_too_far_apart_are_refused(old, new):
-    with pytest.raises(ValueError, match=f"orig_freq={old} and new_freq={new} lie further apart than a factor of 1000"):
+    with pytest.raises(
+        ValueError,
+        match=f"orig_freq={old} and new_freq={new} lie further apart than a factor of 1000",
+    ):
         sound.resample(wave(100), old, new)
 
 
-@pytest.mark.parametrize("options", [{"rolloff": 1e-9}, {"rolloff": 5e-324}, {"zero_crossings": 10**9}])
+@pytest.mark.parametrize(
+    "options", [{"rolloff": 1e-9}, {"rolloff": 5e-324}, {"zero_crossings": 10**9}]
+)
 def test_endless_filters_are_refused(options):
     with pytest.raises(ValueError, match="ask for a filter of more than"):
         sound.resample(wave(100), 16000, 8000, **options)
@@ -622,7 +768,9 @@ def test_moving_by_whole_hops_moves_the_frames(length, seed, hop, window, steps)
     options = {"n_fft": 64, "hop_length": hop, "window": window, "center": False}
     if length - steps * hop < 64:
         return
-    torch.testing.assert_close(sound.stft(x[steps * hop :], **options), sound.stft(x, **options)[:, steps:])
+    torch.testing.assert_close(
+        sound.stft(x[steps * hop :], **options), sound.stft(x, **options)[:, steps:]
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -753,7 +901,9 @@ def test_nothing_is_left_on_the_cpu():
 def test_modules_have_no_parameters_and_no_state():
     module = sound.MFCC(RATE)
     assert list(module.parameters()) == []
-    assert module.state_dict() == {}  # all of it follows from the settings: nothing to save, nothing to mismatch
+    assert (
+        module.state_dict() == {}
+    )  # all of it follows from the settings: nothing to save, nothing to mismatch
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
@@ -792,7 +942,9 @@ OVERFLOWS = {
     "the DFT": lambda x: sound.dft(x),
     "the STFT": lambda x: sound.stft(x),
     "the spectrogram": lambda x: sound.spectrogram(x * 1e-16),
-    "the mel spectrogram": lambda x: sound.MelSpectrogram(n_mels=2)(1.8e19 * (torch.arange(4000) == 2000)),
+    "the mel spectrogram": lambda x: sound.MelSpectrogram(n_mels=2)(
+        1.8e19 * (torch.arange(4000) == 2000)
+    ),
     "the resampled wave": lambda x: sound.resample(
         torch.where(torch.arange(1000) % 100 < 50, x[:1000], -x[:1000]), 7, 8
     ),
@@ -845,7 +997,9 @@ def test_spectra_with_nan_or_infinity_are_refused(name, bad):
 @pytest.mark.parametrize("name", [n for n in spectra() if not n.startswith(("hz", "mel_to_hz"))])
 def test_empty_spectra_and_wrong_types_are_refused(name):
     call, argument, spectrum = spectra()[name]
-    with pytest.raises(ValueError, match=rf"{argument} .*empty|needs shape|{argument} must hold numbers, none"):
+    with pytest.raises(
+        ValueError, match=rf"{argument} .*empty|needs shape|{argument} must hold numbers, none"
+    ):
         call(spectrum[:, :0])
     with pytest.raises(TypeError, match=r"complex|real tensor|torch\.Tensor"):
         call(spectrum.numpy() if name != "istft" else [1, 2])
@@ -886,12 +1040,16 @@ def test_windows_that_leave_nothing_are_refused(window, message):
 
 def test_windows_of_wrong_types_are_refused():
     x = wave(1000, dtype=torch.float32)
-    with pytest.raises(TypeError, match=r"the wave is torch\.float32, but the window is torch\.int64"):
+    with pytest.raises(
+        TypeError, match=r"the wave is torch\.float32, but the window is torch\.int64"
+    ):
         sound.stft(x, 64, window=torch.ones(64, dtype=torch.int64))
     with pytest.raises(TypeError, match=r"a name or a torch\.Tensor, got ndarray"):
         sound.stft(x, 64, window=np.ones(64))
     for call in (sound.cola, sound.nola, lambda w, _: sound.side_lobe_level(w)):
-        with pytest.raises(TypeError, match=r"the window must be float32 or float64, got torch\.int64"):
+        with pytest.raises(
+            TypeError, match=r"the window must be float32 or float64, got torch\.int64"
+        ):
             call(torch.ones(64, dtype=torch.int64), 16)
         with pytest.raises(ValueError, match=r"a window has one axis, got shape \(2, 64\)"):
             call(torch.ones(2, 64), 16)
@@ -901,7 +1059,8 @@ def test_windows_of_wrong_types_are_refused():
         lambda dtype: sound.dct_matrix(4, 8, dtype=dtype),
     ):
         with pytest.raises(
-            TypeError, match=r"dtype must be a floating-point type such as torch\.float32, got torch\.int64"
+            TypeError,
+            match=r"dtype must be a floating-point type such as torch\.float32, got torch\.int64",
         ):
             call(torch.int64)
     with pytest.raises(TypeError, match=r"a DFT matrix is complex, dtype cannot be torch\.float32"):
@@ -932,7 +1091,9 @@ def test_wrong_types_and_empty_waves_are_refused(name):
 
 
 def test_a_module_refuses_the_other_precision():
-    with pytest.raises(TypeError, match=r"the wave is torch\.float64, but the window is torch\.float32"):
+    with pytest.raises(
+        TypeError, match=r"the wave is torch\.float64, but the window is torch\.float32"
+    ):
         sound.MelSpectrogram(RATE)(wave(1000))
 
 
@@ -950,17 +1111,25 @@ def test_pcm_integers_become_floats():
 def test_silence_is_defined_everywhere():
     silence = torch.zeros(2, 4000)
     assert torch.equal(sound.spectrogram(silence), torch.zeros(2, 201, 41))
-    assert torch.equal(sound.power_to_db(sound.spectrogram(silence)), torch.full((2, 201, 41), -100.0))
+    assert torch.equal(
+        sound.power_to_db(sound.spectrogram(silence)), torch.full((2, 201, 41), -100.0)
+    )
     mfcc = sound.MFCC(RATE)(silence)
-    torch.testing.assert_close(mfcc[:, 0], torch.full((2, 41), -100.0 * 8))  # sqrt(64 bands) * their mean
+    torch.testing.assert_close(
+        mfcc[:, 0], torch.full((2, 41), -100.0 * 8)
+    )  # sqrt(64 bands) * their mean
     assert mfcc[:, 1:].abs().max() < 1e-4
-    assert torch.equal(sound.MelSpectrogram(RATE, log="ln")(silence), torch.full((2, 64, 41), 1e-6).log())
+    assert torch.equal(
+        sound.MelSpectrogram(RATE, log="ln")(silence), torch.full((2, 64, 41), 1e-6).log()
+    )
     assert torch.equal(sound.istft(sound.stft(silence), length=4000), silence)
 
 
 def test_waves_shorter_than_a_window():
     x = wave(150)
-    with pytest.raises(ValueError, match=r"mirroring 200 samples .* got 150: .*pad_mode='constant'"):
+    with pytest.raises(
+        ValueError, match=r"mirroring 200 samples .* got 150: .*pad_mode='constant'"
+    ):
         sound.stft(x)
     with pytest.raises(ValueError, match="150 samples, fewer than one frame of 400"):
         sound.stft(x, center=False)
@@ -995,9 +1164,13 @@ def test_wrong_settings_are_named():
     for match, call in {
         "n_fft must be": lambda: sound.stft(x, 0),
         "window must be one of 'rectangular'": lambda: sound.stft(x, window="kaiser"),
-        r"window \(80 samples\) must fit into n_fft \(64\)": lambda: sound.stft(x, 64, win_length=80),
+        r"window \(80 samples\) must fit into n_fft \(64\)": lambda: sound.stft(
+            x, 64, win_length=80
+        ),
         "window has shape": lambda: sound.stft(x, 64, window=torch.ones(2, 32, dtype=x.dtype)),
-        "win_length is 32": lambda: sound.stft(x, 64, win_length=32, window=torch.ones(64, dtype=x.dtype)),
+        "win_length is 32": lambda: sound.stft(
+            x, 64, win_length=32, window=torch.ones(64, dtype=x.dtype)
+        ),
         "win_length must be": lambda: sound.stft(x, 64, win_length=0),
         "pad_mode must be one of": lambda: sound.stft(x, pad_mode="edge"),
         "say which": lambda: sound.stft(x, normalized=True),
@@ -1016,16 +1189,28 @@ def test_wrong_settings_are_named():
         "amin and ref must be positive": lambda: sound.power_to_db(X.abs(), amin=0),
         "ref must be positive": lambda: sound.power_to_db(X.abs(), ref=float("nan")),
         "top_db not negative": lambda: sound.power_to_db(X.abs(), top_db=float("nan")),
-        "amin=1e-60 is nothing in torch.float32": lambda: sound.power_to_db(X.abs().float(), amin=1e-60),
-        "e-60 is nothing in torch.float32": lambda: sound.amplitude_to_db(X.abs().float(), amin=1e-30),
+        "amin=1e-60 is nothing in torch.float32": lambda: sound.power_to_db(
+            X.abs().float(), amin=1e-60
+        ),
+        "e-60 is nothing in torch.float32": lambda: sound.amplitude_to_db(
+            X.abs().float(), amin=1e-30
+        ),
         "hz must be finite and not negative": lambda: sound.hz_to_mel(-800.0),
         "mel must be finite and not negative": lambda: sound.mel_to_hz(-1.0),
-        "lie too close for 10 bands": lambda: sound.mel_filterbank(10, 64, RATE, 1000.0, 1000.0000000000002),
-        "mel must be power, which is not negative": lambda: sound.mel_to_power(-torch.ones(4, 9), torch.ones(4, 33)),
+        "lie too close for 10 bands": lambda: sound.mel_filterbank(
+            10, 64, RATE, 1000.0, 1000.0000000000002
+        ),
+        "mel must be power, which is not negative": lambda: sound.mel_to_power(
+            -torch.ones(4, 9), torch.ones(4, 33)
+        ),
         "a filterbank": lambda: sound.mel_to_power(torch.ones(4), torch.ones(4, 33)),
-        r"frames must be a tensor \(\.\.\., M, N\), got shape \(1000,\)": lambda: sound.overlap_add(x, 4),
+        r"frames must be a tensor \(\.\.\., M, N\), got shape \(1000,\)": lambda: sound.overlap_add(
+            x, 4
+        ),
         r"frames must be .* \(0, 4\)": lambda: sound.overlap_add(torch.ones(0, 4), 4),
-        r"differ in shape: \(33, 63\) and \(33, 1\)": lambda: sound.spectral_convergence(X.abs(), X.abs()[:, :1]),
+        r"differ in shape: \(33, 63\) and \(33, 1\)": lambda: sound.spectral_convergence(
+            X.abs(), X.abs()[:, :1]
+        ),
         "target is zero everywhere": lambda: sound.spectral_convergence(X.abs(), 0 * X.abs()),
         "so much larger than target": lambda: sound.spectral_convergence(
             torch.full((3, 3), 1e30), torch.full((3, 3), 1e-30)
@@ -1047,6 +1232,10 @@ def test_wrong_settings_are_named():
         sound.frame(x[0], 64, 16)
     with pytest.raises(TypeError, match=r"PCM samples must be a torch\.Tensor, got ndarray"):
         sound.pcm_to_float(np.zeros(4, dtype=np.int16))
-    for call in (lambda: sound.istft(X.abs(), 64), lambda: sound.griffin_lim(X, 64), lambda: sound.istft(x.numpy())):
+    for call in (
+        lambda: sound.istft(X.abs(), 64),
+        lambda: sound.griffin_lim(X, 64),
+        lambda: sound.istft(x.numpy()),
+    ):
         with pytest.raises(TypeError, match="complex"):
             call()

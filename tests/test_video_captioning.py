@@ -11,7 +11,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor.kit import training
-from mmtutor.video_captioning import Config, TemporalAttention, VideoCaptioner, masked_mean, masked_softmax
+from mmtutor.video_captioning import (
+    Config,
+    TemporalAttention,
+    VideoCaptioner,
+    masked_mean,
+    masked_softmax,
+)
 
 V, D, F = 13, 7, 5
 BOTH = pytest.mark.parametrize("pooling", ["mean", "attention"])
@@ -46,7 +52,7 @@ def share(mean: VideoCaptioner, attention: VideoCaptioner) -> None:
     assert not missing.unexpected_keys
 
 
-# --- the two poolings ---------------------------------------------------------------------------------------------------
+# --- the two poolings -----------------------------------------------------------------------------
 
 
 def test_mean_is_attention_with_uniform_weights():
@@ -75,7 +81,10 @@ def test_attention_that_is_not_uniform_differs():
 @pytest.mark.parametrize("time", ["add", "multiply", "none"])
 @pytest.mark.parametrize("filler", [0.0, 1e6, math.nan, math.inf])
 def test_padded_frames_change_nothing(pooling, time, filler):
-    model, batch = model_of(pooling, time=time, **({"penalty": 0.3} if pooling == "attention" else {})), batch_of()
+    model, batch = (
+        model_of(pooling, time=time, **({"penalty": 0.3} if pooling == "attention" else {})),
+        batch_of(),
+    )
     captions, x = batch["captions"], batch["features"]
     padded = torch.cat([x, torch.full((3, 2, D), filler)], 1)
     mask = (torch.arange(F + 2) < F).expand(3, -1)
@@ -86,7 +95,10 @@ def test_padded_frames_change_nothing(pooling, time, filler):
     padded.requires_grad_()
     terms, want = (
         model.loss(b)
-        for b in ({"features": padded, "captions": captions, "mask": mask}, {"features": x, "captions": captions})
+        for b in (
+            {"features": padded, "captions": captions, "mask": mask},
+            {"features": x, "captions": captions},
+        )
     )
     torch.testing.assert_close(terms, want)
     (sum(terms.values()) if pooling == "attention" else terms).backward()
@@ -96,7 +108,9 @@ def test_padded_frames_change_nothing(pooling, time, filler):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    real=st.lists(st.lists(st.booleans(), min_size=4, max_size=4).filter(any), min_size=1, max_size=5),
+    real=st.lists(
+        st.lists(st.booleans(), min_size=4, max_size=4).filter(any), min_size=1, max_size=5
+    ),
     scale=st.floats(0, 1e4),
 )
 def test_weights_are_a_distribution_over_real_frames(real, scale):
@@ -107,7 +121,9 @@ def test_weights_are_a_distribution_over_real_frames(real, scale):
     assert not weights[~mask].any()
     torch.testing.assert_close(weights.sum(1), torch.ones(len(real)))
     x = torch.randn(*mask.shape, 3)
-    torch.testing.assert_close(masked_mean(x, mask), torch.stack([row[keep].mean(0) for row, keep in zip(x, mask)]))
+    torch.testing.assert_close(
+        masked_mean(x, mask), torch.stack([row[keep].mean(0) for row, keep in zip(x, mask)])
+    )
 
 
 def test_without_time_the_order_of_frames_is_unknown_to_both():
@@ -118,22 +134,32 @@ def test_without_time_the_order_of_frames_is_unknown_to_both():
     for pooling in ("mean", "attention"):
         model = model_of(pooling, time="none")
         torch.testing.assert_close(model(x[:, order], captions), model(x, captions))
-        torch.testing.assert_close(model.attend(x[:, order], captions), model.attend(x, captions)[:, :, order])
+        torch.testing.assert_close(
+            model.attend(x[:, order], captions), model.attend(x, captions)[:, :, order]
+        )
 
 
 def test_the_mean_does_not_see_time_that_is_added_and_sees_time_that_multiplies():
     batch = batch_of()
     x, captions = batch["features"], batch["captions"]
-    mean, attention, scaled = model_of("mean"), model_of("attention"), model_of("mean", time="multiply")
-    torch.testing.assert_close(mean(x.flip(1), captions), mean(x, captions))  # mean(v + p) = mean(v) + mean(p)
+    mean, attention, scaled = (
+        model_of("mean"),
+        model_of("attention"),
+        model_of("mean", time="multiply"),
+    )
+    torch.testing.assert_close(
+        mean(x.flip(1), captions), mean(x, captions)
+    )  # mean(v + p) = mean(v) + mean(p)
     for model in (attention, scaled):
         assert float((model(x.flip(1), captions) - model(x, captions)).detach().abs().max()) > 1e-4
 
 
-# --- one step by hand ---------------------------------------------------------------------------------------------------
+# --- one step by hand -----------------------------------------------------------------------------
 
 
-def by_hand(model: VideoCaptioner, x: torch.Tensor, words: list[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def by_hand(
+    model: VideoCaptioner, x: torch.Tensor, words: list[int]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The whole forward pass of one clip in plain vectors, written from the equations: logits (T, V) and weights."""
     p = {name: t.detach().double() for name, t in model.named_parameters()}
     sigmoid, n = torch.sigmoid, model.config.hidden
@@ -148,7 +174,11 @@ def by_hand(model: VideoCaptioner, x: torch.Tensor, words: list[int]) -> tuple[t
     for word in words:
         e = [
             p["attention.score.weight"][0]
-            @ torch.tanh(p["attention.query.weight"] @ h + p["attention.key.weight"] @ v + p["attention.key.bias"])
+            @ torch.tanh(
+                p["attention.query.weight"] @ h
+                + p["attention.key.weight"] @ v
+                + p["attention.key.bias"]
+            )
             for v in frames
         ]
         total = sum(math.exp(float(s)) for s in e)
@@ -194,7 +224,10 @@ def test_the_cell_is_torchs_lstm_cell():
     y = model.embed(batch["captions"][:, 1])
     cell = nn.LSTMCell(4 + 6, 8).double()
     cell.weight_ih.data = torch.cat([model.from_word.weight, model.from_context.weight], 1).detach()
-    cell.weight_hh.data, cell.bias_ih.data = model.from_state.weight.detach(), model.from_word.bias.detach()
+    cell.weight_hh.data, cell.bias_ih.data = (
+        model.from_state.weight.detach(),
+        model.from_word.bias.detach(),
+    )
     cell.bias_hh.data.zero_()
     context = torch.sigmoid(model.gate(h)) * memory.mean
     want = cell(torch.cat([y, context], 1), (h, c))
@@ -219,8 +252,15 @@ def test_loss_is_the_summed_negative_log_likelihood_and_the_penalty():
 def test_several_captions_of_a_clip_are_the_same_as_the_clip_several_times():
     model, a, b = model_of(), batch_of(seed=1), batch_of(seed=2)
     mask = torch.arange(F) < torch.tensor([5, 3, 1])[:, None]
-    both = {"features": a["features"], "captions": torch.stack([a["captions"], b["captions"]], 1), "mask": mask}
-    apart = [model.loss({"features": a["features"], "captions": x["captions"], "mask": mask}) for x in (a, b)]
+    both = {
+        "features": a["features"],
+        "captions": torch.stack([a["captions"], b["captions"]], 1),
+        "mask": mask,
+    }
+    apart = [
+        model.loss({"features": a["features"], "captions": x["captions"], "mask": mask})
+        for x in (a, b)
+    ]
     torch.testing.assert_close(model.loss(both), sum(apart) / 2)
 
 
@@ -233,7 +273,9 @@ def test_steps_equal_teacher_forcing(pooling):
     for t in range(want.shape[1]):
         logits, state = model.step(batch["captions"][:, t], state, memory)
         torch.testing.assert_close(logits, want[:, t])
-    assert all(len(x) == 3 for x in (*memory, *state))  # batch first, so that a search may repeat and reorder
+    assert all(
+        len(x) == 3 for x in (*memory, *state)
+    )  # batch first, so that a search may repeat and reorder
 
 
 def test_gradcheck():
@@ -257,7 +299,7 @@ def test_keys_are_computed_once_a_clip():
     assert (calls.count("key"), calls.count("query")) == (1, batch["captions"].shape[1] - 1)
 
 
-# --- sizes --------------------------------------------------------------------------------------------------------------
+# --- sizes ----------------------------------------------------------------------------------------
 
 
 def test_parameter_count_at_paper_scale():
@@ -276,7 +318,15 @@ def test_parameter_count_at_paper_scale():
     }
     for names, count in parts.items():
         assert sum(training.parameter_count(getattr(model, name)) for name in names) == count, names
-    assert list(parts.values()) == [9_360_000, 7_211_900, 70_514_792, 4_653_057, 3_519, 2_126_592, 9_380_000]
+    assert list(parts.values()) == [
+        9_360_000,
+        7_211_900,
+        70_514_792,
+        4_653_057,
+        3_519,
+        2_126_592,
+        9_380_000,
+    ]
     assert training.parameter_count(model) == 103_249_860
 
 
@@ -299,13 +349,17 @@ def test_paper_scale_runs_on_pretended_cuda(pooling):
         weights = model.attend(*batch.values())
         memory, state = model.begin((batch["features"], batch["mask"]))
         step, _ = model.step(batch["captions"][:, 0], state, memory)
-    assert (logits.shape, weights.shape, step.shape) == ((64, 29, 20_000), (64, 29, 28), (64, 20_000))
+    assert (logits.shape, weights.shape, step.shape) == (
+        (64, 29, 20_000),
+        (64, 29, 28),
+        (64, 20_000),
+    )
     assert isinstance(terms, dict) == (pooling == "attention")  # the mean has no penalty
     terms = terms.values() if pooling == "attention" else [terms]
     assert {t.device.type for t in (logits, weights, step, *terms)} == {"cuda"}
 
 
-# --- training -----------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 
 
 @BOTH
@@ -321,8 +375,13 @@ def test_attention_learns_which_came_first_and_the_mean_cannot():
     torch.manual_seed(0)
     a, b = torch.randn(2, D)
     first = torch.arange(40) % 2
-    x = torch.stack([torch.stack([a, b] if f == 0 else [b, a]) for f in first]) + 0.1 * torch.randn(40, 2, D)
-    data = {"features": x, "captions": torch.stack([torch.ones_like(first), 4 + first, torch.full_like(first, 2)], 1)}
+    x = torch.stack([torch.stack([a, b] if f == 0 else [b, a]) for f in first]) + 0.1 * torch.randn(
+        40, 2, D
+    )
+    data = {
+        "features": x,
+        "captions": torch.stack([torch.ones_like(first), 4 + first, torch.full_like(first, 2)], 1),
+    }
     right = {}
     for name, (pooling, time) in {
         "attention": ("attention", "add"),
@@ -331,7 +390,10 @@ def test_attention_learns_which_came_first_and_the_mean_cannot():
     }.items():
         model = model_of(pooling, seed=5, time=time, hidden=16)
         training.fit(model, data, epochs=100, batch_size=20, lr=0.02, progress=False)
-        probe = x.flip(1)[:20], data["captions"][:20]  # every clip backwards: the other word is right
+        probe = (
+            x.flip(1)[:20],
+            data["captions"][:20],
+        )  # every clip backwards: the other word is right
         right[name] = float((model(*probe)[:, 0].argmax(1) == 5 - first[:20]).float().mean())
     assert right["attention"] == 1
     assert right["timeless"] < 0.8
@@ -372,13 +434,16 @@ def test_a_checkpoint_resumes_exactly(tmp_path):
         assert torch.equal(resumed.state_dict()[name], want), name
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @BOTH
 def test_one_frame_one_clip_and_the_empty_caption(pooling):
     model = model_of(pooling)
-    x, empty = torch.randn(1, 1, D), torch.tensor([[1, 2]])  # <bos> <eos>: says nothing, which is allowed
+    x, empty = (
+        torch.randn(1, 1, D),
+        torch.tensor([[1, 2]]),
+    )  # <bos> <eos>: says nothing, which is allowed
     assert torch.isfinite(model.loss({"features": x, "captions": empty}))
     assert model.attend(x, empty).tolist() == [[[1.0]]]
     assert model(x, empty).shape == (1, 1, V)
@@ -401,15 +466,27 @@ def test_one_frame_one_clip_and_the_empty_caption(pooling):
         ({"features": torch.full((3, F, D), math.nan)}, ValueError, "NaN"),
         ({"features": torch.full((3, F, D), -math.inf)}, ValueError, "infinity"),
         ({"features": torch.zeros(3, 9, D)}, ValueError, "config.frames"),
-        ({"mask": torch.tensor([[True] * F, [False] * F, [True] * F])}, ValueError, "clip 1 has no real frame"),
+        (
+            {"mask": torch.tensor([[True] * F, [False] * F, [True] * F])},
+            ValueError,
+            "clip 1 has no real frame",
+        ),
         ({"mask": torch.ones(3, F)}, ValueError, "bool"),
         ({"mask": torch.ones(3, F + 1, dtype=torch.bool)}, ValueError, r"\(3, 5\)"),
         ({"captions": torch.zeros(3, 0, dtype=torch.long)}, ValueError, "at least 2"),
         ({"captions": torch.ones(3, 1, dtype=torch.long)}, ValueError, "at least 2"),
         ({"captions": torch.ones(2, 4, dtype=torch.long)}, ValueError, "3 clips but 2 captions"),
         ({"captions": torch.ones(3, 4)}, TypeError, "int64"),
-        ({"captions": torch.tensor([[1, 5, 2], [1, 0, 0], [1, 5, 2]])}, ValueError, "caption 1 is all padding"),
-        ({"captions": torch.tensor([[1, 5, 2], [1, 5, 2], [7, 5, 2]])}, ValueError, "caption 2 begins with the id 7"),
+        (
+            {"captions": torch.tensor([[1, 5, 2], [1, 0, 0], [1, 5, 2]])},
+            ValueError,
+            "caption 1 is all padding",
+        ),
+        (
+            {"captions": torch.tensor([[1, 5, 2], [1, 5, 2], [7, 5, 2]])},
+            ValueError,
+            "caption 2 begins with the id 7",
+        ),
         (
             {"captions": torch.tensor([[1, 5, 2], [1, 0, 2], [1, 5, 2]])},
             ValueError,
@@ -420,7 +497,11 @@ def test_one_frame_one_clip_and_the_empty_caption(pooling):
             ValueError,
             "caption 1 must end in its only <eos>",
         ),
-        ({"captions": torch.tensor([[[1, 5, 2]], [[1, 5, 6]], [[1, 5, 2]]])}, ValueError, "caption 1 must end in"),
+        (
+            {"captions": torch.tensor([[[1, 5, 2]], [[1, 5, 6]], [[1, 5, 2]]])},
+            ValueError,
+            "caption 1 must end in",
+        ),
         ({"captions": torch.full((3, 4), V)}, ValueError, r"0\.\.12"),
         ({"captions": torch.full((3, 4), -1)}, ValueError, r"0\.\.12"),
     ],
@@ -449,7 +530,15 @@ def test_bad_settings(change):
         small(**change)
 
 
-OTHER = {"width": 5, "embedding": 5, "hidden": 9, "attention": 9, "time": "multiply", "frames": 11, "dropout": 0.5}
+OTHER = {
+    "width": 5,
+    "embedding": 5,
+    "hidden": 9,
+    "attention": 9,
+    "time": "multiply",
+    "frames": 11,
+    "dropout": 0.5,
+}
 OTHER |= {"penalty": 0.3, "features": 9, "vocabulary": 14}
 
 
@@ -458,9 +547,20 @@ OTHER |= {"penalty": 0.3, "features": 9, "vocabulary": 14}
 @pytest.mark.parametrize("name", OTHER)
 def test_every_setting_has_an_effect_or_is_refused(pooling, time, name):
     """Other weights or another loss; or an error that names the setting and the choice that ignores it."""
-    sizes = {"vocabulary": V, "features": D, "width": 6, "embedding": 4, "hidden": 8, "dropout": 0.0}
+    sizes = {
+        "vocabulary": V,
+        "features": D,
+        "width": 6,
+        "embedding": 4,
+        "hidden": 8,
+        "dropout": 0.0,
+    }
     sizes |= {"pooling": pooling, "time": time}
-    ignored = {"attention": "pooling = 'mean'", "penalty": "pooling = 'mean'", "frames": "time = 'none'"}.get(name, "-")
+    ignored = {
+        "attention": "pooling = 'mean'",
+        "penalty": "pooling = 'mean'",
+        "frames": "time = 'none'",
+    }.get(name, "-")
     if ignored in (f"pooling = '{pooling}'", f"time = '{time}'"):
         with pytest.raises(ValueError, match=f"{name} = .*{ignored}"):
             Config(**{**sizes, name: OTHER[name]})
@@ -500,7 +600,7 @@ def test_a_vocabulary_of_special_words_only():
         Config.world(4, D)
 
 
-# --- what the experiment stands on --------------------------------------------------------------------------------------
+# --- what the experiment stands on ----------------------------------------------------------------
 
 
 def test_a_clip_played_backwards_is_its_frames_in_the_opposite_order():
@@ -531,7 +631,9 @@ def test_a_mirrored_clip_changes_left_and_right_and_nothing_else():
         for subject, verb, aim, *_ in clips.happenings(clip):
             side = verb.removeprefix("moves ")
             turned += side in sides or aim in sides
-            wanted.add((subject, f"moves {sides[side]}" if side in sides else verb, sides.get(aim, aim)))
+            wanted.add(
+                (subject, f"moves {sides[side]}" if side in sides else verb, sides.get(aim, aim))
+            )
         assert found == wanted
         for row, mirror in zip(*(clips.render(c, 64).boxes for c in (clip, other)), strict=True):
             for box, there in zip(row, mirror, strict=True):
@@ -548,7 +650,10 @@ def test_features_in_the_mirror_are_nearer_to_what_the_network_sees_of_mirrored_
     from mmtutor.world import clips
 
     frames = np.stack(
-        [clips.render(clip, 96, only=experiment.SEEN[:2]).frames for clip in experiment.staged("test", 6)]
+        [
+            clips.render(clip, 96, only=experiment.SEEN[:2]).frames
+            for clip in experiment.staged("test", 6)
+        ]
     )
     seen, real = (experiment.see(f, cache=False) for f in (frames, frames[:, :, :, ::-1]))
     guess = experiment.in_the_mirror(seen)
@@ -566,8 +671,14 @@ def test_a_turned_caption_is_true_backwards_and_the_caption_is_not():
         for caption in clips.captions(clip):
             other = experiment.turned(caption)
             if other is not None:
-                assert experiment.truths([caption, other], [clip] * 2) == [True, False], (caption, other)
-                assert experiment.truths([caption, other], [clip] * 2, experiment.BACKWARDS) == [False, True]
+                assert experiment.truths([caption, other], [clip] * 2) == [True, False], (
+                    caption,
+                    other,
+                )
+                assert experiment.truths([caption, other], [clip] * 2, experiment.BACKWARDS) == [
+                    False,
+                    True,
+                ]
                 seen += 1
     assert seen > 100
 

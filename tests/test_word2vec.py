@@ -13,7 +13,9 @@ from mmtutor import word2vec as w2v
 from mmtutor.kit.text import Vocabulary
 from mmtutor.word2vec import Config, SkipGram, WordVectors
 
-SMALL = Config(dim=8, min_count=1, epochs=2, batch=32, shared_noise=6, negatives=2, subsample=0.0, window=3)
+SMALL = Config(
+    dim=8, min_count=1, epochs=2, batch=32, shared_noise=6, negatives=2, subsample=0.0, window=3
+)
 
 
 def toy_corpus(sentences: int = 300, seed: int = 0) -> list[list[str]]:
@@ -23,10 +25,12 @@ def toy_corpus(sentences: int = 300, seed: int = 0) -> list[list[str]]:
     return [rng.choice(families[i % 2], size=8).tolist() for i in range(sentences)]
 
 
-# --- distributions ------------------------------------------------------------------------------------------------------
+# --- distributions --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("frequency", "kept"), [(1e-3, 0.110), (1e-4, 0.416), (0.1, 0.0101), (1e-6, 1.0)])
+@pytest.mark.parametrize(
+    ("frequency", "kept"), [(1e-3, 0.110), (1e-4, 0.416), (0.1, 0.0101), (1e-6, 1.0)]
+)
 def test_keep_probability_has_the_c_programs_values(frequency, kept):
     total = 10_000_000
     counts = torch.tensor([round(frequency * total), total - round(frequency * total)])
@@ -48,14 +52,18 @@ def test_noise_is_drawn_from_its_distribution():
     config = Config(shared_noise=50_000, batch=64, subsample=0, negatives=2)
     noise = w2v.noise_distribution(counts)
     (*_, drawn) = next(
-        iter(w2v._steps(ids, ids, torch.ones(4), noise.float(), config, 64, torch.Generator().manual_seed(0)))
+        iter(
+            w2v._steps(
+                ids, ids, torch.ones(4), noise.float(), config, 64, torch.Generator().manual_seed(0)
+            )
+        )
     )
     share = torch.bincount(drawn, minlength=4) / 50_000
     bound = 4 * (noise * (1 - noise) / 50_000).sqrt()
     assert bool(((share - noise).abs() < bound).all())
 
 
-# --- pairs --------------------------------------------------------------------------------------------------------------
+# --- pairs ----------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,7 +99,7 @@ def test_skip_gram_pairs_by_hand():
     assert pairs.tolist() == [[7, 8], [8, 7], [8, 9], [9, 8]]
 
 
-# --- losses -------------------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 
 
 def test_losses_gradcheck():
@@ -112,16 +120,25 @@ def test_negative_sampling_loss_is_binary_cross_entropy():
     logits = torch.cat([positive[:, None], noise], 1)
     target = torch.zeros_like(logits)
     target[:, 0] = 1
-    want = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1)
+    want = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, target, reduction="none"
+    ).sum(1)
     torch.testing.assert_close(w2v.negative_sampling_loss(positive, noise), want)
 
 
 def expected_minimum(
-    kind: str, p: torch.Tensor, noise: torch.Tensor, k: int, scores: torch.Tensor, log_z: torch.Tensor
+    kind: str,
+    p: torch.Tensor,
+    noise: torch.Tensor,
+    k: int,
+    scores: torch.Tensor,
+    log_z: torch.Tensor,
 ):
     """Minimize the exact expectation of the loss over the words of one context, by enumeration instead of sampling."""
     parameters = [t for t in (scores, log_z) if t.requires_grad]
-    optimizer = torch.optim.LBFGS(parameters, lr=1, max_iter=500, tolerance_grad=1e-13, tolerance_change=1e-16)
+    optimizer = torch.optim.LBFGS(
+        parameters, lr=1, max_iter=500, tolerance_grad=1e-13, tolerance_change=1e-16
+    )
     shift = (k * noise).log()
 
     def closure():
@@ -168,7 +185,7 @@ def test_negative_sampling_converges_to_shifted_pmi():
     torch.testing.assert_close(scores.detach(), (P / (3 * NOISE)).log(), atol=1e-6, rtol=0)
 
 
-# --- the trainer's gradients against autograd -----------------------------------------------------------------------------
+# --- the trainer's gradients against autograd -----------------------------------------------------
 
 
 class Recorder:
@@ -207,7 +224,11 @@ def test_trainer_gradients_equal_autograd_of_the_plain_loss(objective):
 
     centre, position, mask = w2v.bands(words, homes, radius, 2)
     r, s, c = torch.nonzero(mask, as_tuple=True)
-    batch = {"centre": centre[r, s], "context": words[position][r, c], "noise": noise.expand(len(r), n)}
+    batch = {
+        "centre": centre[r, s],
+        "context": words[position][r, c],
+        "noise": noise.expand(len(r), n),
+    }
     loss = model.loss(batch) * len(r)
     loss.backward()
 
@@ -218,7 +239,9 @@ def test_trainer_gradients_equal_autograd_of_the_plain_loss(objective):
     assert int(pairs) == len(r)
     torch.testing.assert_close(total(), loss.detach())
     for name, recorder in updates.items():
-        torch.testing.assert_close(recorder.total, getattr(model, name).grad, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(
+            recorder.total, getattr(model, name).grad, msg=lambda m, name=name: f"{name}: {m}"
+        )
 
 
 def test_shared_noise_is_unbiased():
@@ -233,7 +256,10 @@ def test_shared_noise_is_unbiased():
     exact = torch.zeros(4, 4, dtype=torch.float64)
     for a in range(4):  # every draw of two words, with its probability
         for b in range(4):
-            recorder = {"centre": Recorder(model.centre.data), "context": Recorder(model.context.data)}
+            recorder = {
+                "centre": Recorder(model.centre.data),
+                "context": Recorder(model.context.data),
+            }
             with torch.no_grad():
                 w2v._sampled_step(model, recorder, words, homes, radius, torch.tensor([a, b]), 0.1)
             exact += law[a] * law[b] * recorder["centre"].total
@@ -269,12 +295,22 @@ def test_a_step_touches_only_its_rows_and_costs_the_same_for_any_vocabulary():
     flops = []
     for v in (50, 50_000):
         torch.manual_seed(0)
-        model = SkipGram(Config(dim=16, window=2, negatives=2, shared_noise=8), torch.ones(v, dtype=torch.long))
+        model = SkipGram(
+            Config(dim=16, window=2, negatives=2, shared_noise=8), torch.ones(v, dtype=torch.long)
+        )
         model.context.data.normal_()
         before = model.context.data.clone()
-        updates = {name: w2v.RowAdaGrad(getattr(model, name).data) for name in ("centre", "context")}
+        updates = {
+            name: w2v.RowAdaGrad(getattr(model, name).data) for name in ("centre", "context")
+        }
         words, noise = torch.randint(0, 20, (68,)), torch.randint(20, 30, (8,))
-        arguments = words, torch.zeros(68, dtype=torch.long), torch.ones(64, dtype=torch.long), noise, 0.1
+        arguments = (
+            words,
+            torch.zeros(68, dtype=torch.long),
+            torch.ones(64, dtype=torch.long),
+            noise,
+            0.1,
+        )
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             w2v._sampled_step(model, updates, *arguments)
         flops.append(counter.get_total_flops())
@@ -283,13 +319,15 @@ def test_a_step_touches_only_its_rows_and_costs_the_same_for_any_vocabulary():
     assert flops[0] == flops[1] > 0
 
 
-# --- the model ----------------------------------------------------------------------------------------------------------
+# --- the model ------------------------------------------------------------------------------------
 
 
 def test_parameter_counts_at_paper_shapes():
     counts = torch.ones(6719, dtype=torch.long)
     model = SkipGram(Config(dim=100), counts)
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * 6719 * 100 == 1_343_800
+    assert (
+        sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * 6719 * 100 == 1_343_800
+    )
     paper = Config.paper()
     assert (paper.dim, paper.window, paper.negatives, paper.subsample) == (300, 5, 5, 1e-5)
 
@@ -298,7 +336,10 @@ def test_parameter_counts_at_paper_shapes():
 def test_loss_runs_on_pretended_cuda(objective):
     model = SkipGram(Config(dim=8, objective=objective), torch.ones(20, dtype=torch.long))
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        for kind in (model._parameters, model._buffers):  # a pretended GPU holds copies of the real tensors
+        for kind in (
+            model._parameters,
+            model._buffers,
+        ):  # a pretended GPU holds copies of the real tensors
             kind.update({name: mode.from_tensor(t).to("cuda") for name, t in kind.items()})
         ids = torch.zeros(4, dtype=torch.long, device="cuda")
         loss = model.loss({"centre": ids, "context": ids, "noise": ids[:, None].expand(4, 3)})
@@ -309,7 +350,14 @@ def test_loss_runs_on_pretended_cuda(objective):
 @pytest.mark.parametrize("objective", w2v.OBJECTIVES)
 def test_training_separates_two_families(objective):
     config = Config(
-        dim=8, min_count=1, epochs=30, batch=256, shared_noise=16, negatives=3, subsample=0, objective=objective
+        dim=8,
+        min_count=1,
+        epochs=30,
+        batch=256,
+        shared_noise=16,
+        negatives=3,
+        subsample=0,
+        objective=objective,
     )
     vectors = w2v.train(toy_corpus(), config, progress=False).vectors
     for word in vectors.vocabulary:
@@ -318,7 +366,14 @@ def test_training_separates_two_families(objective):
 
 def test_nce_normalizes_itself():
     config = Config(
-        dim=8, min_count=1, epochs=40, batch=256, shared_noise=64, negatives=5, subsample=0, objective="nce"
+        dim=8,
+        min_count=1,
+        epochs=40,
+        batch=256,
+        shared_noise=64,
+        negatives=5,
+        subsample=0,
+        objective="nce",
     )
     model = w2v.train(toy_corpus(), config, progress=False).model
     log_z = model.log_normalizer(torch.arange(12))
@@ -326,7 +381,10 @@ def test_nce_normalizes_itself():
 
 
 def test_same_seed_same_vectors_other_seed_others():
-    a, b, c = (w2v.train(toy_corpus(), SMALL, seed=s, progress=False, device="cpu").vectors.matrix for s in (3, 3, 4))
+    a, b, c = (
+        w2v.train(toy_corpus(), SMALL, seed=s, progress=False, device="cpu").vectors.matrix
+        for s in (3, 3, 4)
+    )
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 
@@ -349,23 +407,35 @@ def test_quality_reaches_gensim_on_the_same_corpus():
     sentences = world.corpus("kjv", sentences=True)[:12_000]
     ours = w2v.train(sentences, Config.world(epochs=4, min_count=5), progress=False).vectors
     theirs = gensim.Word2Vec(
-        sentences, vector_size=100, window=5, negative=5, sg=1, min_count=5, workers=1, epochs=4, seed=1
+        sentences,
+        vector_size=100,
+        window=5,
+        negative=5,
+        sg=1,
+        min_count=5,
+        workers=1,
+        epochs=4,
+        seed=1,
     )
     peer = WordVectors(
-        Vocabulary({w: theirs.wv.get_vecattr(w, "count") for w in theirs.wv.index_to_key}, specials=()),
+        Vocabulary(
+            {w: theirs.wv.get_vecattr(w, "count") for w in theirs.wv.index_to_key}, specials=()
+        ),
         torch.tensor(np.stack([theirs.wv[w] for w in ours.vocabulary])),
     )
     assert list(peer.vocabulary) == list(ours.vocabulary)
     assert group_precision(ours) > group_precision(peer) - 0.03
 
 
-# --- vectors in use -----------------------------------------------------------------------------------------------------
+# --- vectors in use -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def vectors() -> WordVectors:
     torch.manual_seed(0)
-    return WordVectors(Vocabulary([f"w{i:02d}" for i in range(30)], specials=()), torch.randn(30, 7))
+    return WordVectors(
+        Vocabulary([f"w{i:02d}" for i in range(30)], specials=()), torch.randn(30, 7)
+    )
 
 
 def test_neighbours_and_analogies_equal_gensims(vectors):
@@ -373,7 +443,10 @@ def test_neighbours_and_analogies_equal_gensims(vectors):
     keyed.add_vectors(list(vectors.vocabulary), vectors.matrix.numpy())
     for got, want in [
         (vectors.neighbours("w03", 8), keyed.most_similar("w03", topn=8)),
-        (vectors.analogy("w01", "w02", "w09", 8), keyed.most_similar(["w02", "w09"], ["w01"], topn=8)),
+        (
+            vectors.analogy("w01", "w02", "w09", 8),
+            keyed.most_similar(["w02", "w09"], ["w01"], topn=8),
+        ),
     ]:
         assert [w for w, _ in got] == [w for w, _ in want]
         assert [s for _, s in got] == pytest.approx([s for _, s in want], abs=1e-5)
@@ -381,11 +454,13 @@ def test_neighbours_and_analogies_equal_gensims(vectors):
 
 def test_similarity_is_the_cosine(vectors):
     a, b = vectors["w00"], vectors["w01"]
-    assert vectors.similarity("w00", "w01") == pytest.approx(torch.cosine_similarity(a, b, dim=0).item())
+    assert vectors.similarity("w00", "w01") == pytest.approx(
+        torch.cosine_similarity(a, b, dim=0).item()
+    )
     assert math.isclose(float(a.norm()), 1, rel_tol=1e-5)
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -402,7 +477,11 @@ def test_similarity_is_the_cosine(vectors):
         (7, TypeError, "not int"),
         ({"a": 3, "b": 2}, TypeError, "not dict"),
         ({"a", "b"}, TypeError, "not set"),
-        ([["a", "b"], "ab"], TypeError, "sentence 1 is one str, 'ab', and would fall apart into letters"),
+        (
+            [["a", "b"], "ab"],
+            TypeError,
+            "sentence 1 is one str, 'ab', and would fall apart into letters",
+        ),
         ([["a", "b"], b"ab"], TypeError, "sentence 1 is one bytes"),
         (["a", "b", ["a", "b"]], TypeError, "word 2 of a flat list of words is a list"),
         (["a", b"b", "a"], TypeError, "word 1 of a flat list of words is a bytes"),
@@ -464,7 +543,9 @@ def test_every_row_of_words_is_one_sentence(make):
 )
 @pytest.mark.parametrize("objective", w2v.OBJECTIVES)
 def test_without_a_pair_nothing_is_learnt_and_that_is_an_error(objective, corpus, changes, words):
-    config = Config(**{"min_count": 1, "negatives": 2, "epochs": 2, "dim": 4, "objective": objective} | changes)
+    config = Config(
+        **{"min_count": 1, "negatives": 2, "epochs": 2, "dim": 4, "objective": objective} | changes
+    )
     with pytest.raises(ValueError, match=words):
         w2v.train(corpus, config, progress=False)
 
@@ -475,7 +556,9 @@ def test_more_negatives_than_words_is_an_error():
 
 
 def test_one_sentence_of_two_words_trains():
-    trained = w2v.train(["a", "b"] * 3, Config(min_count=1, negatives=2, epochs=1, subsample=0), progress=False)
+    trained = w2v.train(
+        ["a", "b"] * 3, Config(min_count=1, negatives=2, epochs=1, subsample=0), progress=False
+    )
     assert bool(torch.isfinite(trained.vectors.matrix).all())
     assert trained.pairs >= 6  # every word has at least one neighbour
 
@@ -503,7 +586,9 @@ WHOLE = ("dim", "window", "negatives", "min_count", "epochs", "batch", "shared_n
 
 
 @pytest.mark.parametrize("name", WHOLE)
-@pytest.mark.parametrize("value", [0, -1, 2.0, 2.5, math.nan, math.inf, True, np.bool_(True), "2", None, [2]])
+@pytest.mark.parametrize(
+    "value", [0, -1, 2.0, 2.5, math.nan, math.inf, True, np.bool_(True), "2", None, [2]]
+)
 def test_whole_settings_must_be_whole_numbers(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1, got"):
         Config(**{name: value})
@@ -517,7 +602,13 @@ def test_other_settings_must_be_finite_numbers(name, value):
 
 
 def test_numbers_of_numpy_are_numbers():
-    config = Config(dim=np.int64(8), window=np.int32(3), lr=np.float64(0.5), subsample=np.float32(0), noise_power=1)
+    config = Config(
+        dim=np.int64(8),
+        window=np.int32(3),
+        lr=np.float64(0.5),
+        subsample=np.float32(0),
+        noise_power=1,
+    )
     assert config == Config(dim=8, window=3, lr=0.5, subsample=0.0, noise_power=1.0)
     assert {type(config.dim), type(config.window)} == {int}
     assert {type(config.lr), type(config.subsample), type(config.noise_power)} == {float}
@@ -525,7 +616,9 @@ def test_numbers_of_numpy_are_numbers():
 
 @pytest.mark.parametrize("objective", ["softmax", "negative_sampling"])
 def test_a_normalizer_is_for_nce_only(objective):
-    with pytest.raises(ValueError, match=f"learn_normalizer .* 'nce', got objective = '{objective}'"):
+    with pytest.raises(
+        ValueError, match=f"learn_normalizer .* 'nce', got objective = '{objective}'"
+    ):
         Config(objective=objective, learn_normalizer=True)
     assert Config(objective="nce", learn_normalizer=True).learn_normalizer
     with pytest.raises(ValueError, match="learn_normalizer must be True or False, got 1"):
@@ -542,7 +635,9 @@ def test_noise_that_is_no_distribution(power):
 def test_noise_of_any_sound_power_is_a_distribution(power):
     counts = np.array([1, 10, 100_000])
     want = counts.astype(float) ** power / (counts.astype(float) ** power).sum()
-    assert w2v.noise_distribution(torch.tensor(counts), power).tolist() == pytest.approx(want.tolist())
+    assert w2v.noise_distribution(torch.tensor(counts), power).tolist() == pytest.approx(
+        want.tolist()
+    )
 
 
 @pytest.mark.parametrize("threshold", [math.nan, math.inf, -1e-3])
@@ -558,7 +653,10 @@ def test_a_seed_is_a_whole_number(seed):
 
 
 def test_a_seed_may_be_of_any_integer_type():
-    a, b = (w2v.train(toy_corpus(5), SMALL, seed=s, progress=False).vectors.matrix for s in (3, np.int32(3)))
+    a, b = (
+        w2v.train(toy_corpus(5), SMALL, seed=s, progress=False).vectors.matrix
+        for s in (3, np.int32(3))
+    )
     assert torch.equal(a, b)
 
 
@@ -570,11 +668,20 @@ def test_settings_that_are_no_config():
 def test_vectors_and_queries_that_are_no_numbers(vectors):
     with pytest.raises(ValueError, match="the vector of 'w04' holds NaN or infinity"):
         WordVectors(vectors.vocabulary, vectors.matrix.index_fill(0, torch.tensor([4]), math.nan))
-    for query in (torch.full((7,), math.nan), torch.full((7,), math.inf), torch.zeros(6), torch.zeros(1, 7)):
+    for query in (
+        torch.full((7,), math.nan),
+        torch.full((7,), math.inf),
+        torch.zeros(6),
+        torch.zeros(1, 7),
+    ):
         with pytest.raises(ValueError, match=r"a query must be 7 finite numbers"):
             vectors.nearest(query)
 
 
 def test_a_step_size_out_of_all_bounds_is_named():
     with pytest.raises(FloatingPointError, match="lr"):
-        w2v.train(toy_corpus(50), Config(min_count=1, dim=8, lr=1e38, negatives=2, epochs=3), progress=False)
+        w2v.train(
+            toy_corpus(50),
+            Config(min_count=1, dim=8, lr=1e38, negatives=2, epochs=3),
+            progress=False,
+        )

@@ -28,7 +28,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def repository_address(root: Path = ROOT) -> str:
     """The repository's address, from ``[project.urls]`` of ``pyproject.toml``, without a slash at the end."""
-    urls = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
+    urls = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"].get(
+        "urls", {}
+    )
     if "Repository" not in urls:
         raise ValueError("pyproject.toml needs a [project.urls] table with the key Repository")
     return urls["Repository"].rstrip("/").removesuffix(".git")
@@ -41,7 +43,9 @@ def set_repository(app: Sphinx, config: Config) -> None:
     config.myst_substitutions = {**(config.myst_substitutions or {}), "repository": address}
 
 
-def drop_other_hosts(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+def drop_other_hosts(
+    app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
     """Remove the scripts that name another host (sphinx-thebe adds one to each page although the book has no live cells)."""
     keep = []
     for script in context.get("script_files", []):
@@ -53,10 +57,14 @@ def drop_other_hosts(app: Sphinx, pagename: str, template: str, context: dict[st
     if "script_files" in context:
         context["script_files"] = keep
     if "css_files" in context:
-        context["css_files"] = [f for f in context["css_files"] if "sphinx-thebe" not in str(getattr(f, "filename", f))]
+        context["css_files"] = [
+            f for f in context["css_files"] if "sphinx-thebe" not in str(getattr(f, "filename", f))
+        ]
 
 
-def mend_roles(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+def mend_roles(
+    app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any
+) -> None:
     """A list of citations whose entries are no list items is not a list, whatever Sphinx says to a screen reader."""
     if "body" in context:
         context["body"] = context["body"].replace(

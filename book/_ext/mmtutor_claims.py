@@ -10,7 +10,10 @@ from mmtutor.page import ledger
 
 def sources(root: Path) -> list[Path]:
     """The files that the ledger page is made of."""
-    return [root / "mmtutor" / "page" / "claims.json", *ledger.result_files(root / "book" / "results")]
+    return [
+        root / "mmtutor" / "page" / "claims.json",
+        *ledger.result_files(root / "book" / "results"),
+    ]
 
 
 def chapter_page(system: str, root: Path) -> str | None:
@@ -30,7 +33,10 @@ def _chapter_html(system: str, root: Path) -> str:
 def summary_html(root: Path) -> str:
     """One sentence with the counts."""
     claims, stored = ledger.all_claims(), ledger.results(folder=root / "book" / "results")
-    count = {verdict: sum(result.verdict == verdict for result in stored.values()) for verdict in ledger.VERDICTS}
+    count = {
+        verdict: sum(result.verdict == verdict for result in stored.values())
+        for verdict in ledger.VERDICTS
+    }
     again = [result for result in stored.values() if result.replicated is not None]
     same = sum(result.replicated == result.verdict for result in again)
     told = {
@@ -43,7 +49,9 @@ def summary_html(root: Path) -> str:
         for verdict in ("holds", "fails", "open")
     )
     replicated = (
-        f" Of {len(again)} that were measured again on fresh seeds, {same} came to the same verdict." if again else ""
+        f" Of {len(again)} that were measured again on fresh seeds, {same} came to the same verdict."
+        if again
+        else ""
     )
     return (
         f'<p class="claims-summary">So far <strong>{len(stored)}</strong> of {len(claims)} claims have been measured: {marks}.'
@@ -86,7 +94,9 @@ def part_html(part: str, root: Path) -> str:
     Raises:
         ValueError: no claim belongs to this part.
     """
-    claims = [claim for claim in ledger.all_claims().values() if claim.part.partition(" (")[0] == part]
+    claims = [
+        claim for claim in ledger.all_claims().values() if claim.part.partition(" (")[0] == part
+    ]
     if not claims:
         raise ValueError(f"no claim belongs to the part {part!r}")
     stored, known = ledger.results(folder=root / "book" / "results"), ledger.experiments_at_hand()

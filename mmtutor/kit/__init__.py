@@ -8,7 +8,17 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = {"arrays", "cache", "decoding", "metrics", "pictures", "runtime", "text", "training", "vision"}
+_MODULES = {
+    "arrays",
+    "cache",
+    "decoding",
+    "metrics",
+    "pictures",
+    "runtime",
+    "text",
+    "training",
+    "vision",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,12 @@
-"""The cache directory and its safe moves: find it, lock a name in it, put a whole file into it, empty it.
+"""The cache directory and its safe moves: find it, lock a name in it, put a whole file into it,
+empty it.
 
-Two notebooks may want the same file at once, a build may be killed, a disk may be full. The rules that make this
-harmless are few. A file is written under a temporary name and then renamed, so that a reader sees all of it or
-nothing. A builder holds an operating-system lock, which the system itself releases when the process dies, however it
-dies: no stale lock can outlive its owner. And a cache that cannot be written is a warning, not a failure, because
-everything in it can be made again.
+Two notebooks may want the same file at once, a build may be killed, a disk may be full. The rules
+that make this harmless are few. A file is written under a temporary name and then renamed, so that
+a reader sees all of it or nothing. A builder holds an operating-system lock, which the system
+itself releases when the process dies, however it dies: no stale lock can outlive its owner. And a
+cache that cannot be written is a warning, not a failure, because everything in it can be made
+again.
 """
 
 from __future__ import annotations
@@ -27,22 +29,24 @@ _PARTIAL = ".partial"
 
 
 class CacheWarning(UserWarning):
-    """The cache could not be used as wanted; the result is right, but it may have to be made again next time."""
+    """The cache could not be used as wanted; the result is right, but it may have to be made again
+    next time."""
 
 
-# --- Where it is ----------------------------------------------------------------------------------------------------
+# --- Where it is ----------------------------------------------------------------------------------
 
 
 def cache_dir() -> Path:
     """Return the directory that holds everything the package stores (it may not exist yet).
 
-    The environment variable ``MMTUTOR_CACHE`` overrides the user's cache directory of the operating system:
-    ``$XDG_CACHE_HOME/mmtutor`` or ``~/.cache/mmtutor`` on Linux, ``~/Library/Caches/mmtutor`` on macOS,
-    ``%LOCALAPPDATA%\\mmtutor`` on Windows. In these variables a leading ``~`` is the home directory, a blank value
-    counts as none, and a relative ``XDG_CACHE_HOME`` is ignored, as the XDG Base Directory Specification demands.
+    The environment variable ``MMTUTOR_CACHE`` overrides the user's cache directory of the operating
+    system: ``$XDG_CACHE_HOME/mmtutor`` or ``~/.cache/mmtutor`` on Linux,
+    ``~/Library/Caches/mmtutor`` on macOS, ``%LOCALAPPDATA%\\mmtutor`` on Windows. In these
+    variables a leading ``~`` is the home directory, a blank value counts as none, and a relative
+    ``XDG_CACHE_HOME`` is ignored, as the XDG Base Directory Specification demands.
 
-    Where there is no home directory (in some containers and services), it is a folder of the user's own in the
-    temporary directory.
+    Where there is no home directory (in some containers and services), it is a folder of the user's
+    own in the temporary directory.
 
     Warns:
         CacheWarning: there is no home directory; once in a process.
@@ -63,7 +67,8 @@ def cache_dir() -> Path:
 
 
 def _setting(variable: str) -> Path | None:
-    """The path that an environment variable holds, ``~`` expanded; None where it is unset or blank."""
+    """The path that an environment variable holds, ``~`` expanded; None where it is unset or
+    blank."""
     value = os.environ.get(variable, "").strip()
     if value.startswith("~"):
         _home()  # or a RuntimeError: without a home, Python would expand it to the root
@@ -78,7 +83,9 @@ def _absolute(variable: str) -> Path | None:
 def _home() -> Path:
     """The user's home directory; RuntimeError where there is none."""
     home = Path.home()
-    if not home.is_absolute() or (os.name == "posix" and not os.environ.get("HOME", "unset").strip()):
+    if not home.is_absolute() or (
+        os.name == "posix" and not os.environ.get("HOME", "unset").strip()
+    ):
         raise RuntimeError("the environment variable HOME names no directory")
     return home
 
@@ -89,14 +96,20 @@ def _stand_in(reason: str) -> Path:
     user = str(os.getuid()) if hasattr(os, "getuid") else "cache"
     try:
         folder = Path(tempfile.gettempdir()) / f"mmtutor-{user}"
-    except FileNotFoundError:  # nothing at all can be written; who tries to store something will say so
+    except (
+        FileNotFoundError
+    ):  # nothing at all can be written; who tries to store something will say so
         folder = Path(os.sep) / "tmp" / f"mmtutor-{user}"
     with contextlib.suppress(OSError):
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:  # of an earlier process, or a trap that somebody else has laid
             status = folder.lstat()
-            if folder.is_symlink() or not folder.is_dir() or (user != "cache" and status.st_uid != int(user)):
+            if (
+                folder.is_symlink()
+                or not folder.is_dir()
+                or (user != "cache" and status.st_uid != int(user))
+            ):
                 folder = Path(tempfile.mkdtemp(prefix="mmtutor-"))
     warnings.warn(
         f"there is no home directory to keep a cache in ({reason}). What is made is stored in {folder}, which may be "
@@ -119,15 +132,16 @@ def warn_unusable(path: Path, error: OSError) -> None:
     )
 
 
-# --- To write into it -----------------------------------------------------------------------------------------------
+# --- To write into it -----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
-    """Hold the lock that belongs to ``path`` (a file ``path.lock`` beside it); wait for another holder.
+    """Hold the lock that belongs to ``path`` (a file ``path.lock`` beside it); wait for another
+    holder.
 
-    The lock is the operating system's (``flock``/``LockFileEx``, through ``filelock``): it ends with its process, so
-    a build that was killed never leaves it behind.
+    The lock is the operating system's (``flock``/``LockFileEx``, through ``filelock``): it ends
+    with its process, so a build that was killed never leaves it behind.
 
     Raises:
         OSError: the directory cannot be written, or its file system has no locks.
@@ -141,7 +155,9 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=-1 if wait else 0)
             break
-        except FileNotFoundError:  # another process is clearing the cache, and has just removed the directory
+        except (
+            FileNotFoundError
+        ):  # another process is clearing the cache, and has just removed the directory
             if not tries_left:
                 raise
         except NotImplementedError as error:  # a file system without locks
@@ -154,8 +170,11 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside ``path``; on success rename it to ``path``, on failure remove it."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}")  # two threads may write at once
+    """Give a temporary name beside ``path``; on success rename it to ``path``, on failure remove
+    it."""
+    partial = path.with_name(
+        f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
+    )  # two threads may write at once
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
@@ -167,18 +186,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed builds left half-written: of the file ``path``, or in the directory ``path``.
+    """Remove what killed builds left half-written: of the file ``path``, or in the directory
+    ``path``.
 
-    Call it while holding the lock of ``path``, so that nothing goes that another process is writing.
+    Call it while holding the lock of ``path``, so that nothing goes that another process is
+    writing.
     """
-    begun = [file for file in path.parent.glob(f"*{_PARTIAL}") if file.name.startswith(f"{path.name}.")]
+    begun = [
+        file for file in path.parent.glob(f"*{_PARTIAL}") if file.name.startswith(f"{path.name}.")
+    ]
     for leftover in (*begun, *path.glob(f"*{_PARTIAL}")):
         with contextlib.suppress(OSError):
             leftover.unlink()
 
 
 def digest(*parts: bytes | str) -> str:
-    """Return a short, stable fingerprint (BLAKE2b, 128 bits, hexadecimal) of the parts and of where each one ends."""
+    """Return a short, stable fingerprint (BLAKE2b, 128 bits, hexadecimal) of the parts and of where
+    each one ends."""
     total = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -187,10 +211,11 @@ def digest(*parts: bytes | str) -> str:
     return total.hexdigest()
 
 
-# --- To empty it ----------------------------------------------------------------------------------------------------
+# --- To empty it ----------------------------------------------------------------------------------
 
-# What the package stores, as paths within the cache directory, folders with a slash at their end. Everything else there is
-# somebody else's, for the cache directory may be any directory. The named groups are what one lock guards.
+# What the package stores, as paths within the cache directory, folders with a slash at their end.
+# Everything else there is somebody else's, for the cache directory may be any directory. The named
+# groups are what one lock guards.
 _BEGUN = r"(?:\.\w+\.partial)?"
 _STORED = re.compile(
     "|".join(
@@ -211,11 +236,13 @@ _FOLDERS = re.compile(
 
 
 def clear(name: str | None = None) -> int:
-    """Delete what the package stores in the cache directory, and nothing else there; return the bytes freed.
+    """Delete what the package stores in the cache directory, and nothing else there; return the
+    bytes freed.
 
     Args:
-        name: only the data sets or corpora of that name, of any version, split and option. None means all, with
-            features, the synthesiser's voices, locks and what killed builds left behind.
+        name: only the data sets or corpora of that name, of any version, split and option. None
+            means all, with features, the synthesiser's voices, locks and what killed builds left
+            behind.
 
     Warns:
         CacheWarning: something was left alone, because another process is building it.
@@ -227,7 +254,10 @@ def clear(name: str | None = None) -> int:
         if found and name in (None, found["set_name"] or found["text_name"]):
             units.setdefault(found["set"] or found["text"] or found["features"], []).append(path)
     # without its mark nobody begins to use the synthesiser's folder; so the mark goes first
-    freed, busy = sum(map(_delete, sorted(units.pop(None, []), key=lambda path: path.name != "complete"))), []
+    freed, busy = (
+        sum(map(_delete, sorted(units.pop(None, []), key=lambda path: path.name != "complete"))),
+        [],
+    )
     for unit, paths in units.items():
         lock = root / f"{unit}.lock"
         with contextlib.ExitStack() as held:
@@ -245,19 +275,29 @@ def clear(name: str | None = None) -> int:
             with contextlib.suppress(OSError):  # not empty
                 path.rmdir()
     if busy:
-        warnings.warn(f"another process is building {', '.join(busy)}; left alone", CacheWarning, stacklevel=3)
+        warnings.warn(
+            f"another process is building {', '.join(busy)}; left alone", CacheWarning, stacklevel=3
+        )
     return freed
 
 
 def _below(root: Path) -> list[tuple[Path, str]]:
-    """Every file and folder below the folders that may be ours, with its place in the cache; what lies inside comes first."""
+    """Every file and folder below the folders that may be ours, with its place in the cache; what
+    lies inside comes first."""
     found: list[Path] = []
-    for top in (*(root / name for name in ("world", "hub", "corpora", "features")), *root.glob("espeak-*")):
+    for top in (
+        *(root / name for name in ("world", "hub", "corpora", "features")),
+        *root.glob("espeak-*"),
+    ):
         for folder, folders, files in os.walk(top, topdown=False):
             found += (Path(folder, name) for name in (*files, *folders))
         found.append(top)
     return [
-        (path, path.relative_to(root).as_posix() + ("/" if path.is_dir() and not path.is_symlink() else ""))
+        (
+            path,
+            path.relative_to(root).as_posix()
+            + ("/" if path.is_dir() and not path.is_symlink() else ""),
+        )
         for path in found
     ]
 

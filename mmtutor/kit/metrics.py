@@ -1,18 +1,24 @@
-"""How good is a caption? Scores against references, truth against the scene, attention against the object's mask.
+"""How good is a caption? Scores against references, truth against the scene, attention against the
+object's mask.
 
 Three kinds of answer, from the most common to the most honest:
 
-- **Overlap with reference captions**: :func:`bleu`, :func:`rouge_l`, :func:`meteor`, :func:`cider`, and all of them at once by
-  :func:`caption_scores`. They are computed by the packages whose numbers papers report (pycocoevalcap, nltk). Only the splitting
-  into words is ours: :func:`mmtutor.kit.text.tokenize` for candidates and references alike (lower case, no punctuation) in place
-  of the Penn Treebank tokenizer, which needs Java. On plain captions the words are the same; elsewhere a score can differ from
-  a paper's in the last digits.
-- **Truth**: :func:`truth_rate` asks a judge, who knows the scene, whether what the caption says is so. A caption can share most of
+- **Overlap with reference captions**: :func:`bleu`, :func:`rouge_l`, :func:`meteor`, :func:`cider`,
+and all of them at once by
+  :func:`caption_scores`. They are computed by the packages whose numbers papers report
+  (pycocoevalcap, nltk). Only the splitting into words is ours: :func:`mmtutor.kit.text.tokenize`
+  for candidates and references alike (lower case, no punctuation) in place of the Penn Treebank
+  tokenizer, which needs Java. On plain captions the words are the same; elsewhere a score can
+  differ from a paper's in the last digits.
+- **Truth**: :func:`truth_rate` asks a judge, who knows the scene, whether what the caption says is
+so. A caption can share most of
   its words with a reference and be false, and be true without sharing any.
-- **Grounding**: :func:`attention_mass` and :func:`pointing_game` ask whether the model looked at the thing it named, and
+- **Grounding**: :func:`attention_mass` and :func:`pointing_game` ask whether the model looked at
+the thing it named, and
   :func:`area_share` says what looking nowhere in particular would score.
 
-:func:`distinct` counts how varied the captions are: a model that says the same thing about every image scores low.
+:func:`distinct` counts how varied the captions are: a model that says the same thing about every
+image scores low.
 """
 
 from __future__ import annotations
@@ -29,15 +35,16 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-# --- Overlap with references ---------------------------------------------------------------------------------------------
+# --- Overlap with references ----------------------------------------------------------------------
 
 
 def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], n: int = 4) -> list[float]:
     """BLEU-1 … BLEU-n of a whole corpus (Papineni et al. 2002), as pycocoevalcap computes them.
 
-    BLEU-k is the geometric mean of the shares of a candidate's 1- to k-grams that occur in one of its references (an n-gram
-    counts at most as often as in the reference that has most of it), summed over the corpus before dividing, times a penalty
-    exp(1 − r/c) if the candidates are shorter in all (c words) than the references closest to them in length (r words).
+    BLEU-k is the geometric mean of the shares of a candidate's 1- to k-grams that occur in one of
+    its references (an n-gram counts at most as often as in the reference that has most of it),
+    summed over the corpus before dividing, times a penalty exp(1 − r/c) if the candidates are
+    shorter in all (c words) than the references closest to them in length (r words).
 
     Args:
         candidates: N captions. An empty one is allowed and matches nothing.
@@ -45,11 +52,13 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], n: int 
         n: 1 to 4.
 
     Returns:
-        n numbers from 0 to 1. If no candidate has k words or more, BLEU-k is a small number without a meaning.
+        n numbers from 0 to 1. If no candidate has k words or more, BLEU-k is a small number without
+        a meaning.
 
     Raises:
         TypeError: one string where a list of strings is needed, or something that is not a string.
-        ValueError: no candidates, not as many lists of references, an image without a reference, or a reference without a word.
+        ValueError: no candidates, not as many lists of references, an image without a reference, or
+            a reference without a word.
     """
     if n not in (1, 2, 3, 4):
         raise ValueError(f"n must be 1, 2, 3 or 4, got {n!r}")
@@ -59,8 +68,9 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]], n: int 
 def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """ROUGE-L (Lin 2004), the mean over candidates, as pycocoevalcap computes it.
 
-    The longest common subsequence of candidate and reference, divided by the length of either, gives precision P and recall
-    R; each is taken at its best reference, and the score is F = (1 + β²)PR / (R + β²P) with β = 1.2. From 0 to 1.
+    The longest common subsequence of candidate and reference, divided by the length of either,
+    gives precision P and recall R; each is taken at its best reference, and the score is F = (1 +
+    β²)PR / (R + β²P) with β = 1.2. From 0 to 1.
 
     Args and errors: as :func:`bleu`.
     """
@@ -68,14 +78,16 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> f
 
 
 def meteor(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """METEOR with exact and stem matches only, the mean over candidates of the best reference's score, from nltk.
+    """METEOR with exact and stem matches only, the mean over candidates of the best reference's
+    score, from nltk.
 
-    Words are aligned if they are equal or have the same Porter stem. With precision P and recall R of the m aligned words, lying
-    in c unbroken chunks, the score is PR / (0.9 P + 0.1 R) · (1 − 0.5 (c/m)³) (Lavie and Agarwal 2007). Even a perfect
-    match scores a little below 1: 1 − 0.5/m³.
+    Words are aligned if they are equal or have the same Porter stem. With precision P and recall R
+    of the m aligned words, lying in c unbroken chunks, the score is PR / (0.9 P + 0.1 R) · (1 − 0.5
+    (c/m)³) (Lavie and Agarwal 2007). Even a perfect match scores a little below 1: 1 − 0.5/m³.
 
-    Synonyms do not match: WordNet would have to be downloaded. Papers on COCO report METEOR 1.5, a Java program with synonyms,
-    paraphrases, other weights and lower numbers on the whole: compare this one only with itself.
+    Synonyms do not match: WordNet would have to be downloaded. Papers on COCO report METEOR 1.5, a
+    Java program with synonyms, paraphrases, other weights and lower numbers on the whole: compare
+    this one only with itself.
 
     Args and errors: as :func:`bleu`.
     """
@@ -85,21 +97,25 @@ def meteor(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> fl
 def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """CIDEr-D (Vedantam et al. 2015), the mean over candidates, as pycocoevalcap computes it.
 
-    The cosine similarity of candidate and reference as vectors of n-gram counts (n = 1 … 4, then the mean), each n-gram
-    weighted by log(N / number of images whose references hold it): what is said about every image counts nothing. A candidate
-    gains nothing by repetition (counts are clipped to the reference's) and loses by a length that differs from the reference's
-    (Gaussian, σ = 6). Averaged over references, times 10; so from 0 to 10.
+    The cosine similarity of candidate and reference as vectors of n-gram counts (n = 1 … 4, then
+    the mean), each n-gram weighted by log(N / number of images whose references hold it): what is
+    said about every image counts nothing. A candidate gains nothing by repetition (counts are
+    clipped to the reference's) and loses by a length that differs from the reference's (Gaussian, σ
+    = 6). Averaged over references, times 10; so from 0 to 10.
 
-    The weights come from the references given here: scores of different image sets cannot be compared, and for one image alone
-    the score is 0, since nothing sets it apart.
+    The weights come from the references given here: scores of different image sets cannot be
+    compared, and for one image alone the score is 0, since nothing sets it apart.
 
     Args and errors: as :func:`bleu`.
     """
     return _cider(_words(candidates, references))
 
 
-def caption_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """All scores at once: ``BLEU-1`` … ``BLEU-4``, ``METEOR`` (exact and stem matches only), ``ROUGE-L`` and ``CIDEr``.
+def caption_scores(
+    candidates: Sequence[str], references: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """All scores at once: ``BLEU-1`` … ``BLEU-4``, ``METEOR`` (exact and stem matches only),
+    ``ROUGE-L`` and ``CIDEr``.
 
     Args and errors: as :func:`bleu`.
     """
@@ -127,12 +143,18 @@ def _words(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> _W
     words: _Words = []
     for i, (candidate, own) in enumerate(zip(candidates, references)):
         if isinstance(own, str):
-            raise TypeError(f"references[{i}] must be a list of strings, got one string; put it in a list")
+            raise TypeError(
+                f"references[{i}] must be a list of strings, got one string; put it in a list"
+            )
         if len(own) == 0:
-            raise ValueError(f"references[{i}] is empty; each candidate needs at least one reference")
+            raise ValueError(
+                f"references[{i}] is empty; each candidate needs at least one reference"
+            )
         for caption in (candidate, *own):
             if not isinstance(caption, str):
-                raise TypeError(f"captions must be strings, got {type(caption).__name__} for image {i}")
+                raise TypeError(
+                    f"captions must be strings, got {type(caption).__name__} for image {i}"
+                )
         words.append((split(candidate), [split(reference) for reference in own]))
         if not all(words[-1][1]):
             raise ValueError(f"references[{i}] holds a caption without a word: {list(own)}")
@@ -175,11 +197,14 @@ def _meteor(words: _Words) -> float:
             return ()
 
     options = {"stemmer": Stems(), "wordnet": NoSynonyms()}
-    return math.fsum(meteor_score(own, candidate, **options) for candidate, own in words) / len(words)
+    return math.fsum(meteor_score(own, candidate, **options) for candidate, own in words) / len(
+        words
+    )
 
 
 def distinct(captions: Sequence[str], n: int = 1) -> float:
-    """Distinct-n (Li et al. 2016): how many different n-grams there are among all n-grams of all captions, from 0 to 1.
+    """Distinct-n (Li et al. 2016): how many different n-grams there are among all n-grams of all
+    captions, from 0 to 1.
 
     Args:
         captions: at least one.
@@ -198,16 +223,21 @@ def distinct(captions: Sequence[str], n: int = 1) -> float:
         raise ValueError("there is no caption to count in")
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    grams = [tuple(words[i : i + n]) for words in map(tokenize, captions) for i in range(len(words) - n + 1)]
+    grams = [
+        tuple(words[i : i + n])
+        for words in map(tokenize, captions)
+        for i in range(len(words) - n + 1)
+    ]
     return len(set(grams)) / max(1, len(grams))
 
 
-# --- Truth ---------------------------------------------------------------------------------------------------------------
+# --- Truth ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Which shares of captions are true, false, or cannot be understood (they sum to 1), and how many captions there were."""
+    """Which shares of captions are true, false, or cannot be understood (they sum to 1), and how
+    many captions there were."""
 
     true: float
     false: float
@@ -215,14 +245,17 @@ class Truth:
     count: int
 
 
-def truth_shares(captions: Sequence[str], scenes: Iterable[Any], is_true: Callable[[str, Any], Any]) -> Truth:
+def truth_shares(
+    captions: Sequence[str], scenes: Iterable[Any], is_true: Callable[[str, Any], Any]
+) -> Truth:
     """Judge every caption by its scene.
 
     Args:
         captions: N captions, at least one.
         scenes: the N scenes that they are about, in whatever form the judge takes.
-        is_true: the judge: takes a caption and a scene, and returns ``"true"``, ``"false"`` or ``"unparsable"`` (a string or an enum of
-            strings, as :func:`mmtutor.world.captions.is_true`), or a bool.
+        is_true: the judge: takes a caption and a scene, and returns ``"true"``, ``"false"`` or
+            ``"unparsable"`` (a string or an enum of strings, as
+            :func:`mmtutor.world.captions.is_true`), or a bool.
 
     Raises:
         TypeError: one string instead of a list.
@@ -232,7 +265,9 @@ def truth_shares(captions: Sequence[str], scenes: Iterable[Any], is_true: Callab
         raise TypeError("captions must be a list of strings, got one string")
     scenes = list(scenes)
     if len(captions) != len(scenes):
-        raise ValueError(f"each caption needs its scene: got {len(captions)} captions and {len(scenes)} scenes")
+        raise ValueError(
+            f"each caption needs its scene: got {len(captions)} captions and {len(scenes)} scenes"
+        )
     if not scenes:
         raise ValueError("there is no caption to judge")
     counts = {"true": 0, "false": 0, "unparsable": 0}
@@ -240,28 +275,34 @@ def truth_shares(captions: Sequence[str], scenes: Iterable[Any], is_true: Callab
         verdict = is_true(caption, scene)
         name = str(verdict).lower()
         if name not in counts:
-            raise ValueError(f"is_true must return 'true', 'false', 'unparsable' or a bool, got {verdict!r}")
+            raise ValueError(
+                f"is_true must return 'true', 'false', 'unparsable' or a bool, got {verdict!r}"
+            )
         counts[name] += 1
     return Truth(**{name: count / len(scenes) for name, count in counts.items()}, count=len(scenes))
 
 
-def truth_rate(captions: Sequence[str], scenes: Iterable[Any], is_true: Callable[[str, Any], Any]) -> float:
-    """The share of captions that are true of their scenes; what cannot be understood counts as not true.
+def truth_rate(
+    captions: Sequence[str], scenes: Iterable[Any], is_true: Callable[[str, Any], Any]
+) -> float:
+    """The share of captions that are true of their scenes; what cannot be understood counts as not
+    true.
 
     Args and errors: as :func:`truth_shares`.
     """
     return truth_shares(captions, scenes, is_true).true
 
 
-# --- Where the model looked ----------------------------------------------------------------------------------------------
+# --- Where the model looked -----------------------------------------------------------------------
 
 
 def attention_mass(attention: Tensor | np.ndarray, masks: Tensor | np.ndarray) -> Tensor:
     """How much of the attention lies on the object.
 
-    A cell of the attention map is a rectangle of the image, and its weight is spread evenly over it; it counts in proportion to the
-    part of its area that the mask covers. The areas are exact whatever the two sizes are, also where cells cut through pixels.
-    Even attention scores exactly :func:`area_share`.
+    A cell of the attention map is a rectangle of the image, and its weight is spread evenly over
+    it; it counts in proportion to the part of its area that the mask covers. The areas are exact
+    whatever the two sizes are, also where cells cut through pixels. Even attention scores exactly
+    :func:`area_share`.
 
     Args:
         attention: (N, h, w), each map ≥ 0 and of sum 1.
@@ -276,26 +317,32 @@ def attention_mass(attention: Tensor | np.ndarray, masks: Tensor | np.ndarray) -
     """
     attention, masks = _maps(attention, masks)
     (_, h, w), (_, height, width) = attention.shape, masks.shape
-    # (h, H) @ (N, H, W) @ (W, w): a cell's covered area, counted in units of 1/h by 1/w of a pixel, so in whole numbers.
+    # (h, H) @ (N, H, W) @ (W, w): a cell's covered area, counted in units of 1/h by 1/w of a pixel,
+    # so in whole numbers.
     covered = _overlap(h, height, masks) @ masks @ _overlap(w, width, masks).T  # (N, h, w)
     return (attention * covered).sum((1, 2)) / (height * width)
 
 
-def pointing_game(attention: Tensor | np.ndarray, masks: Tensor | np.ndarray, tolerance: float = 0) -> Tensor:
-    """Whether the strongest point of the attention lies on the object (the pointing game; Zhang et al. 2016).
+def pointing_game(
+    attention: Tensor | np.ndarray, masks: Tensor | np.ndarray, tolerance: float = 0
+) -> Tensor:
+    """Whether the strongest point of the attention lies on the object (the pointing game; Zhang et
+    al. 2016).
 
-    The paper scales the map up to the image and takes the maximum. A map that is interpolated linearly between the centres of its
-    cells has its maximum at the centre of its strongest cell, so the point is the pixel which holds that centre (where four
-    pixels meet there, the lower right one). Of equally strong cells the first in reading order counts.
+    The paper scales the map up to the image and takes the maximum. A map that is interpolated
+    linearly between the centres of its cells has its maximum at the centre of its strongest cell,
+    so the point is the pixel which holds that centre (where four pixels meet there, the lower right
+    one). Of equally strong cells the first in reading order counts.
 
     Args:
         attention: (N, h, w), each map ≥ 0 and of sum 1.
         masks: (N, H, W) bool, True on the object, over the same field of view.
-        tolerance: in pixels of the mask: a point is a hit if any pixel of the object is so near. The paper allows 15 in photographs;
-            0 asks for the object itself.
+        tolerance: in pixels of the mask: a point is a hit if any pixel of the object is so near.
+            The paper allows 15 in photographs; 0 asks for the object itself.
 
     Returns:
-        (N,) bool; False where the mask is empty. Their mean is the pointing-game accuracy; by chance it is :func:`area_share`.
+        (N,) bool; False where the mask is empty. Their mean is the pointing-game accuracy; by
+        chance it is :func:`area_share`.
 
     Raises:
         TypeError, ValueError: as :func:`attention_mass`; or ``tolerance`` below 0.
@@ -311,13 +358,15 @@ def pointing_game(attention: Tensor | np.ndarray, masks: Tensor | np.ndarray, to
     x = (2 * (cell % w) + 1) * width // (2 * w)
     rows = torch.arange(height, device=masks.device)
     columns = torch.arange(width, device=masks.device)
-    away = (rows - y[:, None])[:, :, None] ** 2 + (columns - x[:, None])[:, None, :] ** 2  # (N, H, W) squared distances
+    away = (rows - y[:, None])[:, :, None] ** 2 + (columns - x[:, None])[
+        :, None, :
+    ] ** 2  # (N, H, W) squared distances
     return ((away <= tolerance**2) & (masks > 0)).flatten(1).any(1)
 
 
 def area_share(masks: Tensor | np.ndarray) -> Tensor:
-    """The share of the image that the object covers: what :func:`attention_mass` is for even attention, and the chance to
-    hit it with a random point.
+    """The share of the image that the object covers: what :func:`attention_mass` is for even
+    attention, and the chance to hit it with a random point.
 
     Args:
         masks: (N, H, W) bool.
@@ -332,7 +381,8 @@ def area_share(masks: Tensor | np.ndarray) -> Tensor:
 
 
 def _overlap(cells: int, pixels: int, like: Tensor) -> Tensor:
-    """(cells, pixels): how far cell i and pixel j overlap on one axis, in units of 1/cells of a pixel: whole numbers."""
+    """(cells, pixels): how far cell i and pixel j overlap on one axis, in units of 1/cells of a
+    pixel: whole numbers."""
     import torch
 
     i = torch.arange(cells, device=like.device)[:, None]
@@ -347,7 +397,9 @@ def _masks(masks: Tensor | np.ndarray) -> Tensor:
 
     masks = torch.as_tensor(masks)
     if masks.dtype != torch.bool:
-        raise TypeError(f"masks must be boolean, got {masks.dtype}; compare them with the object's number first")
+        raise TypeError(
+            f"masks must be boolean, got {masks.dtype}; compare them with the object's number first"
+        )
     if masks.dim() != 3 or 0 in masks.shape[1:]:
         raise ValueError(f"masks must have the shape (N, H, W), got {tuple(masks.shape)}")
     return masks.double()

@@ -1,9 +1,10 @@
 """Any picture as upright RGB with 8 bits a channel: the one place where that is decided.
 
-Pillow's own ``convert("RGB")`` cuts every value off at 255, so that a picture of 16 bits turns white and one of fractions
-black; it drops the alpha channel, so that a colour hidden under full transparency shows; and it leaves a photograph as
-the camera was held. :func:`rgb` scales, lays transparency over white and turns upright. What cannot be scaled without a
-guess is refused: whole numbers of 32 or 64 bits do not say which of them is white, nor do fractions beyond 1.
+Pillow's own ``convert("RGB")`` cuts every value off at 255, so that a picture of 16 bits turns
+white and one of fractions black; it drops the alpha channel, so that a colour hidden under full
+transparency shows; and it leaves a photograph as the camera was held. :func:`rgb` scales, lays
+transparency over white and turns upright. What cannot be scaled without a guess is refused: whole
+numbers of 32 or 64 bits do not say which of them is white, nor do fractions beyond 1.
 """
 
 from __future__ import annotations
@@ -28,15 +29,18 @@ def rgb(picture: Any) -> Image.Image:
     """Bring a picture to upright RGB with 8 bits a channel.
 
     Args:
-        picture: a Pillow image of any mode, or an array or tensor (H, W), (H, W, 1), (H, W, 3) or (H, W, 4): bool, uint8,
-            uint16 (0 to 65535) or floats in [0, 1]. A fourth channel is alpha, 0 where nothing covers the white.
+        picture: a Pillow image of any mode, or an array or tensor (H, W), (H, W, 1), (H, W, 3) or
+            (H, W, 4): bool, uint8, uint16 (0 to 65535) or floats in [0, 1]. A fourth channel is
+            alpha, 0 where nothing covers the white.
 
     Returns:
-        A Pillow image of mode RGB, turned as its EXIF orientation says. ``np.asarray`` makes it uint8 (H, W, 3).
+        A Pillow image of mode RGB, turned as its EXIF orientation says. ``np.asarray`` makes it
+        uint8 (H, W, 3).
 
     Raises:
         TypeError: something that is no picture.
-        ValueError: another shape, no pixels, whole numbers that do not say what is white, floats outside [0, 1], NaN.
+        ValueError: another shape, no pixels, whole numbers that do not say what is white, floats
+            outside [0, 1], NaN.
         OSError: from Pillow, a file that breaks off or is damaged.
     """
     from PIL import Image
@@ -56,7 +60,8 @@ def unfit(dtype: Any) -> str:
 
 
 def _load(image: Image.Image) -> None:
-    """Decode. Pillow scales a PNG's grey of 2 or 4 bits and its colours of 16 to 8 bits, but not its transparent colour."""
+    """Decode. Pillow scales a PNG's grey of 2 or 4 bits and its colours of 16 to 8 bits, but not
+    its transparent colour."""
     depth = image.tile[0][3] if image.format == "PNG" and getattr(image, "tile", None) else None
     image.load()
     if depth in _DEPTHS and "transparency" in image.info:
@@ -65,7 +70,8 @@ def _load(image: Image.Image) -> None:
 
 
 def _upright(flat: Image.Image, source: Image.Image) -> Image.Image:
-    """Turn a picture as its source's EXIF block says. To be asked after loading: Pillow has turned a TIFF by then."""
+    """Turn a picture as its source's EXIF block says. To be asked after loading: Pillow has turned
+    a TIFF by then."""
     from PIL import Image
 
     try:
@@ -83,7 +89,9 @@ def _over_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     if image.mode == "La":  # premultiplied; Pillow knows no straight way to RGBA
         image = image.convert("LA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
+    return Image.alpha_composite(
+        Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+    ).convert("RGB")
 
 
 def _scaled(image: Image.Image) -> Image.Image:
@@ -91,7 +99,10 @@ def _scaled(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     values = np.asarray(image)
-    if image.mode == "I" and image.format in ("PNG", "PPM"):  # what Pillow 10 calls these files' 16 bits
+    if image.mode == "I" and image.format in (
+        "PNG",
+        "PPM",
+    ):  # what Pillow 10 calls these files' 16 bits
         values = values.astype(np.uint16)
     grey = _eight_bits(values)
     if "transparency" in image.info:
@@ -107,10 +118,18 @@ def _array(picture: Any) -> np.ndarray:
     try:
         array = np.asarray(picture)
     except Exception as error:
-        raise TypeError(f"a picture must be a PIL image, an array or a figure, got {type(picture).__name__}") from error
+        raise TypeError(
+            f"a picture must be a PIL image, an array or a figure, got {type(picture).__name__}"
+        ) from error
     if array.dtype.kind not in "buif":
-        raise TypeError(f"a picture must be a PIL image, an array or a figure, got {type(picture).__name__}")
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or array.size == 0:
+        raise TypeError(
+            f"a picture must be a PIL image, an array or a figure, got {type(picture).__name__}"
+        )
+    if (
+        array.ndim not in (2, 3)
+        or (array.ndim == 3 and array.shape[2] not in (1, 3, 4))
+        or array.size == 0
+    ):
         raise ValueError(
             f"a picture must have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), none of them 0, got {array.shape}"
         )

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 def device() -> torch.device:
     """The device that chapters use: the GPU where there is one, else the CPU.
 
-    ``MMTUTOR_DEVICE`` (``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, …) overrides the choice. Apple's ``mps`` is never
-    chosen by itself, because it has no float64.
+    ``MMTUTOR_DEVICE`` (``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, …) overrides the choice.
+    Apple's ``mps`` is never chosen by itself, because it has no float64.
 
     Raises:
-        ValueError: ``MMTUTOR_DEVICE`` is not a device that torch knows, or asks for a GPU that is not there.
+        ValueError: ``MMTUTOR_DEVICE`` is not a device that torch knows, or asks for a GPU that is
+            not there.
     """
     import torch
 
@@ -31,13 +32,21 @@ def device() -> torch.device:
     try:
         chosen = torch.device(wanted)
     except RuntimeError as error:
-        raise ValueError(f"MMTUTOR_DEVICE={wanted!r} is not a torch device; use 'cpu', 'cuda' or 'cuda:0'") from error
+        raise ValueError(
+            f"MMTUTOR_DEVICE={wanted!r} is not a torch device; use 'cpu', 'cuda' or 'cuda:0'"
+        ) from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds no CUDA device here; use 'cpu' or unset it")
+        raise ValueError(
+            f"MMTUTOR_DEVICE={wanted!r}, but torch finds no CUDA device here; use 'cpu' or unset it"
+        )
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds {torch.cuda.device_count()} CUDA device(s) here")
+        raise ValueError(
+            f"MMTUTOR_DEVICE={wanted!r}, but torch finds {torch.cuda.device_count()} CUDA device(s) here"
+        )
     if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"MMTUTOR_DEVICE={wanted!r}, but torch finds no MPS device here; use 'cpu' or unset it")
+        raise ValueError(
+            f"MMTUTOR_DEVICE={wanted!r}, but torch finds no MPS device here; use 'cpu' or unset it"
+        )
     return chosen
 
 
@@ -45,8 +54,8 @@ def device() -> torch.device:
 def cpu_threads(count: int) -> Iterator[None]:
     """Let torch use so many CPU threads inside a ``with`` block, and as many as before after it.
 
-    Work made of many small operations runs best on one thread: a second one brings little, and if another program wants
-    the same core the two wait for each other at every operation.
+    Work made of many small operations runs best on one thread: a second one brings little, and if
+    another program wants the same core the two wait for each other at every operation.
     """
     import torch
 
@@ -80,7 +89,8 @@ def seed_everything(seed: int) -> int:
 
 
 def check_environment() -> None:
-    """Print one line for each dependency that is missing or older than the floor in the package's metadata.
+    """Print one line for each dependency that is missing or older than the floor in the package's
+    metadata.
 
     Prints nothing where all floors are met, so a notebook's set-up cell stays silent.
     """
@@ -94,7 +104,9 @@ def check_environment() -> None:
     try:
         wanted = metadata.requires("mmtutor") or []
     except metadata.PackageNotFoundError:
-        print("mmtutor is imported from a folder and not installed; run `pip install -e .` in its checkout")
+        print(
+            "mmtutor is imported from a folder and not installed; run `pip install -e .` in its checkout"
+        )
         return
     for line in wanted:
         try:
@@ -106,7 +118,11 @@ def check_environment() -> None:
         try:
             found = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            print(f"missing: {requirement.name}{requirement.specifier} (pip install '{requirement}')")
+            print(
+                f"missing: {requirement.name}{requirement.specifier} (pip install '{requirement}')"
+            )
             continue
         if not requirement.specifier.contains(found, prereleases=True):
-            print(f"too old: {requirement.name} {found}, needs {requirement.specifier} ({sys.executable})")
+            print(
+                f"too old: {requirement.name} {found}, needs {requirement.specifier} ({sys.executable})"
+            )

@@ -18,14 +18,18 @@ PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
 SPECIALS = (PAD, BOS, EOS, UNK)
 
 _JOINERS = "[\u200c\u200d]"  # invisible, but they belong to the spelling of Persian and Indic words
-_OF_EMOJI = "\ufe0e\ufe0f\u20e3"  # variation selectors and the key cap: marks of a picture, not of a word
+_OF_EMOJI = (
+    "\ufe0e\ufe0f\u20e3"  # variation selectors and the key cap: marks of a picture, not of a word
+)
 
 
 @functools.cache
 def _token() -> re.Pattern[str]:
-    """A run of letters, digits and their marks, with apostrophes and hyphens inside it; or one other visible character.
+    """A run of letters, digits and their marks, with apostrophes and hyphens inside it; or one
+    other visible character.
 
-    Marks are accents, vowel signs, tones, points (Unicode's category M). Python's ``\\w`` leaves them out.
+    Marks are accents, vowel signs, tones, points (Unicode's category M). Python's ``\\w`` leaves
+    them out.
     """
     marks = "".join(
         c
@@ -41,13 +45,14 @@ def _token() -> re.Pattern[str]:
 def tokenize(text: str, *, lower: bool = True, punctuation: bool = False) -> list[str]:
     """Split a text into words.
 
-    ``"Don't stop: the mother-in-law's here."`` gives ``don't stop the mother-in-law's here``. All scripts are split at spaces
-    and punctuation, and a letter keeps its marks: Indic vowel signs, Thai tones, Arabic and Hebrew points, and the joiners
-    ZWJ and ZWNJ between letters. Thai, Chinese and Japanese put no space between words: there a token is what stands
-    between two marks of punctuation, often a whole sentence; part it with a segmenter of that language first.
+    ``"Don't stop: the mother-in-law's here."`` gives ``don't stop the mother-in-law's here``. All
+    scripts are split at spaces and punctuation, and a letter keeps its marks: Indic vowel signs,
+    Thai tones, Arabic and Hebrew points, and the joiners ZWJ and ZWNJ between letters. Thai,
+    Chinese and Japanese put no space between words: there a token is what stands between two marks
+    of punctuation, often a whole sentence; part it with a segmenter of that language first.
 
-    Two ways to write one word are one: an accent or a Hangul syllable in parts is composed (Unicode NFC), and the curved
-    apostrophe within a word becomes the straight one.
+    Two ways to write one word are one: an accent or a Hangul syllable in parts is composed (Unicode
+    NFC), and the curved apostrophe within a word becomes the straight one.
 
     Args:
         text: any string.
@@ -60,11 +65,16 @@ def tokenize(text: str, *, lower: bool = True, punctuation: bool = False) -> lis
     if not isinstance(text, str):
         raise TypeError(f"tokenize needs a string, got {type(text).__name__}")
     tokens = _token().findall(unicodedata.normalize("NFC", text.lower() if lower else text))
-    return [t.replace("’", "'") if t[0].isalnum() else t for t in tokens if punctuation or t[0].isalnum()]
+    return [
+        t.replace("’", "'") if t[0].isalnum() else t
+        for t in tokens
+        if punctuation or t[0].isalnum()
+    ]
 
 
 class Vocabulary:
-    """A two-way map between words and ids. Special words come first, then words by falling count, ties in A–Z order.
+    """A two-way map between words and ids. Special words come first, then words by falling count,
+    ties in A–Z order.
 
     Args:
         counts: how often each word occurs: a mapping, or an iterable of words to count.
@@ -75,7 +85,8 @@ class Vocabulary:
 
     Raises:
         TypeError: one string, or words that are not strings.
-        ValueError: nothing to count, no word is left, ``max_size`` below 1, or a special word twice.
+        ValueError: nothing to count, no word is left, ``max_size`` below 1, or a special word
+            twice.
     """
 
     def __init__(
@@ -87,7 +98,9 @@ class Vocabulary:
         specials: Sequence[str] = SPECIALS,
     ) -> None:
         if isinstance(counts, str):
-            raise TypeError("Vocabulary needs words or counts, got one string; split it with tokenize first")
+            raise TypeError(
+                "Vocabulary needs words or counts, got one string; split it with tokenize first"
+            )
         if max_size is not None and max_size < 1:
             raise ValueError(f"max_size must be at least 1, got {max_size}")
         if len(set(specials)) < len(specials):
@@ -95,11 +108,15 @@ class Vocabulary:
         counts = counts if isinstance(counts, Mapping) else list(counts)
         strange = {type(w).__name__ for w in counts if not isinstance(w, str)}
         if strange:
-            raise TypeError(f"Vocabulary needs words, got {min(strange)}; chain sentences into one list of words")
+            raise TypeError(
+                f"Vocabulary needs words, got {min(strange)}; chain sentences into one list of words"
+            )
         tally = Counter(counts)
         for special in specials:
             tally.pop(special, None)
-        kept = [w for w in sorted(tally, key=lambda w: (-tally[w], w)) if tally[w] >= min_count][:max_size]
+        kept = [w for w in sorted(tally, key=lambda w: (-tally[w], w)) if tally[w] >= min_count][
+            :max_size
+        ]
         if not kept:
             raise ValueError(
                 f"no word is left for the vocabulary: {len(tally)} distinct words, none occurs {min_count} times or more"
@@ -122,7 +139,8 @@ class Vocabulary:
         """The id of a word; of ``<unk>`` if it is unknown and the vocabulary has one.
 
         Raises:
-            KeyError: the word is unknown and there is no ``<unk>``; the message names near spellings.
+            KeyError: the word is unknown and there is no ``<unk>``; the message names near
+                spellings.
         """
         if word in self.ids:
             return self.ids[word]
@@ -134,15 +152,20 @@ class Vocabulary:
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise KeyError(f"{word!r} is not among the {len(self)} words of the vocabulary{hint}")
 
-    def encode(self, words: str | Iterable[str], *, bos: bool = False, eos: bool = False) -> list[int]:
-        """Ids of words; a string is tokenized first. ``bos`` and ``eos`` add the start and the end word.
+    def encode(
+        self, words: str | Iterable[str], *, bos: bool = False, eos: bool = False
+    ) -> list[int]:
+        """Ids of words; a string is tokenized first. ``bos`` and ``eos`` add the start and the end
+        word.
 
         Raises:
             KeyError: an unknown word (see :meth:`id`), or no such special word.
         """
         for special in [BOS] * bos + [EOS] * eos:
             if special not in self.specials:
-                raise KeyError(f"this vocabulary has no {special}; its special words are {self.specials}")
+                raise KeyError(
+                    f"this vocabulary has no {special}; its special words are {self.specials}"
+                )
         words = tokenize(words) if isinstance(words, str) else words
         out = [self.ids[BOS]] if bos else []
         out += [self.id(w) for w in words]
@@ -173,13 +196,16 @@ def _whole(number: Any, name: str = "an id") -> int:
         raise TypeError(f"{name} must be a whole number, got {number!r}") from None
 
 
-def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None = None) -> tuple[Tensor, Tensor]:
+def pad(
+    sequences: Sequence[Sequence[int]], value: int = 0, length: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Stack id sequences of different lengths.
 
     Args:
         sequences: B lists of ids; one may be empty.
         value: what fills the rest.
-        length: the common length; the longest sequence's if not given. Longer sequences are an error, never cut.
+        length: the common length; the longest sequence's if not given. Longer sequences are an
+            error, never cut.
 
     Returns:
         ids (B, L) int64, and a mask (B, L) that is True where an id is valid.
@@ -198,7 +224,9 @@ def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None =
     longest = int(lengths.max())
     length = longest if length is None else length
     if longest > length:
-        raise ValueError(f"a sequence of {longest} ids does not fit the length {length}; cut it first")
+        raise ValueError(
+            f"a sequence of {longest} ids does not fit the length {length}; cut it first"
+        )
     mask = torch.arange(length) < lengths[:, None]  # (B, L)
     ids = torch.full((len(sequences), length), value, dtype=torch.int64)
     flat = [i for s in sequences for i in s]
@@ -208,26 +236,35 @@ def pad(sequences: Sequence[Sequence[int]], value: int = 0, length: int | None =
     return ids, mask
 
 
-def encode_captions(captions: Sequence[str], vocabulary: Vocabulary, limit: int | None = None) -> Tensor:
-    """Captions as ids, ready for a captioning system: ``<bos>``, the words, ``<eos>``, then ``<pad>``.
+def encode_captions(
+    captions: Sequence[str], vocabulary: Vocabulary, limit: int | None = None
+) -> Tensor:
+    """Captions as ids, ready for a captioning system: ``<bos>``, the words, ``<eos>``, then
+    ``<pad>``.
 
     Args:
         captions: N sentences.
-        vocabulary: its first words must be ``<pad>``, ``<bos>`` and ``<eos>``, as captioning systems count on it.
+        vocabulary: its first words must be ``<pad>``, ``<bos>`` and ``<eos>``, as captioning
+            systems count on it.
         limit: the most words that a caption may have; longer ones are an error, never cut.
 
     Returns:
         (N, T) int64, T = the longest caption's words + 2.
 
     Raises:
-        ValueError: no captions, one without a word, or one beyond the limit; the message quotes it. Or other special words.
+        ValueError: no captions, one without a word, or one beyond the limit; the message quotes it.
+            Or other special words.
         KeyError: an unknown word, where the vocabulary has no ``<unk>``.
         TypeError: captions that are not strings.
     """
     if isinstance(captions, str | bytes):
-        raise TypeError(f"encode_captions needs a sequence of captions, got one {type(captions).__name__}")
+        raise TypeError(
+            f"encode_captions needs a sequence of captions, got one {type(captions).__name__}"
+        )
     if vocabulary.specials[:3] != SPECIALS[:3]:
-        raise ValueError(f"the vocabulary must begin with {PAD}, {BOS} and {EOS}, got {vocabulary.specials}")
+        raise ValueError(
+            f"the vocabulary must begin with {PAD}, {BOS} and {EOS}, got {vocabulary.specials}"
+        )
     captions = list(captions)
     words = [tokenize(c) for c in captions]
     for caption, w in zip(captions, words):
@@ -239,7 +276,8 @@ def encode_captions(captions: Sequence[str], vocabulary: Vocabulary, limit: int 
 
 
 def check_captions(captions: Tensor, size: int, pictures: int, kind: str = "picture") -> None:
-    """Check ids of captions, as a captioning system reads them. Their end may be missing: see :func:`check_ended`.
+    """Check ids of captions, as a captioning system reads them. Their end may be missing: see
+    :func:`check_ended`.
 
     Args:
         captions: (B, T) int64: ``<bos>``, words, ``<eos>``, ``<pad>``.
@@ -249,9 +287,10 @@ def check_captions(captions: Tensor, size: int, pictures: int, kind: str = "pict
 
     Raises:
         TypeError: no tensor, or ids that are not int64.
-        ValueError: the shape or number is wrong, an id is outside the vocabulary, a caption is all padding, does not begin with
-            ``<bos>``, or has padding inside; the message names its row. Values are only looked at on the CPU: on a GPU it
-            would make every training step wait.
+        ValueError: the shape or number is wrong, an id is outside the vocabulary, a caption is all
+            padding, does not begin with ``<bos>``, or has padding inside; the message names its
+            row. Values are only looked at on the CPU: on a GPU it would make every training step
+                wait.
     """
     import torch
 
@@ -264,7 +303,9 @@ def check_captions(captions: Tensor, size: int, pictures: int, kind: str = "pict
     if captions.dtype != torch.int64:
         raise TypeError(f"captions must be ids of type int64, got {captions.dtype}")
     if len(captions) != pictures:
-        raise ValueError(f"there are {pictures} {kind}s but {len(captions)} captions; each {kind} needs one")
+        raise ValueError(
+            f"there are {pictures} {kind}s but {len(captions)} captions; each {kind} needs one"
+        )
     if captions.device.type == "cpu":
         low, high = int(captions.min()), int(captions.max())
         if low < 0 or high >= size:
@@ -272,14 +313,18 @@ def check_captions(captions: Tensor, size: int, pictures: int, kind: str = "pict
         _check_padding(captions, first=1)
         row = _first_row(captions[:, :1] != SPECIALS.index(BOS))
         if row is not None:
-            raise ValueError(f"caption {row} begins with the id {int(captions[row, 0])}, not with {BOS}")
+            raise ValueError(
+                f"caption {row} begins with the id {int(captions[row, 0])}, not with {BOS}"
+            )
 
 
 def check_ended(captions: Tensor) -> None:
-    """Check that captions (B, T) which passed :func:`check_captions` are whole: a loss teaches when to stop.
+    """Check that captions (B, T) which passed :func:`check_captions` are whole: a loss teaches when
+    to stop.
 
     Raises:
-        ValueError: a caption does not end in ``<eos>``, or has one before its end; the message names its row.
+        ValueError: a caption does not end in ``<eos>``, or has one before its end; the message
+            names its row.
     """
     if captions.device.type == "cpu":
         real = captions != SPECIALS.index(PAD)
@@ -293,11 +338,14 @@ def check_ended(captions: Tensor) -> None:
 
 
 def _check_padding(captions: Tensor, first: int) -> None:
-    """Raise a ValueError unless each caption has an id from place ``first`` on, and padding only at its end."""
+    """Raise a ValueError unless each caption has an id from place ``first`` on, and padding only at
+    its end."""
     real = captions != SPECIALS.index(PAD)
     row = _first_row(~real[:, first:].any(1, keepdim=True))
     if row is not None:
-        raise ValueError(f"caption {row} is all padding: after {BOS} it needs words or at least {EOS}")
+        raise ValueError(
+            f"caption {row} is all padding: after {BOS} it needs words or at least {EOS}"
+        )
     row = _first_row(real[:, 1:] & ~real[:, :-1])
     if row is not None:
         raise ValueError(f"caption {row} has {PAD} before a word; padding belongs at the end")
@@ -311,7 +359,8 @@ def _first_row(wrong: Tensor) -> int | None:
 def caption_batches(
     features: Tensor, captions: Tensor, owner: Tensor | None = None, batch_size: int = 128
 ) -> DataLoader:
-    """Batches for a captioning system in which all captions are of one length: no step is spent on padding.
+    """Batches for a captioning system in which all captions are of one length: no step is spent on
+    padding.
 
     Show, Attend and Tell trains this way (section 4.3 of the paper).
 
@@ -322,11 +371,12 @@ def caption_batches(
         batch_size: captions in a batch; the last batch of each length may be smaller.
 
     Returns:
-        A ``DataLoader`` of ``{"features": (B, ...), "captions": (B, t)}`` for :func:`mmtutor.kit.training.fit`, in an order that its
-        seed decides.
+        A ``DataLoader`` of ``{"features": (B, ...), "captions": (B, t)}`` for
+        :func:`mmtutor.kit.training.fit`, in an order that its seed decides.
 
     Raises:
-        ValueError: sizes that do not fit, an owner out of range, or a caption with padding before a word, which would be lost.
+        ValueError: sizes that do not fit, an owner out of range, or a caption with padding before a
+            word, which would be lost.
         TypeError: captions or owners that are not whole numbers.
     """
     import torch
@@ -365,15 +415,24 @@ def caption_batches(
 
         def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
             rows = torch.as_tensor(indices)
-            return {"features": features[owner[rows]].float(), "captions": captions[rows, : int(lengths[rows].max())]}
+            return {
+                "features": features[owner[rows]].float(),
+                "captions": captions[rows, : int(lengths[rows].max())],
+            }
 
     class SameLength:
         def __len__(self) -> int:
             return sum(-(-len(g) // batch_size) for g in groups)
 
         def __iter__(self) -> Iterator[list[int]]:
-            batches = [b for g in groups for b in g[torch.randperm(len(g), generator=order)].split(batch_size)]
+            batches = [
+                b
+                for g in groups
+                for b in g[torch.randperm(len(g), generator=order)].split(batch_size)
+            ]
             yield from (batches[i].tolist() for i in torch.randperm(len(batches), generator=order))
 
     order = torch.Generator()
-    return DataLoader(Pairs(), batch_sampler=SameLength(), collate_fn=lambda batch: batch, generator=order)
+    return DataLoader(
+        Pairs(), batch_sampler=SameLength(), collate_fn=lambda batch: batch, generator=order
+    )

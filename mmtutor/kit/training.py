@@ -1,8 +1,9 @@
 """One short training loop for every system, on Hugging Face Accelerate.
 
-A model brings ``model.loss(batch)``; the loop brings the rest: device placement, mixed precision, gradient accumulation
-and clipping, a learning-rate schedule, checkpoints that resume exactly, several processes, a progress bar, and a history to
-plot. The parts of ``fit`` stand below it, in the order in which it uses them.
+A model brings ``model.loss(batch)``; the loop brings the rest: device placement, mixed precision,
+gradient accumulation and clipping, a learning-rate schedule, checkpoints that resume exactly,
+several processes, a progress bar, and a history to plot. The parts of ``fit`` stand below it, in
+the order in which it uses them.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ from mmtutor.kit._identity import digest, without_addresses
 class History:
     """What happened, for plots: one entry a logged step, one an epoch.
 
-    ``losses`` maps a term's name to its values at ``steps`` (NaN where a step had no such term); ``"loss"`` is the total.
-    ``learning_rate`` is the one of the first parameter group. ``validation`` maps a score's name to its values at the end of
-    each epoch (NaN where an epoch had no such score).
+    ``losses`` maps a term's name to its values at ``steps`` (NaN where a step had no such term);
+    ``"loss"`` is the total. ``learning_rate`` is the one of the first parameter group.
+    ``validation`` maps a score's name to its values at the end of each epoch (NaN where an epoch
+    had no such score).
     """
 
     steps: list[int] = field(default_factory=list)
@@ -60,7 +62,8 @@ class History:
             values += [math.nan] * (epoch - len(values)) + [scores.get(name, math.nan)]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw every loss term over steps on a matplotlib axis (a new one if none) and return the axis."""
+        """Draw every loss term over steps on a matplotlib axis (a new one if none) and return the
+        axis."""
         import matplotlib.pyplot as plt
 
         ax = ax or plt.subplots(figsize=(6, 3))[1]
@@ -73,15 +76,20 @@ class History:
 
 
 class _TensorData(Dataset):
-    """A dictionary of tensors with the same first dimension; a whole batch is cut out in one indexing step a tensor."""
+    """A dictionary of tensors with the same first dimension; a whole batch is cut out in one
+    indexing step a tensor."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         for name, t in tensors.items():
             if not isinstance(t, Tensor) or t.ndim == 0:
-                raise TypeError(f"data[{name!r}] must be a tensor with a first dimension of samples, got {_kind(t)}")
+                raise TypeError(
+                    f"data[{name!r}] must be a tensor with a first dimension of samples, got {_kind(t)}"
+                )
         sizes = {name: len(t) for name, t in tensors.items()}
         if not sizes or len(set(sizes.values())) != 1:
-            raise ValueError(f"all tensors need the same first dimension, got {sizes or 'no tensor'}")
+            raise ValueError(
+                f"all tensors need the same first dimension, got {sizes or 'no tensor'}"
+            )
         self.tensors = dict(tensors)
 
     def __len__(self) -> int:
@@ -96,20 +104,34 @@ class _TensorData(Dataset):
 
 
 class ShuffledBatches:
-    """A batch sampler whose order depends on (seed, epoch) alone, so that a resumed run sees the same batches.
+    """A batch sampler whose order depends on (seed, epoch) alone, so that a resumed run sees the
+    same batches.
 
-    It also seeds every generator before it hands out a batch: what a dataset or a collate function draws at random to build
-    that batch is then the same too, whatever happened before.
+    It also seeds every generator before it hands out a batch: what a dataset or a collate function
+    draws at random to build that batch is then the same too, whatever happened before.
 
-    With several processes it hands out rounds of one batch for each of them, as Accelerate deals them out. A last round that
-    is not full is shared out as evenly as it goes; if it has fewer samples than there are processes, some batches hold a
-    sample that another process has too, and :meth:`weights` gives them none.
+    With several processes it hands out rounds of one batch for each of them, as Accelerate deals
+    them out. A last round that is not full is shared out as evenly as it goes; if it has fewer
+    samples than there are processes, some batches hold a sample that another process has too, and
+    :meth:`weights` gives them none.
     """
 
     def __init__(
-        self, n: int, batch_size: int, seed: int, drop_last: bool = False, process: int = 0, processes: int = 1
+        self,
+        n: int,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = False,
+        process: int = 0,
+        processes: int = 1,
     ) -> None:
-        self.n, self.batch_size, self.seed, self.drop_last, self.process = n, batch_size, seed, drop_last, process
+        self.n, self.batch_size, self.seed, self.drop_last, self.process = (
+            n,
+            batch_size,
+            seed,
+            drop_last,
+            process,
+        )
         self.processes, self.epoch = processes, 0
 
     def __len__(self) -> int:
@@ -123,7 +145,8 @@ class ShuffledBatches:
         return [each + (process < more) for process in range(self.processes)]
 
     def weights(self, first: int, count: int) -> list[float]:
-        """What this process must multiply its mean losses of ``count`` rounds from ``first`` on with.
+        """What this process must multiply its mean losses of ``count`` rounds from ``first`` on
+        with.
 
         The mean over processes of the sum over rounds is then the mean over all their samples.
         """
@@ -143,7 +166,8 @@ class ShuffledBatches:
 
 
 class _Loss(nn.Module):
-    """Calls ``model.loss`` from ``forward``, where autocast and distributed wrappers look; ``"loss"`` becomes the total."""
+    """Calls ``model.loss`` from ``forward``, where autocast and distributed wrappers look;
+    ``"loss"`` becomes the total."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -156,18 +180,24 @@ class _Loss(nn.Module):
             raise ValueError("model.loss returned no term")
         for name, term in terms.items():
             if not isinstance(term, Tensor) or term.numel() != 1:
-                raise ValueError(f"model.loss must return scalar tensors, but {name!r} is {_kind(term)}; take its mean")
+                raise ValueError(
+                    f"model.loss must return scalar tensors, but {name!r} is {_kind(term)}; take its mean"
+                )
         return terms if "loss" in terms else {"loss": sum(terms.values()), **terms}
 
 
-def schedule_factor(kind: str | Callable[[int, int], float], step: int, total: int, warmup: int = 0) -> float:
+def schedule_factor(
+    kind: str | Callable[[int, int], float], step: int, total: int, warmup: int = 0
+) -> float:
     """The learning rate at ``step`` as a factor of its peak.
 
     Args:
-        kind: ``"constant"``, ``"linear"`` (to 0), ``"cosine"`` (to 0), or a function of (step, total).
+        kind: ``"constant"``, ``"linear"`` (to 0), ``"cosine"`` (to 0), or a function of (step,
+            total).
         step: the step, from 0.
         total: how many steps the run has.
-        warmup: steps of linear rise from ``1 / warmup`` to 1 before the schedule proper, which shares the steps that are left.
+        warmup: steps of linear rise from ``1 / warmup`` to 1 before the schedule proper, which
+            shares the steps that are left.
 
     Raises:
         ValueError: ``kind`` is none of these, or the function's value is negative or not finite.
@@ -175,12 +205,16 @@ def schedule_factor(kind: str | Callable[[int, int], float], step: int, total: i
     done = min(1.0, max(0, step - warmup) / max(1, total - warmup))
     factors = {"constant": 1.0, "linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done))}
     if not callable(kind) and kind not in factors:
-        raise ValueError(f"schedule must be one of {sorted(factors)} or a function of (step, total), got {kind!r}")
+        raise ValueError(
+            f"schedule must be one of {sorted(factors)} or a function of (step, total), got {kind!r}"
+        )
     if step < warmup:
         return (step + 1) / warmup
     factor = float(kind(step, total)) if callable(kind) else factors[kind]
     if not 0 <= factor < math.inf:
-        raise ValueError(f"schedule must give a factor that is finite and not negative, got {factor} at step {step}")
+        raise ValueError(
+            f"schedule must give a factor that is finite and not negative, got {factor} at step {step}"
+        )
     return factor
 
 
@@ -210,69 +244,88 @@ def fit(
 ) -> History:
     """Train ``model`` in place by minimizing ``model.loss(batch)``, and leave it in ``eval`` mode.
 
-    A step is one update of the weights. It sees ``accumulate`` batches in each of ``n`` processes (``accelerate launch``),
-    and does what one process would do with a single batch of ``n * accumulate * batch_size`` samples, up to rounding; at the
-    end of an epoch too, where fewer samples are left: every sample of a step counts alike, wherever it was computed. This
-    holds if the loss is a mean over samples. A mean over words is then weighted by samples; batch normalisation, or a loss
-    that compares the samples of a batch with one another, sees only ``batch_size`` of them; and each batch draws its own
-    dropout. (A ``DataLoader`` of your own is dealt out by Accelerate: where the last round of batches is not full, it is
-    filled up with samples from the beginning of the epoch, and all processes count alike.)
+    A step is one update of the weights. It sees ``accumulate`` batches in each of ``n`` processes
+    (``accelerate launch``), and does what one process would do with a single batch of ``n *
+    accumulate * batch_size`` samples, up to rounding; at the end of an epoch too, where fewer
+    samples are left: every sample of a step counts alike, wherever it was computed. This holds if
+    the loss is a mean over samples. A mean over words is then weighted by samples; batch
+    normalisation, or a loss that compares the samples of a batch with one another, sees only
+    ``batch_size`` of them; and each batch draws its own dropout. (A ``DataLoader`` of your own is
+    dealt out by Accelerate: where the last round of batches is not full, it is filled up with
+    samples from the beginning of the epoch, and all processes count alike.)
 
-    Of Accelerate's environment variables only ``ACCELERATE_MIXED_PRECISION`` is followed. Others that would change the
-    result are an error, but for the one for gradient accumulation, which is ignored with a warning.
+    Of Accelerate's environment variables only ``ACCELERATE_MIXED_PRECISION`` is followed. Others
+    that would change the result are an error, but for the one for gradient accumulation, which is
+    ignored with a warning.
 
     Args:
-        model: brings ``loss(batch) -> Tensor``, or a dictionary of named terms that are summed; if one of them is called
-            ``"loss"`` it is the total, and the others are only recorded. A frozen part that must stay in ``eval`` mode sees
-            to that itself, by overriding ``train``.
-        data: a dictionary of tensors (fastest), a map-style dataset (a Hugging Face one in torch format too), or a ready
-            ``DataLoader``, which then decides batches and order (a generator that it brings is seeded anew each epoch).
+        model: brings ``loss(batch) -> Tensor``, or a dictionary of named terms that are summed; if
+            one of them is called ``"loss"`` it is the total, and the others are only recorded. A
+            frozen part that must stay in ``eval`` mode sees to that itself, by overriding
+            ``train``.
+        data: a dictionary of tensors (fastest), a map-style dataset (a Hugging Face one in torch
+            format too), or a ready ``DataLoader``, which then decides batches and order (a
+            generator that it brings is seeded anew each epoch).
         epochs: passes over the data, at least 1.
         batch_size: samples in a batch.
         lr: the peak learning rate.
-        optimizer: anything that returns a ``torch.optim.Optimizer`` when called with the trainable parameters, ``lr`` and
-            ``weight_decay`` (which it need not take if it is 0): a class, a function, or a ``functools.partial``, in which
-            these two must not be preset. Parameter groups with learning rates of their own keep the ratio.
+        optimizer: anything that returns a ``torch.optim.Optimizer`` when called with the trainable
+            parameters, ``lr`` and ``weight_decay`` (which it need not take if it is 0): a class, a
+            function, or a ``functools.partial``, in which these two must not be preset. Parameter
+            groups with learning rates of their own keep the ratio.
         weight_decay: passed on to the optimizer.
         schedule: see :func:`schedule_factor`.
         warmup: steps of linear warm-up.
         clip: the largest gradient norm, or ``None``.
-        precision: ``"no"``, ``"bf16"`` or ``"fp16"`` (not on a CPU); by default what ``accelerate launch
+        precision: ``"no"``, ``"bf16"`` or ``"fp16"`` (not on a CPU); by default what ``accelerate
+            launch
             --mixed_precision`` says, else ``"no"``.
         max_steps: stop after so many steps, even within an epoch; the schedule ends there.
         seed: decides the order of the batches and everything drawn at random during training.
         collate: makes a batch from a list of samples of a dataset.
         drop_last: leave out a last batch that is not full.
-        validate: called after each epoch, and at the end, with the model in ``eval`` mode and without gradients; returns
-            named scores: numbers, or tensors of one. A score of NaN is recorded with a warning.
-        checkpoint: a file. If it exists the run goes on from there, to the same result as an unbroken run; it is written
-            after each epoch, every ``checkpoint_every`` steps, and always whole. (With a ``DataLoader`` of your own the
-            result is the same if nothing but its order is random.) A checkpoint of another run is an error that names what
-            differs: sizes and settings, the optimizer and the schedule (functions with their code and what they refer
-            to), dropout and the like in the model, and the data. Of those it knows all bytes of tensors, the fingerprint
-            of a Hugging Face dataset, and of other datasets the type, the length and the first batch, as far as this is
-            not drawn at random outside of torch's, NumPy's and Python's global generators.
+        validate: called after each epoch, and at the end, with the model in ``eval`` mode and
+            without gradients; returns named scores: numbers, or tensors of one. A score of NaN is
+            recorded with a warning.
+        checkpoint: a file. If it exists the run goes on from there, to the same result as an
+            unbroken run; it is written after each epoch, every ``checkpoint_every`` steps, and
+            always whole. (With a ``DataLoader`` of your own the result is the same if nothing but
+            its order is random.) A checkpoint of another run is an error that names what
+            differs: sizes and settings, the optimizer and the schedule (functions with their code
+                and what they refer
+            to), dropout and the like in the model, and the data. Of those it knows all bytes of
+            tensors, the fingerprint of a Hugging Face dataset, and of other datasets the type, the
+            length and the first batch, as far as this is not drawn at random outside of torch's,
+            NumPy's and Python's global generators.
         checkpoint_every: see ``checkpoint``.
-        log_every: every how many steps a loss enters the history: its mean over all samples of that step.
-        progress: show a tqdm bar; by default unless ``MMTUTOR_PROGRESS=0``, as in the stored notebooks.
-        accumulate: how many batches make a step; more of them make a large batch fit into a small memory.
+        log_every: every how many steps a loss enters the history: its mean over all samples of that
+            step.
+        progress: show a tqdm bar; by default unless ``MMTUTOR_PROGRESS=0``, as in the stored
+            notebooks.
+        accumulate: how many batches make a step; more of them make a large batch fit into a small
+            memory.
 
     Returns:
         The :class:`History`.
 
     Raises:
-        TypeError: the model has no ``loss``, the data is none of the kinds above, the optimizer is none, or ``validate``
-            returns something else.
-        ValueError: no data, no trainable parameter, a setting out of range, a loss that is not a scalar, or a checkpoint that
-            is damaged, of another version or of another run (the model is then as before).
+        TypeError: the model has no ``loss``, the data is none of the kinds above, the optimizer is
+            none, or ``validate`` returns something else.
+        ValueError: no data, no trainable parameter, a setting out of range, a loss that is not a
+            scalar, or a checkpoint that is damaged, of another version or of another run (the model
+            is then as before).
         OSError: the checkpoint must not be read, or cannot be written; known before the first step.
-        FloatingPointError: the loss or its gradient is not finite; the message names the step and the terms. The weights
-            are those from before that step.
+        FloatingPointError: the loss or its gradient is not finite; the message names the step and
+            the terms. The weights are those from before that step.
     """
     _check_counts(epochs=epochs, batch_size=batch_size, log_every=log_every, accumulate=accumulate)
     _check_counts(optional=True, max_steps=max_steps, checkpoint_every=checkpoint_every)
     _check_numbers(lr, weight_decay, clip, schedule, warmup, seed)
-    precision, parameters, path = _precision(precision), _trainable(model), _checkpoint_path(checkpoint)
+    precision, parameters, path = (
+        _precision(precision),
+        _trainable(model),
+        _checkpoint_path(checkpoint),
+    )
 
     accelerator = _accelerator(precision, accumulate, even_batches=isinstance(data, DataLoader))
     batches, sampler = _batches(data, batch_size, seed, collate, drop_last, accelerator)
@@ -284,8 +337,17 @@ def fit(
 
     saved = _Checkpoint(path, model, opt, accelerator)
     if path is not None:
-        settings = dict(steps=total, accumulate=accumulate, warmup=warmup, clip=clip, precision=precision, lr=peaks)
-        saved.run = _identity(model, opt, optimizer, schedule, batches, sampler, seed, accelerator, settings)
+        settings = dict(
+            steps=total,
+            accumulate=accumulate,
+            warmup=warmup,
+            clip=clip,
+            precision=precision,
+            lr=peaks,
+        )
+        saved.run = _identity(
+            model, opt, optimizer, schedule, batches, sampler, seed, accelerator, settings
+        )
     history, step = saved.load()
 
     with _bar(progress, accelerator, step, total) as bar:
@@ -295,11 +357,20 @@ def fit(
             wrapped.train()
             rest = accelerator.skip_first_batches(loader, done * accumulate) if done else loader
             for group in _groups(rest, accumulate, len(loader) - done * accumulate):
-                _seed_all(seed, _STEP, step, accelerator.process_index)  # the same draws, whether resumed or not
+                _seed_all(
+                    seed, _STEP, step, accelerator.process_index
+                )  # the same draws, whether resumed or not
                 _set_rates(opt, peaks, schedule_factor(schedule, step, total, warmup))
                 opt.zero_grad()
-                parts = _backward(accelerator, wrapped, group, _weights(sampler, group, step % per_epoch * accumulate))
-                norm = accelerator.clip_grad_norm_(parameters, clip if clip is not None else math.inf)
+                parts = _backward(
+                    accelerator,
+                    wrapped,
+                    group,
+                    _weights(sampler, group, step % per_epoch * accumulate),
+                )
+                norm = accelerator.clip_grad_norm_(
+                    parameters, clip if clip is not None else math.inf
+                )
                 _check_finite(step, parts, norm, scaled=accelerator.scaler is not None)
                 opt.step()
 
@@ -319,7 +390,7 @@ def fit(
     return history
 
 
-# --- Settings -------------------------------------------------------------------------------------------------------------
+# --- Settings -------------------------------------------------------------------------------------
 
 
 def _check_counts(least: int = 1, optional: bool = False, **counts: int | None) -> None:
@@ -329,7 +400,9 @@ def _check_counts(least: int = 1, optional: bool = False, **counts: int | None) 
             raise ValueError(f"{name} must be a whole number, at least {least}, got {value!r}")
 
 
-def _check_numbers(lr: float, weight_decay: float, clip: float | None, schedule: Any, warmup: int, seed: int) -> None:
+def _check_numbers(
+    lr: float, weight_decay: float, clip: float | None, schedule: Any, warmup: int, seed: int
+) -> None:
     _check_counts(0, warmup=warmup, seed=seed)
     for name, value in [("lr", lr), ("clip", 1 if clip is None else clip)]:
         if not (_is_number(value) and 0 < value < math.inf):
@@ -346,7 +419,11 @@ def _is_number(value: Any) -> bool:
 
 def _kind(value: Any) -> str:
     """What a value is, for messages."""
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return (
+        f"a tensor of shape {tuple(value.shape)}"
+        if isinstance(value, Tensor)
+        else f"a {type(value).__name__}"
+    )
 
 
 def _precision(precision: str | None) -> str:
@@ -365,13 +442,21 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
     return parameters
 
 
-def _optimizer(make: Any, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def _optimizer(
+    make: Any, parameters: list[nn.Parameter], lr: float, weight_decay: float
+) -> torch.optim.Optimizer:
     if not callable(make):
-        raise TypeError(f"optimizer must be called to make one, such as torch.optim.AdamW, got {_kind(make)}")
+        raise TypeError(
+            f"optimizer must be called to make one, such as torch.optim.AdamW, got {_kind(make)}"
+        )
     settings, inner = {"lr": float(lr), "weight_decay": float(weight_decay)}, make
     while isinstance(inner, functools.partial):
-        for name in settings.keys() & inner.keywords.keys():  # one of the two would be ignored without a word
-            raise ValueError(f"the optimizer has {name}={inner.keywords[name]} preset; give it as fit(..., {name}=...)")
+        for name in (
+            settings.keys() & inner.keywords.keys()
+        ):  # one of the two would be ignored without a word
+            raise ValueError(
+                f"the optimizer has {name}={inner.keywords[name]} preset; give it as fit(..., {name}=...)"
+            )
         inner = inner.func
     takes = inspect.signature(make).parameters.values()
     decays = any(p.name == "weight_decay" or p.kind is p.VAR_KEYWORD for p in takes)
@@ -390,28 +475,39 @@ def _optimizer(make: Any, parameters: list[nn.Parameter], lr: float, weight_deca
     return opt
 
 
-# --- Accelerate and the data ----------------------------------------------------------------------------------------------
+# --- Accelerate and the data ----------------------------------------------------------------------
 
 _OFF = {"", "0", "no", "none", "false", "off", "n", "f"}
 
 
 def _check_environment(device: torch.device, accumulate: int) -> None:
-    """Accelerate reads environment variables (those of another project's launcher, say) that change what training does."""
+    """Accelerate reads environment variables (those of another project's launcher, say) that change
+    what training does."""
     for name, value in os.environ.items():
         if value.lower() in _OFF:
             continue
         if name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" and value != str(accumulate):
-            warnings.warn(f"{name}={value} is ignored; fit(..., accumulate={value}) does it", stacklevel=4)
+            warnings.warn(
+                f"{name}={value} is ignored; fit(..., accumulate={value}) does it", stacklevel=4
+            )
         elif name in ("ACCELERATE_USE_CPU", "ACCELERATE_TORCH_DEVICE"):
             wanted = "cpu" if name == "ACCELERATE_USE_CPU" else value
             if wanted != str(device):
-                raise ValueError(f"{name}={value}, but the device is {device}; set MMTUTOR_DEVICE={wanted} instead")
-        elif name.startswith("ACCELERATE_USE_") or name in ("ACCELERATE_DYNAMO_BACKEND", "ACCELERATE_FP8_BACKEND"):
-            raise ValueError(f"{name}={value} would train in a way that fit was not made for; unset it")
+                raise ValueError(
+                    f"{name}={value}, but the device is {device}; set MMTUTOR_DEVICE={wanted} instead"
+                )
+        elif name.startswith("ACCELERATE_USE_") or name in (
+            "ACCELERATE_DYNAMO_BACKEND",
+            "ACCELERATE_FP8_BACKEND",
+        ):
+            raise ValueError(
+                f"{name}={value} would train in a way that fit was not made for; unset it"
+            )
 
 
 def _accelerator(precision: str, accumulate: int, even_batches: bool) -> Any:
-    """An ``Accelerator`` on the book's device. Accelerate keeps one state a process, which must not refuse a second setting."""
+    """An ``Accelerator`` on the book's device. Accelerate keeps one state a process, which must not
+    refuse a second setting."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import DataLoaderConfiguration, GradientAccumulationPlugin
@@ -419,22 +515,31 @@ def _accelerator(precision: str, accumulate: int, even_batches: bool) -> Any:
     from mmtutor.kit.runtime import device
 
     wanted, alone = device(), not torch.distributed.is_initialized()
-    if precision == "fp16" and wanted.type == "cpu":  # Accelerate would compute in float32 without a word
+    if (
+        precision == "fp16" and wanted.type == "cpu"
+    ):  # Accelerate would compute in float32 without a word
         raise ValueError("precision 'fp16' needs a GPU; use 'bf16' or 'no' on a CPU")
     _check_environment(wanted, accumulate)
     known = {**PartialState._shared_state, **AcceleratorState._shared_state}
     compiles = getattr(known.get("dynamo_plugin"), "backend", "NO") != "NO"
-    if known and (compiles or (known.get("_mixed_precision"), known["device"].type) != (precision, wanted.type)):
+    if known and (
+        compiles
+        or (known.get("_mixed_precision"), known["device"].type) != (precision, wanted.type)
+    ):
         AcceleratorState._reset_state(reset_partial_state=alone)
     if alone and wanted.type == "cuda" and wanted.index is not None:
         torch.cuda.set_device(wanted)  # Accelerate takes the current one
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=wanted.type == "cpu",
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # _backward accumulates
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=1
+        ),  # _backward accumulates
         dataloader_config=DataLoaderConfiguration(even_batches=even_batches),
     )
-    accelerator.sync_gradients = True  # another loop may have stopped while it accumulated; no step would be taken
+    accelerator.sync_gradients = (
+        True  # another loop may have stopped while it accumulated; no step would be taken
+    )
     return accelerator
 
 
@@ -455,17 +560,25 @@ def _batches(
     if isinstance(data, DataLoader):
         loader, sampler = data, data.sampler
         if not hasattr(loader.batch_sampler or sampler, "__len__"):
-            raise TypeError("the DataLoader must know how many batches an epoch has, but its sampler has no length")
+            raise TypeError(
+                "the DataLoader must know how many batches an epoch has, but its sampler has no length"
+            )
     else:
         process, processes = accelerator.process_index, accelerator.num_processes
-        sampler = ShuffledBatches(len(dataset), int(batch_size), int(seed), drop_last, process, processes)
-        loader = DataLoader(dataset, batch_sampler=sampler, collate_fn=(lambda b: b) if whole else collate)
+        sampler = ShuffledBatches(
+            len(dataset), int(batch_size), int(seed), drop_last, process, processes
+        )
+        loader = DataLoader(
+            dataset, batch_sampler=sampler, collate_fn=(lambda b: b) if whole else collate
+        )
     return loader, sampler
 
 
 def _steps_per_epoch(loader: Any, accumulate: int) -> int:
     if len(loader) == 0:
-        raise ValueError("no batch to train on: the data is empty, or smaller than one batch with drop_last")
+        raise ValueError(
+            "no batch to train on: the data is empty, or smaller than one batch with drop_last"
+        )
     return math.ceil(len(loader) / accumulate)
 
 
@@ -473,12 +586,17 @@ _EPOCH, _BATCH, _STEP = 1, 2, 3  # what is seeded; the numbers keep the three ap
 
 
 def _seed_all(*key: int) -> int:
-    """Seed every generator from a key of whole numbers; some 20 microseconds, so that every step can afford it."""
-    words = np.array(key, np.uint32) if max(key) < 2**32 else key  # NumPy takes ready words three times as fast
+    """Seed every generator from a key of whole numbers; some 20 microseconds, so that every step
+    can afford it."""
+    words = (
+        np.array(key, np.uint32) if max(key) < 2**32 else key
+    )  # NumPy takes ready words three times as fast
     mixed = int(np.random.SeedSequence(words).generate_state(1)[0])
     random.seed(mixed)
     np.random.seed(mixed)  # noqa: NPY002  a collate function may read the global state
-    torch.default_generator.manual_seed(mixed)  # torch.manual_seed takes a millisecond where CUDA sleeps
+    torch.default_generator.manual_seed(
+        mixed
+    )  # torch.manual_seed takes a millisecond where CUDA sleeps
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(mixed)
     if torch.backends.mps.is_available():
@@ -509,9 +627,11 @@ def _groups(loader: Iterable[Any], size: int, count: int) -> Iterator[list[Any]]
         raise ValueError("the DataLoader does not give as many batches as its length says")
 
 
-# --- One step -------------------------------------------------------------------------------------------------------------
+# --- One step -------------------------------------------------------------------------------------
 
-_Parts = list[tuple[float, dict[str, Tensor]]]  # for each batch its weight and the terms of its loss
+_Parts = list[
+    tuple[float, dict[str, Tensor]]
+]  # for each batch its weight and the terms of its loss
 
 
 def _set_rates(opt: Any, peaks: list[float], factor: float) -> None:
@@ -520,7 +640,8 @@ def _set_rates(opt: Any, peaks: list[float], factor: float) -> None:
 
 
 def _weights(sampler: Any, group: list[Any], first: int) -> list[float]:
-    """The weight of each batch of a step, so that all its samples count alike; ``first`` is the first one's place."""
+    """The weight of each batch of a step, so that all its samples count alike; ``first`` is the
+    first one's place."""
     if isinstance(sampler, ShuffledBatches):
         return sampler.weights(first, len(group))
     if len(group) == 1:
@@ -530,12 +651,17 @@ def _weights(sampler: Any, group: list[Any], first: int) -> list[float]:
     try:
         sizes = [find_batch_size(batch) for batch in group]
     except (TypeError, ValueError) as error:
-        raise TypeError("accumulate needs batches whose first entry is a tensor: its length is the weight") from error
+        raise TypeError(
+            "accumulate needs batches whose first entry is a tensor: its length is the weight"
+        ) from error
     return [size / sum(sizes) for size in sizes]
 
 
-def _backward(accelerator: Any, wrapped: nn.Module, group: list[Any], weights: list[float]) -> _Parts:
-    """Add up the gradients of the batches of a step. Processes exchange them once, after the last batch."""
+def _backward(
+    accelerator: Any, wrapped: nn.Module, group: list[Any], weights: list[float]
+) -> _Parts:
+    """Add up the gradients of the batches of a step. Processes exchange them once, after the last
+    batch."""
     parts = []
     for batch, weight in zip(group, weights):
         last = len(parts) == len(group) - 1
@@ -547,7 +673,8 @@ def _backward(accelerator: Any, wrapped: nn.Module, group: list[Any], weights: l
 
 
 def _check_finite(step: int, parts: _Parts, norm: Tensor, scaled: bool) -> None:
-    """Stop before a step would spoil the weights. A loss scaler (fp16) meets infinite gradients in passing and skips them."""
+    """Stop before a step would spoil the weights. A loss scaler (fp16) meets infinite gradients in
+    passing and skips them."""
     finite = True if scaled else torch.isfinite(norm)
     for _, terms in parts:
         finite = torch.isfinite(terms["loss"]) & finite
@@ -561,18 +688,24 @@ def _check_finite(step: int, parts: _Parts, norm: Tensor, scaled: bool) -> None:
     )
 
 
-# --- Logging and validation -----------------------------------------------------------------------------------------------
+# --- Logging and validation -----------------------------------------------------------------------
 
 
 def _bar(progress: bool | None, accelerator: Any, step: int, total: int) -> Any:
     from tqdm.auto import tqdm
 
     shown = progress if progress is not None else os.environ.get("MMTUTOR_PROGRESS", "1") != "0"
-    return tqdm(total=total, initial=step, disable=not (shown and accelerator.is_main_process), file=sys.stdout)
+    return tqdm(
+        total=total,
+        initial=step,
+        disable=not (shown and accelerator.is_main_process),
+        file=sys.stdout,
+    )
 
 
 def _means(parts: _Parts) -> dict[str, float]:
-    """The mean of each term over the samples of a step that have it, in all batches and processes."""
+    """The mean of each term over the samples of a step that have it, in all batches and
+    processes."""
     from accelerate.utils import gather_object
 
     everywhere = gather_object(
@@ -586,24 +719,30 @@ def _means(parts: _Parts) -> dict[str, float]:
     return {name: total / weights for name, (total, weights) in sums.items()}
 
 
-def _scores(validate: Callable[[nn.Module], Mapping[str, float]], model: nn.Module) -> dict[str, float]:
+def _scores(
+    validate: Callable[[nn.Module], Mapping[str, float]], model: nn.Module
+) -> dict[str, float]:
     model.eval()
     with torch.no_grad():
         found = validate(model)
     if not isinstance(found, Mapping):
-        raise TypeError(f"validate must return named scores such as {{'accuracy': 0.5}}, got {_kind(found)}")
+        raise TypeError(
+            f"validate must return named scores such as {{'accuracy': 0.5}}, got {_kind(found)}"
+        )
     scores = {}
     for name, score in found.items():
         try:
             scores[name] = float(score)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise TypeError(f"validate must return numbers, but {name!r} is {_kind(score)}") from error
+            raise TypeError(
+                f"validate must return numbers, but {name!r} is {_kind(score)}"
+            ) from error
         if math.isnan(scores[name]):
             warnings.warn(f"validate returned NaN for {name!r}", stacklevel=3)
     return scores
 
 
-# --- Checkpoints ----------------------------------------------------------------------------------------------------------
+# --- Checkpoints ----------------------------------------------------------------------------------
 
 _VERSION = 2  # of what stands in a checkpoint
 
@@ -615,19 +754,23 @@ def _checkpoint_path(checkpoint: str | Path | None) -> Path | None:
         raise ValueError(f"checkpoint must be the name of a file or None, got {checkpoint!r}")
     path = Path(checkpoint).expanduser()
     if path.is_dir():
-        raise ValueError(f"checkpoint must be a file, but {path} is a folder; give {path / 'checkpoint.pt'}, say")
+        raise ValueError(
+            f"checkpoint must be a file, but {path} is a folder; give {path / 'checkpoint.pt'}, say"
+        )
     return path
 
 
 class _Checkpoint:
-    """The file of a run, or nothing where ``path`` is None. ``run`` is what another run would differ in."""
+    """The file of a run, or nothing where ``path`` is None. ``run`` is what another run would
+    differ in."""
 
     def __init__(self, path: Path | None, model: nn.Module, opt: Any, accelerator: Any) -> None:
         self.path, self.model, self.opt, self.accelerator = path, model, opt, accelerator
         self.run: dict[str, Any] = {}
 
     def load(self) -> tuple[History, int]:
-        """Put the file, if there is one, into model, optimizer and scaler; return the history and the next step."""
+        """Put the file, if there is one, into model, optimizer and scaler; return the history and
+        the next step."""
         history, step = History(), 0
         if self.path is not None and self.path.exists():
             saved, history, step = self._read()
@@ -644,34 +787,52 @@ class _Checkpoint:
 
     def _read(self) -> tuple[dict[str, Any], History, int]:
         try:
-            with zipfile.ZipFile(self.path) as file:  # torch does not check the checksums that it writes
+            with zipfile.ZipFile(
+                self.path
+            ) as file:  # torch does not check the checksums that it writes
                 damaged = file.testzip()
             if damaged:
                 raise zipfile.BadZipFile(f"{damaged} is damaged")
             saved = torch.load(self.path, map_location="cpu", weights_only=True)
             if saved.get("version") == _VERSION:
-                shapes, history, step = _shapes(saved["model"]), History(**saved["history"]), int(saved["step"])
+                shapes, history, step = (
+                    _shapes(saved["model"]),
+                    History(**saved["history"]),
+                    int(saved["step"]),
+                )
                 found = dict(saved["run"])
         except PermissionError:  # the file may be sound: never say that it should be deleted
             raise
         except Exception as error:
             reason = type(error).__name__
-            raise ValueError(f"{self.path} is not a readable checkpoint ({reason}); delete it to start anew") from error
+            raise ValueError(
+                f"{self.path} is not a readable checkpoint ({reason}); delete it to start anew"
+            ) from error
         if saved.get("version") != _VERSION:
-            raise ValueError(f"{self.path} is a checkpoint of another version of mmtutor; delete it to start anew")
+            raise ValueError(
+                f"{self.path} is a checkpoint of another version of mmtutor; delete it to start anew"
+            )
         here = _shapes(self.model.state_dict())
         differing = [
-            f"{k} was {shapes.get(k)}, is {here.get(k)}" for k in {**here, **shapes} if shapes.get(k) != here.get(k)
+            f"{k} was {shapes.get(k)}, is {here.get(k)}"
+            for k in {**here, **shapes}
+            if shapes.get(k) != here.get(k)
         ]
         if differing:
             raise ValueError(self._belongs("model", "; ".join(differing[:5])))
-        differing = [f"{k} was {found[k]}, is {v}" for k, v in self.run.items() if k in found and found[k] != v]
+        differing = [
+            f"{k} was {found[k]}, is {v}"
+            for k, v in self.run.items()
+            if k in found and found[k] != v
+        ]
         if differing:
             raise ValueError(self._belongs("run", "; ".join(differing)))
         return saved, history, step
 
     def _belongs(self, to: str, reason: str) -> str:
-        return f"{self.path} belongs to another {to} ({reason}); delete it or give another checkpoint"
+        return (
+            f"{self.path} belongs to another {to} ({reason}); delete it or give another checkpoint"
+        )
 
     def _temporary(self) -> Path:
         return self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
@@ -683,7 +844,9 @@ class _Checkpoint:
             self._temporary().touch()
             self._temporary().unlink()
         except OSError as error:
-            reason = f"no checkpoint can be written to {self.path.parent} ({error.strerror or error})"
+            reason = (
+                f"no checkpoint can be written to {self.path.parent} ({error.strerror or error})"
+            )
             raise OSError(error.errno or errno.EIO, reason, str(self.path)) from error
 
     def save(self, history: History, step: int) -> None:
@@ -717,7 +880,7 @@ def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: tuple(getattr(value, "shape", ())) for name, value in state.items()}
 
 
-# --- What makes a run this run and no other -------------------------------------------------------------------------------
+# --- What makes a run this run and no other -------------------------------------------------------
 
 
 def _identity(
@@ -731,8 +894,12 @@ def _identity(
     accelerator: Any,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Whatever changes the result, as plain numbers and strings: it is stored, and a checkpoint must agree."""
-    groups = [{k: v for k, v in group.items() if k not in ("params", "lr", "initial_lr")} for group in opt.param_groups]
+    """Whatever changes the result, as plain numbers and strings: it is stored, and a checkpoint
+    must agree."""
+    groups = [
+        {k: v for k, v in group.items() if k not in ("params", "lr", "initial_lr")}
+        for group in opt.param_groups
+    ]
     parts = [(name, without_addresses(repr(part))) for name, part in model.named_children()]
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     run = {
@@ -743,7 +910,10 @@ def _identity(
         "seed": seed,
         **settings,
         "optimizer": _label(optimizer),
-        **{f"optimizer {k}": [group.get(k) for group in groups] for k in sorted({k for g in groups for k in g})},
+        **{
+            f"optimizer {k}": [group.get(k) for group in groups]
+            for k in sorted({k for g in groups for k in g})
+        },
         "schedule": _label(schedule),
         "model": f"#{digest([parts, trained, getattr(model, 'config', None)])}",
         "data": _data(batches.dataset),
@@ -757,11 +927,16 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, (np.generic, Tensor)):
         return value.tolist()
-    return value if value is None or isinstance(value, (bool, int, float, str)) else f"#{digest(value)}"
+    return (
+        value
+        if value is None or isinstance(value, (bool, int, float, str))
+        else f"#{digest(value)}"
+    )
 
 
 def _label(value: Any) -> str:
-    """The name of a schedule or an optimizer, and what else tells it from another one of that name."""
+    """The name of a schedule or an optimizer, and what else tells it from another one of that
+    name."""
     if isinstance(value, str):
         return value
     if isinstance(value, type):
@@ -770,7 +945,8 @@ def _label(value: Any) -> str:
 
 
 def _data(dataset: Any) -> str:
-    """All bytes of tensors; the fingerprint that Hugging Face keeps; else the type and the length alone."""
+    """All bytes of tensors; the fingerprint that Hugging Face keeps; else the type and the length
+    alone."""
     content = getattr(dataset, "_fingerprint", None)
     if isinstance(dataset, (_TensorData, TensorDataset)):
         content = dataset.tensors
@@ -778,7 +954,8 @@ def _data(dataset: Any) -> str:
 
 
 def _first_batch(batches: DataLoader, sampler: Any, seed: int) -> str:
-    """The main process's first batch. It is read twice: what differs then can tell nothing of the data."""
+    """The main process's first batch. It is read twice: what differs then can tell nothing of the
+    data."""
     from accelerate.utils import broadcast_object_list
 
     def read() -> str:

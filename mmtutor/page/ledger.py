@@ -1,14 +1,19 @@
 """The ledger of claims: what the lectures assert, the rule that decides it, and what was measured.
 
 1. ``mmtutor/page/claims.json`` holds the text of each claim, and nothing else does.
-2. ``experiments/<system>.py`` lists one :class:`Experiment` a claim: a rule made of :class:`Part` s, and a function that measures
+2. ``experiments/<system>.py`` lists one :class:`Experiment` a claim: a rule made of :class:`Part`
+s, and a function that measures
    them for one seed.
-3. ``python -m mmtutor.page.ledger run`` measures every claim over its seeds and writes ``book/results/<system>.json`` after each
-   run, so that a killed sweep goes on where it stopped. With ``--replicate`` it measures each claim on as many fresh seeds.
-4. The chapter and the ledger page print the same file, and :func:`live` asserts that a run made just now lies where it says.
+3. ``python -m mmtutor.page.ledger run`` measures every claim over its seeds and writes
+``book/results/<system>.json`` after each
+   run, so that a killed sweep goes on where it stopped. With ``--replicate`` it measures each claim
+   on as many fresh seeds.
+4. The chapter and the ledger page print the same file, and :func:`live` asserts that a run made
+just now lies where it says.
 
-A part is decided by an interval, never by a mean: ✓ if the whole interval lies on the right side of the threshold, ✗ if it lies on
-the wrong side, ◌ (undecided) if it contains the threshold. A rule's verdict is that of its weakest part.
+A part is decided by an interval, never by a mean: ✓ if the whole interval lies on the right side of
+the threshold, ✗ if it lies on the wrong side, ◌ (undecided) if it contains the threshold. A rule's
+verdict is that of its weakest part.
 """
 
 from __future__ import annotations
@@ -72,11 +77,14 @@ class Part:
     """One part of a rule: what is compared with what.
 
     Args:
-        words: the part in words, unit included, for example ``"truth rate, attention − one vector"``.
+        words: the part in words, unit included, for example ``"truth rate, attention − one
+            vector"``.
         name: the measured name that decides.
-        comparison: one of :data:`COMPARISONS`. ``"=="`` asks that every single run equals the threshold.
+        comparison: one of :data:`COMPARISONS`. ``"=="`` asks that every single run equals the
+            threshold.
         threshold: a number; for ``"within"`` a pair (low, high).
-        minus: another measured name, which is subtracted run by run: what two settings differ by on the same seed.
+        minus: another measured name, which is subtracted run by run: what two settings differ by on
+            the same seed.
         at: which entry, where the measured name is a list.
     """
 
@@ -89,10 +97,14 @@ class Part:
 
     def __post_init__(self) -> None:
         if self.comparison not in COMPARISONS:
-            raise ValueError(f"a part compares by one of {', '.join(COMPARISONS)}, not by {self.comparison!r}")
+            raise ValueError(
+                f"a part compares by one of {', '.join(COMPARISONS)}, not by {self.comparison!r}"
+            )
         pair = isinstance(self.threshold, (tuple, list))
         if pair != (self.comparison == "within"):
-            raise ValueError(f"{self.comparison!r} takes {'one number' if pair else 'a pair (low, high)'} as threshold")
+            raise ValueError(
+                f"{self.comparison!r} takes {'one number' if pair else 'a pair (low, high)'} as threshold"
+            )
         if pair:
             object.__setattr__(self, "threshold", tuple(float(x) for x in self.threshold))
 
@@ -101,7 +113,9 @@ class Part:
 
         def of(run: Mapping[str, Any], name: str) -> float:
             if name not in run["values"]:
-                raise KeyError(f"the part {self.words!r} asks for {name!r}, but measured were {sorted(run['values'])}")
+                raise KeyError(
+                    f"the part {self.words!r} asks for {name!r}, but measured were {sorted(run['values'])}"
+                )
             value = run["values"][name]
             return value if self.at is None else value[self.at]
 
@@ -118,10 +132,19 @@ class Part:
             inside, outside = aim[0] <= low and high <= aim[1], high < aim[0] or low > aim[1]
             verdict = "holds" if inside else "fails" if outside else "open"
         else:
-            right = {">": low > aim, ">=": low >= aim, "<": high < aim, "<=": high <= aim}[self.comparison]
-            wrong = {">": high <= aim, ">=": high < aim, "<": low >= aim, "<=": low > aim}[self.comparison]
+            right = {">": low > aim, ">=": low >= aim, "<": high < aim, "<=": high <= aim}[
+                self.comparison
+            ]
+            wrong = {">": high <= aim, ">=": high < aim, "<": low >= aim, "<=": low > aim}[
+                self.comparison
+            ]
             verdict = "holds" if right else "fails" if wrong else "open"
-        return Judged(self, summary, verdict, seeds_needed(samples, self.threshold) if verdict == "open" else None)
+        return Judged(
+            self,
+            summary,
+            verdict,
+            seeds_needed(samples, self.threshold) if verdict == "open" else None,
+        )
 
     @property
     def asked(self) -> str:
@@ -134,7 +157,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Judged:
-    """A part with its number and its verdict; ``needed`` says how many seeds would decide an open one, if they go on like these."""
+    """A part with its number and its verdict; ``needed`` says how many seeds would decide an open
+    one, if they go on like these."""
 
     part: Part
     summary: Summary
@@ -154,7 +178,8 @@ class Judged:
 
 
 def weakest(verdicts: Iterable[str]) -> str:
-    """The verdict of a rule from those of its parts: one that fails decides, then one that is open."""
+    """The verdict of a rule from those of its parts: one that fails decides, then one that is
+    open."""
     return min(verdicts, key=VERDICTS.index)
 
 
@@ -166,9 +191,12 @@ class Experiment:
         id: the claim, for example ``"C05"``.
         rule: the rule in words, as one reads it. It is written before the number is known.
         parts: the same rule, part by part. The first is the one that a list of claims prints.
-        measure: ``measure(seed, **settings)`` returns ``{name: number or list of numbers}`` for one seed.
-        limits: one sentence: what the controls say of the reason, or what the verdict does not cover.
-        seeds: how many seeds, counted from 0; five are the least. Use 1 where nothing is random, and say so in the rule.
+        measure: ``measure(seed, **settings)`` returns ``{name: number or list of numbers}`` for one
+            seed.
+        limits: one sentence: what the controls say of the reason, or what the verdict does not
+            cover.
+        seeds: how many seeds, counted from 0; five are the least. Use 1 where nothing is random,
+            and say so in the rule.
         settings: keyword arguments for ``measure``, stored beside the numbers.
         note: what happened to the rule after it was first measured, and the verdict before.
     """
@@ -182,8 +210,9 @@ class Experiment:
     settings: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
-    # A hash of the code that the measurement runs through, and of its settings: runs with another one are stale. It is taken
-    # when the experiment is made, because the source is read from disk, where it may be edited during a long sweep.
+    # A hash of the code that the measurement runs through, and of its settings: runs with another
+    # one are stale. It is taken when the experiment is made, because the source is read from disk,
+    # where it may be edited during a long sweep.
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -192,7 +221,9 @@ class Experiment:
         if not self.limits.strip():
             raise ValueError(f"{self.id}: say in a sentence what the verdict does not cover")
         if self.seeds != 1 and self.seeds < 5:
-            raise ValueError(f"{self.id}: five seeds are the least (or 1 where nothing is random), got {self.seeds}")
+            raise ValueError(
+                f"{self.id}: five seeds are the least (or 1 where nothing is random), got {self.seeds}"
+            )
         object.__setattr__(self, "parts", tuple(self.parts))
         object.__setattr__(self, "fingerprint", fingerprint(self.measure, self.settings))
 
@@ -201,13 +232,16 @@ class Experiment:
         return [part.judge(runs) for part in self.parts]
 
 
-# --- Claim texts -------------------------------------------------------------------------------------------------------
+# --- Claim texts ----------------------------------------------------------------------------------
 
 
 def all_claims() -> dict[str, Claim]:
     """Every claim by its id, in the order of the ids."""
     path = Path(__file__).parent / "claims.json"
-    return {key: Claim(id=key, **fields) for key, fields in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {
+        key: Claim(id=key, **fields)
+        for key, fields in json.loads(path.read_text(encoding="utf-8")).items()
+    }
 
 
 def claim_text(id: str) -> Claim:
@@ -218,11 +252,13 @@ def claim_text(id: str) -> Claim:
     """
     claims = all_claims()
     if id not in claims:
-        raise KeyError(f"unknown claim {id!r}; the ledger knows {next(iter(claims))} to {list(claims)[-1]}")
+        raise KeyError(
+            f"unknown claim {id!r}; the ledger knows {next(iter(claims))} to {list(claims)[-1]}"
+        )
     return claims[id]
 
 
-# --- Numbers -----------------------------------------------------------------------------------------------------------
+# --- Numbers --------------------------------------------------------------------------------------
 
 
 def number(x: float) -> str:
@@ -255,16 +291,22 @@ def summarize(samples: Sequence[float]) -> Summary:
     return Summary(mean, mean - half, mean + half, n)
 
 
-def seeds_needed(samples: Sequence[float], threshold: float | tuple[float, float], most: int = 100_000) -> int | None:
-    """How many seeds it takes until the interval no longer contains the threshold, if mean and spread stay as they are.
+def seeds_needed(
+    samples: Sequence[float], threshold: float | tuple[float, float], most: int = 100_000
+) -> int | None:
+    """How many seeds it takes until the interval no longer contains the threshold, if mean and
+    spread stay as they are.
 
     Returns:
-        the number, more than there are now; or None where the mean lies on the threshold or it would take more than ``most``.
+        the number, more than there are now; or None where the mean lies on the threshold or it
+        would take more than ``most``.
     """
     from scipy.stats import t
 
     n, mean = len(samples), math.fsum(samples) / len(samples)
-    distance = min(abs(mean - aim) for aim in (threshold if isinstance(threshold, tuple) else (threshold,)))
+    distance = min(
+        abs(mean - aim) for aim in (threshold if isinstance(threshold, tuple) else (threshold,))
+    )
     if n < 2 or distance == 0:
         return None
     deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in samples) / (n - 1))
@@ -293,11 +335,12 @@ def _summaries(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return out
 
 
-# --- Files -------------------------------------------------------------------------------------------------------------
+# --- Files ----------------------------------------------------------------------------------------
 
 
 def results_dir() -> Path:
-    """The folder of the result files: inside an installed package, else ``book/results`` of the checkout."""
+    """The folder of the result files: inside an installed package, else ``book/results`` of the
+    checkout."""
     installed = _PACKAGE / "results"
     return installed if installed.is_dir() else _PACKAGE.parent / "book" / "results"
 
@@ -338,7 +381,8 @@ class Result:
 
 
 def result_files(folder: str | Path) -> list[Path]:
-    """The result files of a folder, in the order of their names. Hidden ones (a Mac's ``._`` side-car files) are none."""
+    """The result files of a folder, in the order of their names. Hidden ones (a Mac's ``._``
+    side-car files) are none."""
     return sorted(Path(folder).glob("[!.]*.json"))
 
 
@@ -383,24 +427,31 @@ def result(id: str, folder: str | Path | None = None) -> Result:
     path = Path(folder or results_dir()) / f"{system}.json"
     found = results(system, folder) if path.exists() else {}
     if id not in found:
-        raise KeyError(f"{id} is not measured yet; run `python -m mmtutor.page.ledger run {system}`")
+        raise KeyError(
+            f"{id} is not measured yet; run `python -m mmtutor.page.ledger run {system}`"
+        )
     return found[id]
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise FileNotFoundError(f"no results at {path}; run `python -m mmtutor.page.ledger run {path.stem}`")
+        raise FileNotFoundError(
+            f"no results at {path}; run `python -m mmtutor.page.ledger run {path.stem}`"
+        )
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data["claims"], dict):
             raise TypeError("claims is not an object")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); restore it from version control or delete it") from error
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it from version control or delete it"
+        ) from error
     return data
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:
-    """Replace the file in one step: a reader or a kill sees the old file or the new one, never half of one."""
+    """Replace the file in one step: a reader or a kill sees the old file or the new one, never half
+    of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
     try:
@@ -416,10 +467,12 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
         raise
 
 
-# --- Running -----------------------------------------------------------------------------------------------------------
+# --- Running --------------------------------------------------------------------------------------
 
 
-FRESH = 100  # the first seed of a replication; nobody chooses settings on these or looks at them before
+FRESH = (
+    100  # the first seed of a replication; nobody chooses settings on these or looks at them before
+)
 
 
 def run(
@@ -435,8 +488,9 @@ def run(
 ) -> dict[str, Result]:
     """Measure every experiment over its seeds and write ``<folder>/<system>.json`` after each run.
 
-    A run that the file already holds with the same fingerprint is not measured again, so a killed sweep goes on
-    where it stopped. One with another fingerprint is stale: that is reported, and it is measured again.
+    A run that the file already holds with the same fingerprint is not measured again, so a killed
+    sweep goes on where it stopped. One with another fingerprint is stale: that is reported, and it
+    is measured again.
 
     Args:
         system: the file's name, for example ``"word2vec"``.
@@ -458,14 +512,19 @@ def run(
     data = _read(path) if path.exists() else {"system": system, "claims": {}}
     chosen = [e for e in chosen if not only or e.id in only]
     place, first = ("replication", FRESH) if replicate else ("runs", 0)
-    wanted = {e.id: range(first, first + (e.seeds if e.seeds == 1 or seeds is None else seeds)) for e in chosen}
+    wanted = {
+        e.id: range(first, first + (e.seeds if e.seeds == 1 or seeds is None else seeds))
+        for e in chosen
+    }
     done: dict[str, list[dict[str, Any]]] = {}
     for e in chosen:
         stored = data["claims"].get(e.id, {}).get(place, [])
         done[e.id] = [] if again else [r for r in stored if r["fingerprint"] == e.fingerprint]
         stale = [r["seed"] for r in stored if r["fingerprint"] != e.fingerprint]
         if stale:
-            report(f"{e.id}: {len(stale)} stale run(s), from other code or settings, are measured again")
+            report(
+                f"{e.id}: {len(stale)} stale run(s), from other code or settings, are measured again"
+            )
     # Seeds outside, claims inside: claims that share a trained model find it still in memory.
     for seed in sorted({seed for own in wanted.values() for seed in own}):
         for e in chosen:
@@ -490,15 +549,20 @@ def run(
                 }
             )
             _store(path, system, e, place, done[e.id])
-            shown = "; ".join(f"{part.words} {number(part.samples(done[e.id][-1:])[0])}" for part in e.parts)
+            shown = "; ".join(
+                f"{part.words} {number(part.samples(done[e.id][-1:])[0])}" for part in e.parts
+            )
             report(f"{e.id} seed {seed}: {shown} ({seconds:.1f} s)")
     for e in chosen:  # a rule or a number of seeds may have changed although every run is stored
         _store(path, system, e, place, [r for r in done[e.id] if r["seed"] in wanted[e.id]])
     return results(system, path.parent)
 
 
-def _store(path: Path, system: str, experiment: Experiment, place: str, runs: list[dict[str, Any]]) -> None:
-    """Put one claim's rule and runs into the file, under a lock: another process may measure other claims."""
+def _store(
+    path: Path, system: str, experiment: Experiment, place: str, runs: list[dict[str, Any]]
+) -> None:
+    """Put one claim's rule and runs into the file, under a lock: another process may measure other
+    claims."""
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -508,7 +572,8 @@ def _store(path: Path, system: str, experiment: Experiment, place: str, runs: li
         entry = {
             "rule": experiment.rule,
             "parts": [
-                {key: value for key, value in asdict(part).items() if value is not None} for part in experiment.parts
+                {key: value for key, value in asdict(part).items() if value is not None}
+                for part in experiment.parts
             ],
             "limits": experiment.limits,
             "note": experiment.note,
@@ -529,7 +594,9 @@ def _plain(values: Values) -> dict[str, Any]:
         if hasattr(value, "tolist"):
             value = value.tolist()
         out[name] = [float(v) for v in value] if isinstance(value, (list, tuple)) else float(value)
-        if not all(math.isfinite(v) for v in (out[name] if isinstance(out[name], list) else [out[name]])):
+        if not all(
+            math.isfinite(v) for v in (out[name] if isinstance(out[name], list) else [out[name]])
+        ):
             raise ValueError(f"the experiment measured {name} = {out[name]}, which is not finite")
     return out
 
@@ -554,21 +621,26 @@ def _cuda() -> bool:
 
 def _commit() -> str:
     try:
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=_PACKAGE, capture_output=True, text=True)
+        head = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=_PACKAGE, capture_output=True, text=True
+        )
         if head.returncode:
             return "unknown"
         paths = [".", "../experiments"]
-        changed = subprocess.run(["git", "status", "--porcelain", *paths], cwd=_PACKAGE, capture_output=True, text=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", *paths], cwd=_PACKAGE, capture_output=True, text=True
+        )
         return head.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
     except OSError:
         return "unknown"
 
 
-# --- In a chapter --------------------------------------------------------------------------------------------------------
+# --- In a chapter ---------------------------------------------------------------------------------
 
 
 def show(id: str) -> None:
-    """Print a claim from its result file, part by part: what the ledger page shows, in the chapter."""
+    """Print a claim from its result file, part by part: what the ledger page shows, in the
+    chapter."""
     stored = result(id)
     print(id, MARKS[stored.verdict], WORDS[stored.verdict] + told_replication(stored))
     lines = [("claim", claim_text(id).text), ("rule", stored.rule)]
@@ -596,23 +668,29 @@ def told_replication(stored: Result) -> str:
 def live(id: str, values: Values, *, slack: float = 0.02, grain: float = 0.0) -> None:
     """Check that a run made just now lies where the stored runs say, and print how it compares.
 
-    Each number must lie in the 99 % prediction interval of the stored seeds, mean ± t·s·√(1 + 1/n), widened by ``slack``
-    times the mean, because another processor rounds otherwise, and by ``grain``.
+    Each number must lie in the 99 % prediction interval of the stored seeds, mean ± t·s·√(1 + 1/n),
+    widened by ``slack`` times the mean, because another processor rounds otherwise, and by
+    ``grain``.
 
     Args:
         id: the claim.
         values: what the experiment measured just now; names may be left out.
         slack: a share of the mean.
-        grain: the smallest step that the measured numbers can take, for example 1/600 for a rate over 600 scenes. Without it
-            five seeds that happen to agree would leave no room at all.
+        grain: the smallest step that the measured numbers can take, for example 1/600 for a rate
+            over 600 scenes. Without it five seeds that happen to agree would leave no room at all.
 
     Raises:
-        AssertionError: a number lies outside; the message names it. It is raised, not asserted: ``python -O`` checks too.
+        AssertionError: a number lies outside; the message names it. It is raised, not asserted:
+            ``python -O`` checks too.
     """
     stored = result(id)
     for name, value in _plain(values).items():
         samples = [run["values"][name] for run in stored.runs]
-        pairs = zip(value, zip(*samples, strict=True), strict=True) if isinstance(value, list) else [(value, samples)]
+        pairs = (
+            zip(value, zip(*samples, strict=True), strict=True)
+            if isinstance(value, list)
+            else [(value, samples)]
+        )
         for fresh, seen in pairs:
             low, high = prediction_interval(seen, slack, grain)
             if not low <= fresh <= high:
@@ -621,7 +699,9 @@ def live(id: str, values: Values, *, slack: float = 0.02, grain: float = 0.0) ->
                 )
     run_now = [{"values": _plain(values)}]
     told = [
-        f"{part.part.words} {number(part.part.samples(run_now)[0])}" for part in stored.parts if _has(part.part, values)
+        f"{part.part.words} {number(part.part.samples(run_now)[0])}"
+        for part in stored.parts
+        if _has(part.part, values)
     ]
     print(f"{id} live, where the stored runs say: " + ("; ".join(told) or ", ".join(values)))
 
@@ -630,8 +710,11 @@ def _has(part: Part, values: Values) -> bool:
     return part.name in values and (part.minus is None or part.minus in values)
 
 
-def prediction_interval(samples: Sequence[float], slack: float = 0.02, grain: float = 0.0) -> tuple[float, float]:
-    """Where the next sample falls with 99 % probability if it is drawn like these, widened by ``slack`` × |mean| + ``grain``."""
+def prediction_interval(
+    samples: Sequence[float], slack: float = 0.02, grain: float = 0.0
+) -> tuple[float, float]:
+    """Where the next sample falls with 99 % probability if it is drawn like these, widened by
+    ``slack`` × |mean| + ``grain``."""
     n, mean = len(samples), math.fsum(samples) / len(samples)
     half = slack * abs(mean) + grain
     if n > 1 and min(samples) < max(samples):
@@ -642,25 +725,36 @@ def prediction_interval(samples: Sequence[float], slack: float = 0.02, grain: fl
     return mean - half, mean + half
 
 
-# --- Command line --------------------------------------------------------------------------------------------------------
+# --- Command line ---------------------------------------------------------------------------------
 
 
 def experiments_at_hand() -> dict[str, Experiment]:
     """Every experiment of the checkout by its claim; none where the experiments are not at hand."""
     folder = _PACKAGE.parent / "experiments"
-    modules = [importlib.import_module(f"mmtutor.experiments.{p.stem}") for p in sorted(folder.glob("[!._]*.py"))]
+    modules = [
+        importlib.import_module(f"mmtutor.experiments.{p.stem}")
+        for p in sorted(folder.glob("[!._]*.py"))
+    ]
     return {e.id: e for module in modules for e in module.EXPERIMENTS}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m mmtutor.page.ledger", description="Measure the book's claims.")
+    parser = argparse.ArgumentParser(
+        prog="python -m mmtutor.page.ledger", description="Measure the book's claims."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    runner = commands.add_parser("run", help="measure what is not stored yet, and write book/results/<system>.json")
-    runner.add_argument("systems", nargs="*", help="for example word2vec; all that have an experiments file if none")
+    runner = commands.add_parser(
+        "run", help="measure what is not stored yet, and write book/results/<system>.json"
+    )
+    runner.add_argument(
+        "systems", nargs="*", help="for example word2vec; all that have an experiments file if none"
+    )
     runner.add_argument("--claims", nargs="*", default=[], metavar="ID", help="only these claims")
     runner.add_argument("--seeds", type=int, help="another number of seeds")
     runner.add_argument(
-        "--replicate", action="store_true", help="measure on as many fresh seeds, stored beside the first"
+        "--replicate",
+        action="store_true",
+        help="measure on as many fresh seeds, stored beside the first",
     )
     runner.add_argument("--again", action="store_true", help="measure again what is stored")
     commands.add_parser("table", help="print the ledger: verdicts, replications, what is stale")
@@ -671,11 +765,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             entry = stored.get(claim_.id)
             mark = "…" if entry is None else MARKS[entry.verdict]
             again = MARKS.get(entry.replicated, " ") if entry else " "
-            stale = "stale" if entry and claim_.id in known and entry.stale(known[claim_.id]) else ""
+            stale = (
+                "stale" if entry and claim_.id in known and entry.stale(known[claim_.id]) else ""
+            )
             print(f"{claim_.id} {mark} {again} {stale:<5} {claim_.chapter:<18} {claim_.text}")
         return
     folder = _PACKAGE.parent / "experiments"
-    known = sorted(p.stem for p in folder.glob("[!._]*.py"))  # _ marks a helper, ._ a side-car file of a Mac
+    known = sorted(
+        p.stem for p in folder.glob("[!._]*.py")
+    )  # _ marks a helper, ._ a side-car file of a Mac
     systems = options.systems or known
     for system in systems:
         try:

@@ -1,4 +1,5 @@
-"""One look for every figure: colours that colour-blind readers can tell apart, on a ground that dark mode leaves alone."""
+"""One look for every figure: colours that colour-blind readers can tell apart, on a ground that
+dark mode leaves alone."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmtutor.kit.decoding import BeamTree, Node
 
-# Okabe and Ito's palette, in an order in which neighbours differ by 12 or more in lightness too (L* of 100), for grey print.
+# Okabe and Ito's palette, in an order in which neighbours differ by 12 or more in lightness too (L*
+# of 100), for grey print.
 COLORS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
@@ -19,7 +21,15 @@ COLORS = {
     "purple": "#CC79A7",
 }
 PALETTE = tuple(COLORS.values())
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # never colour alone: each series gets a marker and a line style as well
+MARKERS = (
+    "o",
+    "s",
+    "^",
+    "D",
+    "v",
+    "P",
+    "X",
+)  # never colour alone: each series gets a marker and a line style as well
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)))
 SEQUENTIAL = "viridis"
 DIVERGING = "RdBu_r"
@@ -28,8 +38,8 @@ DIVERGING = "RdBu_r"
 def style(dpi: int = 110) -> None:
     """Set matplotlib's defaults for this book; call it once at the head of a chapter.
 
-    Figures are PNG (their bytes may differ between machines; numbers are tested, pictures are looked at) on an opaque light
-    ground, so that they read the same in light and dark mode.
+    Figures are PNG (their bytes may differ between machines; numbers are tested, pictures are
+    looked at) on an opaque light ground, so that they read the same in light and dark mode.
     """
     import matplotlib as mpl
     from cycler import cycler
@@ -65,16 +75,23 @@ def style(dpi: int = 110) -> None:
     shell = get_ipython()
     if shell is not None:
         if getattr(shell, "kernel", None) is not None and mpl.get_backend().lower() == "agg":
-            # In a notebook, a backend without a screen (MPLBACKEND=Agg, as on servers) would keep every figure out of it.
+            # In a notebook, a backend without a screen (MPLBACKEND=Agg, as on servers) would keep
+            # every figure out of it.
             shell.run_line_magic("matplotlib", "inline")
         # A fixed box: a tight one depends on the fonts of the machine.
         set_matplotlib_formats("png", bbox_inches=None)
 
 
 def intervals(
-    ax: Any, x: Sequence[float], summaries: Sequence[Any], label: str | None = None, index: int = 0, **kw: Any
+    ax: Any,
+    x: Sequence[float],
+    summaries: Sequence[Any],
+    label: str | None = None,
+    index: int = 0,
+    **kw: Any,
 ) -> Any:
-    """Draw means over seeds with their 95 % intervals: a line with a marker at each point and a bar for each interval.
+    """Draw means over seeds with their 95 % intervals: a line with a marker at each point and a bar
+    for each interval.
 
     Args:
         ax: a matplotlib axis.
@@ -107,13 +124,15 @@ def intervals(
 def draw_beam_tree(tree: BeamTree, words: Iterable[str], ax: Any = None) -> Any:
     """Draw a beam search from left to right, one column a word.
 
-    A frame: kept in the beam. Italics, no frame and a dotted line: pruned. A double frame: the caption ended here, with its rank
-    beside it; the path to the best one is drawn thick. The grey number under a word is the log-probability of the path to it.
-    A caption of ten words needs about the width of a page; a beam of three with ``n_best=1`` is easiest to read.
+    A frame: kept in the beam. Italics, no frame and a dotted line: pruned. A double frame: the
+    caption ended here, with its rank beside it; the path to the best one is drawn thick. The grey
+    number under a word is the log-probability of the path to it. A caption of ten words needs about
+    the width of a page; a beam of three with ``n_best=1`` is easiest to read.
 
     Args:
         tree: from :func:`mmtutor.kit.decoding.beam_tree`.
-        words: the words of all ids in their order, for example a :class:`mmtutor.kit.text.Vocabulary`.
+        words: the words of all ids in their order, for example a
+            :class:`mmtutor.kit.text.Vocabulary`.
         ax: a matplotlib axis; a new figure of a fitting size if not given.
 
     Returns:
@@ -145,23 +164,60 @@ def draw_beam_tree(tree: BeamTree, words: Iterable[str], ax: Any = None) -> Any:
         finished = node.ids[-1:] == (tree.eos,)
         colour = blue if finished else ink if node.kept else grey
         if node.ids:
-            line = dict(linestyle="-" if node.kept else ":", linewidth=2.6 if i in best_path else 1.0)
+            line = dict(
+                linestyle="-" if node.kept else ":", linewidth=2.6 if i in best_path else 1.0
+            )
             start = node.parent
-            ax.plot([x[start], x[i]], [y[start], y[i]], color=ink if node.kept else grey, zorder=1, **line)
+            ax.plot(
+                [x[start], x[i]],
+                [y[start], y[i]],
+                color=ink if node.kept else grey,
+                zorder=1,
+                **line,
+            )
         look = dict(ha="center", va="center", fontsize=9, style="normal" if node.kept else "italic")
         frame = dict(facecolor="white", edgecolor=colour if node.kept else "white", linewidth=1.0)
         if finished:  # a wider frame behind the first
-            ax.text(x[i], y[i], word, color="none", zorder=2, bbox=dict(boxstyle="round,pad=0.45", **frame), **look)
-        ax.text(x[i], y[i], word, color=colour, zorder=3, bbox=dict(boxstyle="round,pad=0.2", **frame), **look)
+            ax.text(
+                x[i],
+                y[i],
+                word,
+                color="none",
+                zorder=2,
+                bbox=dict(boxstyle="round,pad=0.45", **frame),
+                **look,
+            )
+        ax.text(
+            x[i],
+            y[i],
+            word,
+            color=colour,
+            zorder=3,
+            bbox=dict(boxstyle="round,pad=0.2", **frame),
+            **look,
+        )
         note = dict(textcoords="offset points", va="center", zorder=4)
         if node.ids:
             number = f"{node.logprob:.2f}".replace("-", "−")
             below = (0, -15 if finished else -13)
-            blank = dict(boxstyle="square,pad=0.05", facecolor="white", edgecolor="none")  # lines pass behind it
-            ax.annotate(number, (x[i], y[i]), below, ha="center", fontsize=7, color=grey, bbox=blank, **note)
+            blank = dict(
+                boxstyle="square,pad=0.05", facecolor="white", edgecolor="none"
+            )  # lines pass behind it
+            ax.annotate(
+                number, (x[i], y[i]), below, ha="center", fontsize=7, color=grey, bbox=blank, **note
+            )
         if node.rank is not None:
             mark = f"{node.rank}." if finished else f"{node.rank}. (cut off)"
-            ax.annotate(mark, (x[i], y[i]), (25, 0), ha="left", fontsize=9, weight="bold", color=colour, **note)
+            ax.annotate(
+                mark,
+                (x[i], y[i]),
+                (25, 0),
+                ha="left",
+                fontsize=9,
+                weight="bold",
+                color=colour,
+                **note,
+            )
     ax.legend(
         handles=[
             Patch(facecolor="white", edgecolor=ink, label="kept in the beam"),
@@ -177,7 +233,8 @@ def draw_beam_tree(tree: BeamTree, words: Iterable[str], ax: Any = None) -> Any:
 
 
 def _tree_layout(nodes: Sequence[Node]) -> tuple[list[int], list[float]]:
-    """Columns by depth. Within a column the order of a walk through the tree, so that no two lines cross."""
+    """Columns by depth. Within a column the order of a walk through the tree, so that no two lines
+    cross."""
     children: list[list[int]] = [[] for _ in nodes]
     for i, node in enumerate(nodes[1:], start=1):
         children[node.parent].append(i)
@@ -186,7 +243,9 @@ def _tree_layout(nodes: Sequence[Node]) -> tuple[list[int], list[float]]:
     while stack:
         i = stack.pop()
         columns.setdefault(len(nodes[i].ids), []).append(i)
-        stack += sorted(children[i], key=lambda j: nodes[j].logprob)  # the most probable child is visited first
+        stack += sorted(
+            children[i], key=lambda j: nodes[j].logprob
+        )  # the most probable child is visited first
     y = [0.0] * len(nodes)
     for column in columns.values():
         for row, i in enumerate(column):

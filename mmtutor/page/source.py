@@ -1,4 +1,5 @@
-"""Show the package's own source in a chapter, so that the page cannot drift from the code that is tested."""
+"""Show the package's own source in a chapter, so that the page cannot drift from the code that is
+tested."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ def source_of(obj: Any, *, docstring: bool = True) -> str:
 
     Args:
         obj: what to show. A wrapped function is unwrapped; a property shows its getter.
-        docstring: ``False`` leaves out the docstring of a function, class or module (not those inside it), where lines of its
-            own hold it and something else is left.
+        docstring: ``False`` leaves out the docstring of a function, class or module (not those
+            inside it), where lines of its own hold it and something else is left.
 
     Returns:
         The text as it stands in the file, without trailing white space at its end.
@@ -22,7 +23,13 @@ def source_of(obj: Any, *, docstring: bool = True) -> str:
     Raises:
         TypeError: the object has no Python source (a built-in, a number, an instance).
     """
-    getter = obj.fget if isinstance(obj, property) else obj.func if isinstance(obj, functools.cached_property) else obj
+    getter = (
+        obj.fget
+        if isinstance(obj, property)
+        else obj.func
+        if isinstance(obj, functools.cached_property)
+        else obj
+    )
     target = inspect.unwrap(getter) if callable(getter) else getter
     try:
         text = _dedent(inspect.getsource(target)).rstrip()
@@ -34,7 +41,8 @@ def source_of(obj: Any, *, docstring: bool = True) -> str:
 
 
 def _dedent(text: str) -> str:
-    """Take the first line's indentation from every line that has it; a string within may have lines further left."""
+    """Take the first line's indentation from every line that has it; a string within may have lines
+    further left."""
     indent = text[: len(text) - len(text.lstrip(" \t"))]
     return "\n".join(line.removeprefix(indent) for line in text.split("\n"))
 
@@ -69,7 +77,8 @@ class Source:
         return self.text
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        # Markdown lets the page, Colab and Jupyter each highlight in their own light or dark colours.
+        # Markdown lets the page, Colab and Jupyter each highlight in their own light or dark
+        # colours.
         fence = "`" * max(3, 1 + max((len(run) for run in _backtick_runs(self.text)), default=0))
         return {"text/plain": self.text, "text/markdown": f"{fence}python\n{self.text}\n{fence}"}
 
@@ -85,9 +94,12 @@ def show_source(*objects: Any, docstring: bool = True) -> Source:
 
     Args:
         objects: functions, classes, methods or modules; they are shown one below the other.
-        docstring: ``False`` leaves their docstrings out, where the text around the cell says the same.
+        docstring: ``False`` leaves their docstrings out, where the text around the cell says the
+            same.
     """
     if not objects:
         raise TypeError("show_source needs at least one function, class, method or module")
     names = [getattr(o, "__qualname__", getattr(o, "__name__", type(o).__name__)) for o in objects]
-    return Source("\n\n\n".join(source_of(o, docstring=docstring) for o in objects), ", ".join(names))
+    return Source(
+        "\n\n\n".join(source_of(o, docstring=docstring) for o in objects), ", ".join(names)
+    )

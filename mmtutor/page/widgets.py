@@ -1,9 +1,10 @@
 """Things to move and to listen to that need no kernel, no network and no other file.
 
-A live widget dies with its kernel. These do not: each is one piece of HTML with its pictures, sounds and a few lines of
-script inside, so that it lives in a built page opened from disk, in Colab and in Jupyter alike. The same input gives the
-same bytes, so that a stored output can be compared with a fresh one. Everything works with the keyboard and a screen
-reader, shows what matters before it is touched, and has a plain-text twin (its ``repr``).
+A live widget dies with its kernel. These do not: each is one piece of HTML with its pictures,
+sounds and a few lines of script inside, so that it lives in a built page opened from disk, in Colab
+and in Jupyter alike. The same input gives the same bytes, so that a stored output can be compared
+with a fresh one. Everything works with the keyboard and a screen reader, shows what matters before
+it is touched, and has a plain-text twin (its ``repr``).
 
 ======================  ==================================================================
 :func:`frames`          a slider over pictures that were computed beforehand
@@ -35,7 +36,8 @@ from mmtutor.kit.pictures import rgb
 MAX_BYTES = 2_000_000  # of one widget: a notebook stays under 3 MB
 MAX_SECONDS = 15.0  # of one sound
 
-# Okabe and Ito's colours, darkened where they would vanish on white paper; each group has a shape of its own as well.
+# Okabe and Ito's colours, darkened where they would vanish on white paper; each group has a shape
+# of its own as well.
 COLOURS = ("#0072b2", "#d55e00", "#007a5a", "#a8477f", "#8a6d00", "#3f3f3f", "#2a87b8", "#b3460a")
 SHAPES = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",  # circle
@@ -140,7 +142,7 @@ class Widget:
         return self._text
 
 
-# --- Pictures ----------------------------------------------------------------------------------------------------------
+# --- Pictures -------------------------------------------------------------------------------------
 
 
 def frames(
@@ -158,9 +160,10 @@ def frames(
     """A slider over pictures that were computed beforehand.
 
     Args:
-        images: one or more pictures: PIL images, arrays or tensors of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4),
-            bool, uint8, uint16 or floats in [0, 1] (see :func:`mmtutor.kit.pictures.rgb`), or matplotlib figures.
-            Transparency lies over white. Figures are closed, so that the notebook does not show them a second time.
+        images: one or more pictures: PIL images, arrays or tensors of shape (H, W), (H, W, 1), (H,
+            W, 3) or (H, W, 4), bool, uint8, uint16 or floats in [0, 1] (see
+            :func:`mmtutor.kit.pictures.rgb`), or matplotlib figures. Transparency lies over white.
+            Figures are closed, so that the notebook does not show them a second time.
         labels: a caption for each picture.
         label: what the slider changes; the title.
         alt: for each picture, what it shows, for who cannot see it.
@@ -171,8 +174,8 @@ def frames(
         quality: of webp and jpeg, 1 to 100.
 
     Raises:
-        ValueError: nothing to show, lengths that differ, an empty text, a picture of another shape or range, or a widget
-            of more than two megabytes.
+        ValueError: nothing to show, lengths that differ, an empty text, a picture of another shape
+            or range, or a widget of more than two megabytes.
         TypeError: something that is not a picture.
     """
     return _frames("frames", images, labels, None, label, alt, id, start, fmt, dpi, quality)
@@ -190,7 +193,8 @@ def stepper(
     dpi: int = 96,
     quality: int = 85,
 ) -> Widget:
-    """Step through the words of a sentence with one picture each, for example where a captioner looked.
+    """Step through the words of a sentence with one picture each, for example where a captioner
+    looked.
 
     Args:
         words: the words, in order.
@@ -200,7 +204,9 @@ def stepper(
     Raises:
         ValueError, TypeError: as :func:`frames`.
     """
-    return _frames("stepper", images, list(words), list(words), label, alt, id, start, fmt, dpi, quality)
+    return _frames(
+        "stepper", images, list(words), list(words), label, alt, id, start, fmt, dpi, quality
+    )
 
 
 def _frames(
@@ -276,7 +282,7 @@ def _picture(image: Any, fmt: str, dpi: int, quality: int) -> tuple[bytes, int, 
     return buffer.getvalue(), image.width, image.height
 
 
-# --- Sounds ------------------------------------------------------------------------------------------------------------
+# --- Sounds ---------------------------------------------------------------------------------------
 
 
 def player(
@@ -303,8 +309,8 @@ def player(
         alt: what the picture shows; needed with a picture.
 
     Raises:
-        ValueError: a wave that is empty, not finite, louder than full scale, of more than one channel, or longer than 15
-            seconds; a sample rate out of range.
+        ValueError: a wave that is empty, not finite, louder than full scale, of more than one
+            channel, or longer than 15 seconds; a sample rate out of range.
         TypeError: a wave of another type.
     """
     return players(
@@ -361,7 +367,16 @@ def players(
         seconds.append(len(samples) / rate)
     encoded = [] if pictures is None else [_picture(picture, "png", 96, 85) for picture in pictures]
     texts = [] if alt is None else _texts(alt, "alt")
-    id = _id(id, "players", label, *names, *(notes or []), *files, *texts, *(data for data, *_ in encoded))
+    id = _id(
+        id,
+        "players",
+        label,
+        *names,
+        *(notes or []),
+        *files,
+        *texts,
+        *(data for data, *_ in encoded),
+    )
     items = []
     for k, (name, data) in enumerate(zip(names, files)):
         image = ""
@@ -378,7 +393,9 @@ def players(
         f'<div class="mmt-w mmt-players" id="{id}" role="group" aria-label="{escape(label or names[0])}">{_STYLE}{title}'
         f'<ul class="mmt-list">{"".join(items)}</ul></div>'
     )
-    lines = [f"{name}: {duration:.1f} s of sound at {rate} Hz" for name, duration in zip(names, seconds)]
+    lines = [
+        f"{name}: {duration:.1f} s of sound at {rate} Hz" for name, duration in zip(names, seconds)
+    ]
     if notes:
         lines = [f"{line}. {note}" for line, note in zip(lines, notes)]
     if label:
@@ -386,11 +403,15 @@ def players(
     return _sized(Widget(id, html, "\n".join(lines)), "players")
 
 
-def _samples(wave: Any, sample_rate: int, name: str, normalize: bool, resample_to: int | None) -> np.ndarray:
+def _samples(
+    wave: Any, sample_rate: int, name: str, normalize: bool, resample_to: int | None
+) -> np.ndarray:
     """The wave as floats in [-1, 1], shape (T,), checked."""
     for what, rate in (("sample_rate", sample_rate), ("resample_to", resample_to)):
         if rate is not None and (
-            isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or not 3000 <= rate <= 96000
+            isinstance(rate, bool)
+            or not isinstance(rate, (int, np.integer))
+            or not 3000 <= rate <= 96000
         ):
             raise ValueError(f"{what} must be an integer from 3000 to 96000 Hz, got {rate!r}")
     if hasattr(wave, "detach"):
@@ -404,7 +425,9 @@ def _samples(wave: Any, sample_rate: int, name: str, normalize: bool, resample_t
     if array.ndim == 2 and array.shape[0] == 1:
         array = array[0]
     if array.ndim != 1:
-        raise ValueError(f"the sound {name!r} must have shape (T,) or (1, T), got {array.shape}; give one channel")
+        raise ValueError(
+            f"the sound {name!r} must have shape (T,) or (1, T), got {array.shape}; give one channel"
+        )
     if array.size == 0:
         raise ValueError(f"the sound {name!r} is empty")
     if not np.isfinite(array).all():
@@ -418,15 +441,22 @@ def _samples(wave: Any, sample_rate: int, name: str, normalize: bool, resample_t
     peak = float(np.abs(array).max())
     if normalize:
         return array * (0.95 / peak) if peak > 0 else array
-    if peak > 1.0 + 1e-3 and not (resample_to is not None and peak < 1.2):  # a filter may overshoot a little
-        raise ValueError(f"the sound {name!r} reaches {peak:.3g}, beyond full scale; pass normalize=True or scale it")
+    if peak > 1.0 + 1e-3 and not (
+        resample_to is not None and peak < 1.2
+    ):  # a filter may overshoot a little
+        raise ValueError(
+            f"the sound {name!r} reaches {peak:.3g}, beyond full scale; pass normalize=True or scale it"
+        )
     return array.clip(-1.0, 1.0)
 
 
 def _resample(wave: np.ndarray, old: int, new: int) -> np.ndarray:
-    """Band-limited resampling in the frequency domain, with silence around the wave so that its ends do not meet."""
+    """Band-limited resampling in the frequency domain, with silence around the wave so that its
+    ends do not meet."""
     step_old, step_new = old // math.gcd(old, new), new // math.gcd(old, new)
-    blocks = -(-len(wave) // step_old) + max(1, old // 20 // step_old)  # at least 50 ms of silence, whole blocks only
+    blocks = -(-len(wave) // step_old) + max(
+        1, old // 20 // step_old
+    )  # at least 50 ms of silence, whole blocks only
     padded = np.pad(wave, (0, blocks * step_old - len(wave)))
     spectrum = np.fft.rfft(padded)
     length = blocks * step_new
@@ -447,7 +477,7 @@ def _wav(samples: np.ndarray, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-# --- Points ------------------------------------------------------------------------------------------------------------
+# --- Points ---------------------------------------------------------------------------------------
 
 
 def scatter(
@@ -456,7 +486,8 @@ def scatter(
     groups: Sequence[str | None] | None = None,
     *,
     label: str,
-    neighbours: Mapping[str, Sequence[tuple[str, float]]] | Sequence[Sequence[tuple[int, float]]] = (),
+    neighbours: Mapping[str, Sequence[tuple[str, float]]]
+    | Sequence[Sequence[tuple[int, float]]] = (),
     named: Sequence[str] | None = None,
     start: str | None = None,
     id: str | None = None,
@@ -464,25 +495,31 @@ def scatter(
 ) -> Widget:
     """A map of named points; type or click a name to see its nearest neighbours.
 
-    The neighbours are given, not read off the picture: in a projection to two dimensions near points need not be near.
+    The neighbours are given, not read off the picture: in a projection to two dimensions near
+    points need not be near.
 
     Args:
-        points: (N, 2) coordinates; they are scaled to fill the picture, the vertical axis pointing up.
+        points: (N, 2) coordinates; they are scaled to fill the picture, the vertical axis pointing
+            up.
         labels: N names, all different.
-        groups: a group for each point, or None for a grey one; groups differ in colour and in shape.
+        groups: a group for each point, or None for a grey one; groups differ in colour and in
+            shape.
         label: the title.
-        neighbours: for each point its neighbours, nearest first, with a score: a mapping from name to (name, score)
-            pairs, or one list of (index, score) pairs for each point.
-        named: the names that are always written (where there is room); by default as many as fit, in the given order.
+        neighbours: for each point its neighbours, nearest first, with a score: a mapping from name
+            to (name, score) pairs, or one list of (index, score) pairs for each point.
+        named: the names that are always written (where there is room); by default as many as fit,
+            in the given order.
         start: the name that is chosen first; by default the first.
         id: an HTML id; made from the content if not given.
         size: width and height of the drawing.
 
     Raises:
-        ValueError: shapes or lengths that do not fit, names that occur twice, coordinates that are not finite, a
-            neighbour that is not among the names.
+        ValueError: shapes or lengths that do not fit, names that occur twice, coordinates that are
+            not finite, a neighbour that is not among the names.
     """
-    points = np.asarray(points.detach().cpu() if hasattr(points, "detach") else points, dtype=np.float64)
+    points = np.asarray(
+        points.detach().cpu() if hasattr(points, "detach") else points, dtype=np.float64
+    )
     labels = _texts(labels, "labels")
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
         raise ValueError(f"points must have shape (N, 2) with N ≥ 1, got {points.shape}")
@@ -536,7 +573,11 @@ def scatter(
     over += [_placed(labels[k], x[k], y[k], taken, size, force=k == first) for k in chosen]
     always = [index[name] for name in named] if named is not None else range(len(labels))
     room: list[tuple[float, float, float, float]] = []
-    written = [_placed(labels[k], x[k], y[k], room, size) for k in always if named is not None or len(room) < 60]
+    written = [
+        _placed(labels[k], x[k], y[k], room, size)
+        for k in always
+        if named is not None or len(room) < 60
+    ]
 
     data = {
         "labels": labels,
@@ -549,7 +590,10 @@ def scatter(
     tag = _json_tag(data)
     id = _id(id, "scatter", label, tag, str(size), *(named or ()))
     options = "".join(f'<option value="{escape(name)}"></option>' for name in labels)
-    row = "".join(f"<li><button type='button'>{escape(labels[k])} {score}</button></li>" for k, score in near[first])
+    row = "".join(
+        f"<li><button type='button'>{escape(labels[k])} {score}</button></li>"
+        for k, score in near[first]
+    )
     said = f"{start}" + (f" ({data['groups'][first]})" if data["groups"] else "")
     said += f": nearest are {', '.join(labels[k] for k, _ in near[first])}." if near[first] else "."
     html = (
@@ -616,7 +660,8 @@ def _placed(
     *,
     force: bool = False,
 ) -> str:
-    """A label at the first of eight places around its point that is free; nothing (or the first inside) if none is."""
+    """A label at the first of eight places around its point that is free; nothing (or the first
+    inside) if none is."""
     wide, best = len(name) * 8.0, None
     for dx, dy in (
         (8, 4),
@@ -631,7 +676,9 @@ def _placed(
         box = (x + dx, y + dy - 12, x + dx + wide, y + dy + 3)
         if box[0] < 0 or box[1] < 0 or box[2] > size[0] or box[3] > size[1]:
             continue
-        if not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken):
+        if not any(
+            box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken
+        ):
             best = box
             break
         if force and best is None:
@@ -642,7 +689,7 @@ def _placed(
     return f'<text x="{best[0]:.1f}" y="{best[1] + 12:.1f}">{escape(name)}</text>'
 
 
-# --- Common ------------------------------------------------------------------------------------------------------------
+# --- Common ---------------------------------------------------------------------------------------
 
 
 def _text(value: Any, what: str) -> str:
@@ -660,7 +707,8 @@ def _texts(values: Sequence[str], what: str) -> list[str]:
 
 
 def _id(id: str | None, kind: str, *content: str | bytes) -> str:
-    """The given id, checked, or one made from the content: the same content has the same id everywhere."""
+    """The given id, checked, or one made from the content: the same content has the same id
+    everywhere."""
     if id is None:
         digest = hashlib.blake2b(digest_size=6)
         for part in content:
@@ -668,7 +716,9 @@ def _id(id: str | None, kind: str, *content: str | bytes) -> str:
             digest.update(len(raw).to_bytes(8, "big") + raw)
         return f"mmt-{kind}-{digest.hexdigest()}"
     if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", id):
-        raise ValueError(f"id must start with a letter and have only letters, digits, - and _, got {id!r}")
+        raise ValueError(
+            f"id must start with a letter and have only letters, digits, - and _, got {id!r}"
+        )
     return id
 
 

@@ -1,9 +1,11 @@
-"""The world: everything that the chapters see, hear and read, made offline, with its truth kept beside it.
+"""The world: everything that the chapters see, hear and read, made offline, with its truth kept
+beside it.
 
 >>> from mmtutor import world
 >>> verses = world.corpus("kjv", sentences=True)
 
-The names below are loaded when they are first used, so that importing this package costs next to nothing.
+The names below are loaded when they are first used, so that importing this package costs next to
+nothing.
 """
 
 from __future__ import annotations

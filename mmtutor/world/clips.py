@@ -1,10 +1,11 @@
 """Clips: short moving scenes whose verb depends on the order of the frames.
 
-Played backwards, who enters leaves, what grows shrinks, what rises falls, who approaches flees, who picks up puts down.
-So no bag of frames can tell the verb. A :class:`Clip` is its own truth: a ground and actors that move along straight
-lines between key positions, in whole numbers on the square of 1024 by 1024 units and a time of 0 to 1024. What happens
-in it is read off the frames in their order (:func:`happenings`), so it can be asked of the same frames in another
-order, too: ``is_true(caption, clip, order=range(11, -1, -1))``.
+Played backwards, who enters leaves, what grows shrinks, what rises falls, who approaches flees, who
+picks up puts down. So no bag of frames can tell the verb. A :class:`Clip` is its own truth: a
+ground and actors that move along straight lines between key positions, in whole numbers on the
+square of 1024 by 1024 units and a time of 0 to 1024. What happens in it is read off the frames in
+their order (:func:`happenings`), so it can be asked of the same frames in another order, too:
+``is_true(caption, clip, order=range(11, -1, -1))``.
 
 >>> from mmtutor.world import clips
 >>> clip = clips.sample("train", 0)
@@ -63,14 +64,17 @@ TRANSITIVE: tuple[str, ...] = ("approaches", "flees from", "picks up", "puts dow
 CARRIERS: tuple[str, ...] = tuple(one.name for one in cast.things("person")) + ("robot",)
 _ACTORS = tuple(one.name for one in cast.SCENIC if one.kind != "building")
 _CARRIED = tuple(
-    one.name for one in cast.SCENIC if one.kind in ("fruit", "snack", "toy", "tool", "instrument", "garment")
+    one.name
+    for one in cast.SCENIC
+    if one.kind in ("fruit", "snack", "toy", "tool", "instrument", "garment")
 )
 
 _FAR_MOVE = 280  # units that "rises", "moves left" and the like take at least
 
 
 class Key(NamedTuple):
-    """Where an actor is at a time: centre and side in units (time 0 to 1024), and whether it is there at all."""
+    """Where an actor is at a time: centre and side in units (time 0 to 1024), and whether it is
+    there at all."""
 
     time: int
     x: int
@@ -85,7 +89,8 @@ class Actor:
 
     Attributes:
         name: a member of the cast.
-        keys: one :class:`Key` or more, in order of time; before the first and after the last it keeps still.
+        keys: one :class:`Key` or more, in order of time; before the first and after the last it
+            keeps still.
         mirrored: whether it is drawn mirrored.
     """
 
@@ -101,7 +106,9 @@ class Actor:
         for key in self.keys:
             if key.time > time:
                 span, gone = key.time - before.time, time - before.time
-                x, y, side = (a + (b - a) * gone // span for a, b in zip(before[1:4], key[1:4], strict=True))
+                x, y, side = (
+                    a + (b - a) * gone // span for a, b in zip(before[1:4], key[1:4], strict=True)
+                )
                 return Key(time, x, y, side, before.shown)
             before = key
         return before._replace(time=time)
@@ -117,7 +124,8 @@ class Clip:
         variant: of the ground; never a multiple of 4 in ``train``.
 
     Raises:
-        ValueError: for an unknown ground or thing, no actors or more than three, two of one name, keys out of order.
+        ValueError: for an unknown ground or thing, no actors or more than three, two of one name,
+            keys out of order.
     """
 
     background: str
@@ -126,7 +134,9 @@ class Clip:
 
     def __post_init__(self) -> None:
         if self.background not in BACKGROUNDS:
-            raise ValueError(f"no background is called {self.background!r}; there are: {', '.join(BACKGROUNDS)}")
+            raise ValueError(
+                f"no background is called {self.background!r}; there are: {', '.join(BACKGROUNDS)}"
+            )
         names = [actor.name for actor in self.actors]
         if not 1 <= len(names) <= 3 or len(set(names)) < len(names):
             raise ValueError(f"a clip has 1 to 3 actors with different names, not {names}")
@@ -134,11 +144,16 @@ class Clip:
             cast.thing(actor.name)
             times = [key.time for key in actor.keys]
             if not times or sorted(set(times)) != times or times[0] < 0 or times[-1] > UNITS:
-                raise ValueError(f"the keys of {actor.name!r} must have rising times from 0 to {UNITS}, got {times}")
+                raise ValueError(
+                    f"the keys of {actor.name!r} must have rising times from 0 to {UNITS}, got {times}"
+                )
 
     def to_json(self) -> str:
         """The clip as one line of JSON."""
-        rows = [[actor.name, int(actor.mirrored), [[*map(int, key)] for key in actor.keys]] for actor in self.actors]
+        rows = [
+            [actor.name, int(actor.mirrored), [[*map(int, key)] for key in actor.keys]]
+            for actor in self.actors
+        ]
         return json.dumps({"background": self.background, "variant": self.variant, "actors": rows})
 
     @staticmethod
@@ -151,7 +166,11 @@ class Clip:
         try:
             raw = json.loads(text)
             actors = tuple(
-                Actor(name, tuple(Key(*(int(v) for v in key[:4]), bool(key[4])) for key in keys), bool(mirrored))
+                Actor(
+                    name,
+                    tuple(Key(*(int(v) for v in key[:4]), bool(key[4])) for key in keys),
+                    bool(mirrored),
+                )
                 for name, mirrored, keys in raw["actors"]
             )
             return Clip(raw["background"], actors, int(raw["variant"]))
@@ -174,15 +193,19 @@ def states(clip: Clip, frames: int = FRAMES) -> list[list[Key]]:
         ValueError: for fewer than 8 or more than 16 frames.
     """
     frames = _check_frames(frames)
-    return [[actor.at(frame * UNITS // (frames - 1)) for actor in clip.actors] for frame in range(frames)]
+    return [
+        [actor.at(frame * UNITS // (frames - 1)) for actor in clip.actors]
+        for frame in range(frames)
+    ]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What happens
 
 
 class Happening(NamedTuple):
-    """Something that happens: who, what, with whom (or from or to which side), and from which frame to which."""
+    """Something that happens: who, what, with whom (or from or to which side), and from which frame
+    to which."""
 
     subject: str
     verb: str
@@ -206,7 +229,9 @@ def _outside(name: str, key: Key) -> bool:
 
 
 def _gap(first: str, a: Key, second: str, b: Key) -> int:
-    return scenes.gap(Placed(first, "small", a.x, a.y, a.side), Placed(second, "small", b.x, b.y, b.side))
+    return scenes.gap(
+        Placed(first, "small", a.x, a.y, a.side), Placed(second, "small", b.x, b.y, b.side)
+    )
 
 
 def _rising(values: Sequence[int], by: int) -> bool:
@@ -233,9 +258,17 @@ def _alone(name: str, track: Sequence[Key]) -> Iterator[tuple[str, str | None]]:
         return
     if all(key[1:] == first[1:] for key in track):
         yield "stands still", None
-    if _outside(name, first) and _inside(name, last) and (_rising(xs, 1) or _rising([-x for x in xs], 1)):
+    if (
+        _outside(name, first)
+        and _inside(name, last)
+        and (_rising(xs, 1) or _rising([-x for x in xs], 1))
+    ):
         yield "enters", "left" if first.x < last.x else "right"
-    if _inside(name, first) and _outside(name, last) and (_rising(xs, 1) or _rising([-x for x in xs], 1)):
+    if (
+        _inside(name, first)
+        and _outside(name, last)
+        and (_rising(xs, 1) or _rising([-x for x in xs], 1))
+    ):
         yield "leaves", "left" if last.x < first.x else "right"
     if _rising(sides, 1) and 2 * sides[-1] >= 3 * sides[0]:
         yield "grows", None
@@ -283,7 +316,9 @@ def _together(first: str, a: Sequence[Key], second: str, b: Sequence[Key]) -> It
         yield "flees from"
 
 
-def happenings(clip: Clip, order: Sequence[int] | None = None, frames: int = FRAMES) -> list[Happening]:
+def happenings(
+    clip: Clip, order: Sequence[int] | None = None, frames: int = FRAMES
+) -> list[Happening]:
     """Everything that happens in a clip, read off its frames.
 
     Args:
@@ -297,12 +332,17 @@ def happenings(clip: Clip, order: Sequence[int] | None = None, frames: int = FRA
     played = states(clip, frames)
     if order is not None:
         if sorted(order) != list(range(frames)):
-            raise ValueError(f"order must hold each of the frames 0 to {frames - 1} once, got {list(order)}")
+            raise ValueError(
+                f"order must hold each of the frames 0 to {frames - 1} once, got {list(order)}"
+            )
         played = [played[frame] for frame in order]
     tracks = [[frame[k] for frame in played] for k in range(len(clip.actors))]
     found = []
     for actor, track in zip(clip.actors, tracks, strict=True):
-        found += [Happening(actor.name, verb, side, *_span(track)) for verb, side in _alone(actor.name, track)]
+        found += [
+            Happening(actor.name, verb, side, *_span(track))
+            for verb, side in _alone(actor.name, track)
+        ]
         for other, its in zip(clip.actors, tracks, strict=True):
             if other is not actor:
                 for verb in _together(actor.name, track, other.name, its):
@@ -310,7 +350,7 @@ def happenings(clip: Clip, order: Sequence[int] | None = None, frames: int = FRA
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Words
 
 _VERB_WORDS: dict[str, tuple[str, ...]] = {
@@ -330,7 +370,10 @@ _VERB_WORDS: dict[str, tuple[str, ...]] = {
     "puts down": ("puts down", "drops"),
     "stands still": ("stands still", "does not move"),
 }
-_PASSIVE_WORDS = {"picks up": ("is picked up by", "is taken by"), "puts down": ("is put down by", "is dropped by")}
+_PASSIVE_WORDS = {
+    "picks up": ("is picked up by", "is taken by"),
+    "puts down": ("is put down by", "is dropped by"),
+}
 _SIDE_WORDS = {"enters": "from the {}", "leaves": "to the {}"}
 _LINKS = ("and then", "before", "after", "while")
 
@@ -344,7 +387,8 @@ class Clause(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a caption of a clip says: a clause, or two with a link, and the ground unless it is ``None``."""
+    """What a caption of a clip says: a clause, or two with a link, and the ground unless it is
+    ``None``."""
 
     clauses: tuple[Clause, ...]
     link: str | None = None
@@ -354,7 +398,10 @@ class Said(NamedTuple):
 @cache
 def _clause_patterns() -> tuple[tuple[str, bool, re.Pattern[str]], ...]:
     names = "|".join(sorted((one.name for one in cast.CAST), key=len, reverse=True))
-    subject, other = rf"(?P<article>a|an|the) (?P<subject>{names})", rf"(?P<article2>a|an|the) (?P<object>{names})"
+    subject, other = (
+        rf"(?P<article>a|an|the) (?P<subject>{names})",
+        rf"(?P<article2>a|an|the) (?P<object>{names})",
+    )
     rules = []
     for verb, phrases in _VERB_WORDS.items():
         words = "|".join(phrases)
@@ -388,8 +435,8 @@ def _read_clause(words: str) -> Clause | None:
 def understand(caption: str) -> Said | None:
     """What a caption of a clip says, or ``None`` if it has no grammar.
 
-    The grammar: a clause ("the dog approaches the car"), or two with "and then", "before", "after" or "while" between;
-    last, or first, a phrase for the ground.
+    The grammar: a clause ("the dog approaches the car"), or two with "and then", "before", "after"
+    or "while" between; last, or first, a phrase for the ground.
 
     Raises:
         TypeError: if it is not a string.
@@ -420,7 +467,8 @@ def understand(caption: str) -> Said | None:
 def holds(said: Said, clip: Clip, order: Sequence[int] | None = None, frames: int = FRAMES) -> bool:
     """Whether what was said is true of a clip, its frames played in an order.
 
-    "A before B" (and "A and then B", "B after A") means that A has ended when B begins; "A while B" that they overlap.
+    "A before B" (and "A and then B", "B after A") means that A has ended when B begins; "A while B"
+    that they overlap.
     """
     if said.background not in (None, clip.background):
         return False
@@ -437,7 +485,9 @@ def holds(said: Said, clip: Clip, order: Sequence[int] | None = None, frames: in
     return any(a.start < a.end <= b.start < b.end for a in first for b in second)
 
 
-def is_true(caption: str, clip: Clip | str, order: Sequence[int] | None = None, frames: int = FRAMES) -> Verdict:
+def is_true(
+    caption: str, clip: Clip | str, order: Sequence[int] | None = None, frames: int = FRAMES
+) -> Verdict:
     """Whether a caption is true of a clip.
 
     Args:
@@ -450,7 +500,8 @@ def is_true(caption: str, clip: Clip | str, order: Sequence[int] | None = None, 
         ``Verdict.TRUE``, ``Verdict.FALSE`` or ``Verdict.UNPARSABLE``.
 
     Raises:
-        TypeError: for anything that is not a caption and a clip; ValueError: for a bad order or JSON that is no clip.
+        TypeError: for anything that is not a caption and a clip; ValueError: for a bad order or
+            JSON that is no clip.
     """
     if isinstance(clip, str):
         clip = Clip.from_json(clip)
@@ -471,9 +522,7 @@ def _noun(name: str, dice: Dice) -> str:
 def _say(clause: Clause, dice: Dice) -> str:
     if clause.verb in TRANSITIVE:
         if clause.verb in _PASSIVE_WORDS and dice.chance(30):
-            return (
-                f"{_noun(clause.object, dice)} {dice.choice(_PASSIVE_WORDS[clause.verb])} {_noun(clause.subject, dice)}"
-            )
+            return f"{_noun(clause.object, dice)} {dice.choice(_PASSIVE_WORDS[clause.verb])} {_noun(clause.subject, dice)}"
         return f"{_noun(clause.subject, dice)} {dice.choice(_VERB_WORDS[clause.verb])} {_noun(clause.object, dice)}"
     words = f"{_noun(clause.subject, dice)} {dice.choice(_VERB_WORDS[clause.verb])}"
     if clause.object and dice.chance(50):
@@ -494,7 +543,11 @@ def captions(clip: Clip, dice: Dice | int = 0, count: int = PER_CLIP) -> list[st
     if not isinstance(dice, Dice):
         dice = Dice("clip captions", dice, clip.to_json())
     seen = happenings(clip)
-    telling = [h for h in seen if h.verb in TRANSITIVE] or [h for h in seen if h.verb != "stands still"] or seen
+    telling = (
+        [h for h in seen if h.verb in TRANSITIVE]
+        or [h for h in seen if h.verb != "stands still"]
+        or seen
+    )
     linked = [
         (a, b) for a in seen for b in seen if a.subject != b.subject and a.object != b.subject and a.end > a.start
         and b.end > b.start and a.end <= b.start
@@ -518,7 +571,7 @@ def captions(clip: Clip, dice: Dice | int = 0, count: int = PER_CLIP) -> list[st
     return found
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Sampling
 
 
@@ -527,7 +580,8 @@ def _hold_out() -> frozenset[tuple[str, str]]:
     return frozenset((name, dice.choice(VERBS[:10])) for name in _ACTORS if dice.chance(40))
 
 
-#: (thing, verb): the thing never does that in ``train`` and ``test``; in ``test_unseen_verbs`` one of them does.
+#  (thing, verb): the thing never does that in ``train`` and ``test``; in ``test_unseen_verbs`` one
+# of them does.
 HELD_OUT_VERBS: frozenset[tuple[str, str]] = _hold_out()
 
 
@@ -537,7 +591,8 @@ def held_out(clip: Clip) -> bool:
 
 
 def _solo(name: str, verb: str, start: int, end: int, lane: int, dice: Dice) -> Actor:
-    """An actor that does one thing between two times, around the column ``lane`` (a centre in units)."""
+    """An actor that does one thing between two times, around the column ``lane`` (a centre in
+    units)."""
     side = dice.between(280, 340)
     x, y = lane + dice.between(-40, 40), dice.between(430, 600)
     half = max(scenes.extent(name, side)) // 2
@@ -558,7 +613,10 @@ def _solo(name: str, verb: str, start: int, end: int, lane: int, dice: Dice) -> 
         before, after = after, before
     if verb in ("appears", "disappears"):
         middle = (start + end) // 2
-        keys = (Key(0, x, y, side, verb == "disappears"), Key(middle, x, y, side, verb == "appears"))
+        keys = (
+            Key(0, x, y, side, verb == "disappears"),
+            Key(middle, x, y, side, verb == "appears"),
+        )
     elif verb == "stands still":
         keys = (Key(0, x, y, side),)
     else:
@@ -594,7 +652,10 @@ def _encounter(first: str, second: str, verb: str, dice: Dice) -> tuple[Actor, .
     carried = [Key(0, spot, lies, small), Key(come, spot, lies, small), Key(lift, *lifted, small)]
     carried += [Key(UNITS, centre - sign * 240 + (lifted[0] - hand[0]), lifted[1], small)]
     if verb == "puts down":
-        carrier, carried = ([key._replace(time=UNITS - key.time) for key in keys[::-1]] for keys in (carrier, carried))
+        carrier, carried = (
+            [key._replace(time=UNITS - key.time) for key in keys[::-1]]
+            for keys in (carrier, carried)
+        )
     return Actor(first, tuple(carrier), sign < 0), Actor(second, tuple(carried), dice.chance(50))
 
 
@@ -625,7 +686,10 @@ def _sample(split: str, dice: Dice) -> Clip:
         if plan == "encounter":
             verb = dice.choice(TRANSITIVE)
             carries = verb in ("picks up", "puts down")
-            names = (dice.choice(CARRIERS if carries else _ACTORS), dice.choice(_CARRIED if carries else _ACTORS))
+            names = (
+                dice.choice(CARRIERS if carries else _ACTORS),
+                dice.choice(_CARRIED if carries else _ACTORS),
+            )
             if names[0] == names[1]:
                 continue
             actors = _encounter(*names, verb, dice)
@@ -643,7 +707,9 @@ def _sample(split: str, dice: Dice) -> Clip:
                 _solo(names[1], verbs[1], middle + 20, dice.between(960, UNITS), lanes[1], dice),
             )
             main = set()
-            if {(h.subject, h.verb) for h in happenings(Clip(background, actors))} < set(zip(names, verbs)):
+            if {(h.subject, h.verb) for h in happenings(Clip(background, actors))} < set(
+                zip(names, verbs)
+            ):
                 continue
         else:
             name = dice.choice(_ACTORS)
@@ -659,24 +725,34 @@ def _sample(split: str, dice: Dice) -> Clip:
                 other = dice.choice(_ACTORS)
                 if other != name:
                     actors = (_solo(other, "stands still", 0, UNITS, UNITS - lane, dice), *actors)
-        clip = Clip(background, actors, dice.below(16384) * 4 + (dice.between(1, 3) if split == "train" else 0))
-        seen = {(h.subject, h.verb, h.object if h.verb in TRANSITIVE else None) for h in happenings(clip)}
+        clip = Clip(
+            background,
+            actors,
+            dice.below(16384) * 4 + (dice.between(1, 3) if split == "train" else 0),
+        )
+        seen = {
+            (h.subject, h.verb, h.object if h.verb in TRANSITIVE else None)
+            for h in happenings(clip)
+        }
         if main <= seen and held_out(clip) == unseen:
             return clip
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Drawing
 
 
 class RenderedClip(NamedTuple):
-    """The frames of a clip: uint8 (frames, size, size, 3); and boxes[frame][actor], xyxy, zeros where unseen."""
+    """The frames of a clip: uint8 (frames, size, size, 3); and boxes[frame][actor], xyxy, zeros
+    where unseen."""
 
     frames: np.ndarray
     boxes: list[list[list[int]]]
 
 
-def render(clip: Clip, size: int = 64, frames: int = FRAMES, only: Sequence[int] | None = None) -> RenderedClip:
+def render(
+    clip: Clip, size: int = 64, frames: int = FRAMES, only: Sequence[int] | None = None
+) -> RenderedClip:
     """Draw the frames of a clip and find what is visible of each actor.
 
     Args:
@@ -693,7 +769,9 @@ def render(clip: Clip, size: int = 64, frames: int = FRAMES, only: Sequence[int]
     if only is not None:
         wanted = [*only]
         if not wanted or not all(0 <= k < len(rows) for k in wanted):
-            raise ValueError(f"only must name one frame or more, each from 0 to {len(rows) - 1}, got {wanted}")
+            raise ValueError(
+                f"only must name one frame or more, each from 0 to {len(rows) - 1}, got {wanted}"
+            )
         rows = [rows[k] for k in wanted]
     ground = paint(clip.background, clip.variant, size)
     pictures, boxes = [], []
@@ -717,7 +795,8 @@ def draw_clip(clip: Clip | str, size: int = 64, frames: int = FRAMES) -> list[Im
         frames: how many, 8 to 16.
 
     Raises:
-        TypeError: if ``clip`` is neither; ValueError: for JSON that is no clip, or numbers out of range.
+        TypeError: if ``clip`` is neither; ValueError: for JSON that is no clip, or numbers out of
+            range.
     """
     from PIL import Image
 

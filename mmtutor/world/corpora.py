@@ -1,9 +1,9 @@
 """Text: real corpora, as lower-case words, without a network.
 
-Three corpora are read from Python packages that ship them. The King James Bible is the book's default: one author
-team, one style, and a world of kings, queens, fathers and daughters that gives word vectors something to find. The
-Wikipedia extract is modern, wide and noisy; a page comes as wiki markup, and this module turns it into sentences. The
-news stories are small, for quick trials.
+Three corpora are read from Python packages that ship them. The King James Bible is the book's
+default: one author team, one style, and a world of kings, queens, fathers and daughters that gives
+word vectors something to find. The Wikipedia extract is modern, wide and noisy; a page comes as
+wiki markup, and this module turns it into sentences. The news stories are small, for quick trials.
 
 >>> from mmtutor import world
 >>> world.corpus("kjv")[:5]
@@ -26,9 +26,11 @@ from typing import Any
 
 from mmtutor.kit import cache
 
-# A word: letters with inner apostrophes (king's), or a number (1,000 and 3.14 are one each). Hyphens part words.
+# A word: letters with inner apostrophes (king's), or a number (1,000 and 3.14 are one each).
+# Hyphens part words.
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+(?:[.,]\d+)*")
-# A sentence ends at . ! or ? (with closing quotes or brackets) where white space and a capital or digit follow.
+# A sentence ends at . ! or ? (with closing quotes or brackets) where white space and a capital or
+# digit follow.
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])")
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 
@@ -36,8 +38,8 @@ _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'"})
 def words(text: str) -> list[str]:
     """Split English text into lower-case words and numbers; punctuation is dropped.
 
-    Combining marks part words here, and must: the corpora's words are settled, and what was measured on them holds for
-    these. For text in any script take ``mmtutor.kit.text.tokenize``.
+    Combining marks part words here, and must: the corpora's words are settled, and what was
+    measured on them holds for these. For text in any script take ``mmtutor.kit.text.tokenize``.
 
     >>> words("The king’s 1,000 well-fed men.")
     ['the', "king's", '1,000', 'well', 'fed', 'men']
@@ -48,16 +50,18 @@ def words(text: str) -> list[str]:
 def split_sentences(paragraph: str) -> list[str]:
     """Split a paragraph after ``.``, ``!`` and ``?`` where a capital letter or a digit follows.
 
-    The rule is deliberately plain: after "Mr. Smith" it splits too often, which costs word vectors one window.
+    The rule is deliberately plain: after "Mr. Smith" it splits too often, which costs word vectors
+    one window.
     """
     return [part for part in (piece.strip() for piece in _SENTENCE_END.split(paragraph)) if part]
 
 
-# --- The King James Bible -------------------------------------------------------------------------------------------
+# --- The King James Bible -------------------------------------------------------------------------
 
 
 def _package_file(package: str, *parts: str) -> Path | None:
-    """Find a file of an installed package, without importing the package (it may load much else)."""
+    """Find a file of an installed package, without importing the package (it may load much
+    else)."""
     spec = importlib.util.find_spec(package)
     places = list(spec.submodule_search_locations or []) if spec else []
     return next((path for place in places if (path := Path(place, *parts)).is_file()), None)
@@ -73,39 +77,54 @@ def _read_kjv() -> Iterator[list[str]]:
 
     for verse, start in bible.verse_start_indices.items():
         text = bible.scripture_content[start : bible.verse_end_indices[verse]]
-        yield words(text.replace("[", "").replace("]", ""))  # [brackets] mark words that the translators supplied
+        yield words(
+            text.replace("[", "").replace("]", "")
+        )  # [brackets] mark words that the translators supplied
 
 
-# --- Wikipedia ------------------------------------------------------------------------------------------------------
+# --- Wikipedia ------------------------------------------------------------------------------------
 
 # Elements whose contents are not prose go with their contents; of all others only the tags go.
-_NOT_PROSE = "ref|math|gallery|timeline|source|syntaxhighlight|code|pre|score|imagemap|chem|hiero|references"
+_NOT_PROSE = (
+    "ref|math|gallery|timeline|source|syntaxhighlight|code|pre|score|imagemap|chem|hiero|references"
+)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _EMPTY_ELEMENT = re.compile(rf"<(?:{_NOT_PROSE})\b[^<>]*/>", re.IGNORECASE)
 _ELEMENT = re.compile(rf"<({_NOT_PROSE})\b[^<>]*>.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
-# The brackets that may nest: templates {{ }}, tables {| |} (each at the start of a line), links [[ ]].
+# The brackets that may nest: templates {{ }}, tables {| |} (each at the start of a line), links [[
+# ]].
 _BRACKET = re.compile(r"\{\{|\}\}|^[ \t:]*\{\||^[ \t]*\|\}(?!\})|\[\[|\]\]", re.MULTILINE)
 _EXTERNAL_LINK = re.compile(r"\[(?:https?:|ftp:)?//[^\s\]]+[ \t]*([^\]\n]*)\]")
 _URL = re.compile(r"(?:https?|ftp)://[^\s|<>\]]+")
 _HEADING = re.compile(r"^(={2,6})\s*(.*?)\s*\1\s*$")
 _LIST_MARK = re.compile(r"^[*#:;]+\s*")
-_NAMESPACE = re.compile(r"^:?(?:[a-z][a-z-]{1,11}|File|Image|Category|Wikipedia|Template|Portal|Help|Special|Media):")
+_NAMESPACE = re.compile(
+    r"^:?(?:[a-z][a-z-]{1,11}|File|Image|Category|Wikipedia|Template|Portal|Help|Special|Media):"
+)
 _TAIL_SECTIONS = {"see also", "references", "external links", "further reading", "notes", "footnotes", "bibliography",
                   "sources", "citations", "works cited", "notes and references", "references and notes"}  # fmt: skip
 
 
 def _link_text(inner: str) -> str:
-    """The words that a reader sees of a link ``[[target|label]]``: nothing of a file, a category or a language."""
+    """The words that a reader sees of a link ``[[target|label]]``: nothing of a file, a category or
+    a language."""
     target, _, label = inner.partition("|")
     if _NAMESPACE.match(target.strip()) and not target.strip().startswith(("wikt:", "wiktionary:")):
         return ""
-    return label.rpartition("|")[2] if label else target.rpartition(":")[2].partition("#")[0].replace("_", " ")
+    return (
+        label.rpartition("|")[2]
+        if label
+        else target.rpartition(":")[2].partition("#")[0].replace("_", " ")
+    )
 
 
 def _resolve_brackets(text: str) -> str:
-    """Remove templates and tables, and replace links by their words, at every depth of nesting, in one pass."""
-    stack: list[tuple[str, list[str]]] = [("", [])]  # (kind of the open bracket, pieces of text inside it)
+    """Remove templates and tables, and replace links by their words, at every depth of nesting, in
+    one pass."""
+    stack: list[tuple[str, list[str]]] = [
+        ("", [])
+    ]  # (kind of the open bracket, pieces of text inside it)
     position = 0
     for match in _BRACKET.finditer(text):
         stack[-1][1].append(text[position : match.start()])
@@ -129,14 +148,17 @@ def _resolve_brackets(text: str) -> str:
     return "".join(piece for kind, pieces in stack if kind in ("", "[[") for piece in pieces)
 
 
-_LEFT_OVER = re.compile(r"[{}]{2,}|[\[\]]{2,}")  # brackets that open or close nothing, as broken markup has them
+_LEFT_OVER = re.compile(
+    r"[{}]{2,}|[\[\]]{2,}"
+)  # brackets that open or close nothing, as broken markup has them
 
 
 def clean_wiki(markup: str) -> list[str]:
     """Turn the wiki markup of one article into its paragraphs of plain text.
 
-    Gone are comments, references, formulas, galleries, templates, tables, files, categories, headings, URLs and the
-    closing sections (references, external links, ...). Kept are the words of links and list items.
+    Gone are comments, references, formulas, galleries, templates, tables, files, categories,
+    headings, URLs and the closing sections (references, external links, ...). Kept are the words of
+    links and list items.
 
     >>> clean_wiki("'''Music''' is [[art form|an art]].<ref>x</ref>\\n== See also ==\\n* [[Noise]]")
     ['Music is an art.']
@@ -159,13 +181,16 @@ def clean_wiki(markup: str) -> list[str]:
                 skipped_level = level if title in _TAIL_SECTIONS else 0
         elif not skipped_level:
             line = _LEFT_OVER.sub("", _LIST_MARK.sub("", line.strip())).strip()
-            if line and not line.startswith(("|", "!", "__")):  # the rest of a broken table, a __SWITCH__
+            if line and not line.startswith(
+                ("|", "!", "__")
+            ):  # the rest of a broken table, a __SWITCH__
                 paragraphs.append(re.sub(r"\s+", " ", line))
     return paragraphs
 
 
 def wiki_articles(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield (title, paragraphs) for each article of a MediaWiki XML dump (``.xml.bz2``), one page in memory at a time.
+    """Yield (title, paragraphs) for each article of a MediaWiki XML dump (``.xml.bz2``), one page
+    in memory at a time.
 
     Redirects and pages that are not articles (talk, templates, categories) are passed over.
     """
@@ -211,7 +236,7 @@ def _read_news() -> Iterator[list[str]]:
             yield words(sentence)
 
 
-# --- What there is, and how to get it -------------------------------------------------------------------------------
+# --- What there is, and how to get it -------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -279,22 +304,26 @@ def corpus(name: str, sentences: bool = False) -> list[str] | list[list[str]]:
     """Return a corpus as lower-case words.
 
     Args:
-        name: ``"kjv"`` (790,000 words), ``"wikipedia"`` or ``"news"`` (the last two need the extra ``corpora``).
-        sentences: return a list of sentences (verses, in the Bible), each a list of words, instead of one list.
+        name: ``"kjv"`` (790,000 words), ``"wikipedia"`` or ``"news"`` (the last two need the extra
+            ``corpora``).
+        sentences: return a list of sentences (verses, in the Bible), each a list of words, instead
+            of one list.
 
     Returns:
         The words in reading order. The list is the caller's own.
 
     Raises:
         ValueError: no such corpus.
-        ModuleNotFoundError: the package that ships the corpus is missing; the message says what to install.
+        ModuleNotFoundError: the package that ships the corpus is missing; the message says what to
+            install.
     """
     text = _cleaned_text(name)
     return [line.split(" ") for line in text.splitlines()] if sentences else text.split()
 
 
 def corpus_info(name: str) -> dict[str, Any]:
-    """Return what is known of a corpus: heading, source, licence, and the counts of words, vocabulary and sentences."""
+    """Return what is known of a corpus: heading, source, licence, and the counts of words,
+    vocabulary and sentences."""
     entry = _corpus_entry(name)
     text = _cleaned_text(name)
     tokens = text.split()
@@ -311,13 +340,18 @@ def corpus_info(name: str) -> dict[str, Any]:
 
 
 def _cleaned_text(name: str) -> str:
-    """The corpus, one sentence a line, words parted by spaces: from the cache, or read anew and put there."""
+    """The corpus, one sentence a line, words parted by spaces: from the cache, or read anew and put
+    there."""
     entry = _corpus_entry(name)
     try:
         installed = importlib.metadata.version(entry.package)
     except importlib.metadata.PackageNotFoundError:
         installed = "missing"
-    path = cache.cache_dir() / "corpora" / f"{name}-{entry.version}-{installed}-{_made_from(entry)}.txt"
+    path = (
+        cache.cache_dir()
+        / "corpora"
+        / f"{name}-{entry.version}-{installed}-{_made_from(entry)}.txt"
+    )
 
     text = _read_checked(path)
     if text is not None:
@@ -340,12 +374,15 @@ def _cleaned_text(name: str) -> str:
 
 
 def _made_from(entry: Corpus) -> str:
-    """Fingerprint of all that the words depend on: the files, the code here, and Python's tables of what a letter is."""
+    """Fingerprint of all that the words depend on: the files, the code here, and Python's tables of
+    what a letter is."""
     import xxhash
 
     parts: list[bytes | str] = [unicodedata.unidata_version]
     for file in (Path(__file__), *entry.files()):
-        with contextlib.suppress(OSError):  # no source at hand (a zipped package): the version must do
+        with contextlib.suppress(
+            OSError
+        ):  # no source at hand (a zipped package): the version must do
             parts.append(xxhash.xxh3_128_digest(file.read_bytes()))
     return cache.digest(*parts)[:12]
 
@@ -355,7 +392,8 @@ def _compose(entry: Corpus) -> str:
 
 
 def _read_checked(path: Path) -> str | None:
-    """The text stored at ``path``, or None where there is none or its fingerprint (first line) does not fit."""
+    """The text stored at ``path``, or None where there is none or its fingerprint (first line) does
+    not fit."""
     try:
         fingerprint, _, body = path.read_bytes().partition(b"\n")
     except OSError:

@@ -1,15 +1,17 @@
 """Dishes: recipes whose picture depends on what goes in and on the order of the steps.
 
-Sauce before cheese looks other than cheese before sauce; tomatoes chopped before they are added lie in pieces, chopped
-too late they do not; what is in when the dish is baked browns, what comes later stays fresh; who turns the cake over
-before the cream is on has cream on top. So the same words in another order make another picture: recipes 2k and
-2k + 1 of the data set have the same sentences, differently ordered, and different pictures. Nothing that is in a dish
-is hidden: a stack shows its layers from the side, a round dish as rings (each layer leaves a rim of the one before), a
-stick in a row. Twins are only taken where :func:`order_shows` says that the order alone changes a good part of the
-picture (:data:`LEAST_SHOWN`).
+Sauce before cheese looks other than cheese before sauce; tomatoes chopped before they are added lie
+in pieces, chopped too late they do not; what is in when the dish is baked browns, what comes later
+stays fresh; who turns the cake over before the cream is on has cream on top. So the same words in
+another order make another picture: recipes 2k and 2k + 1 of the data set have the same sentences,
+differently ordered, and different pictures. Nothing that is in a dish is hidden: a stack shows its
+layers from the side, a round dish as rings (each layer leaves a rim of the one before), a stick in
+a row. Twins are only taken where :func:`order_shows` says that the order alone changes a good part
+of the picture (:data:`LEAST_SHOWN`).
 
-What a recipe makes is a list of :class:`Layer`, from the bottom (or the middle, or the left) on: :func:`layers` works
-it out from the steps, :func:`read` reads the steps from the sentences, :func:`draw_dish` draws the layers.
+What a recipe makes is a list of :class:`Layer`, from the bottom (or the middle, or the left) on:
+:func:`layers` works it out from the steps, :func:`read` reads the steps from the sentences,
+:func:`draw_dish` draws the layers.
 
 >>> from mmtutor.world import dishes
 >>> recipe = dishes.sample("train", 0)
@@ -39,7 +41,8 @@ Colour = tuple[int, int, int]
 
 
 class Ingredient(NamedTuple):
-    """What an ingredient looks like: colour and form ("slab", "sheet", "leaf", "spread", "pieces", "scoop")."""
+    """What an ingredient looks like: colour and form ("slab", "sheet", "leaf", "spread", "pieces",
+    "scoop")."""
 
     colour: Colour
     form: str
@@ -109,7 +112,8 @@ INGREDIENTS: dict[str, Ingredient] = {
 
 
 class Kind(NamedTuple):
-    """A class of dish: how it is seen, what it starts and ends with, and what may go in and be done to it."""
+    """A class of dish: how it is seen, what it starts and ends with, and what may go in and be done
+    to it."""
 
     view: str  # "side", "top" or "row"
     base: str
@@ -121,7 +125,9 @@ class Kind(NamedTuple):
 
 
 def _kind(view: str, base: str, lid: str | None, pool: str, extras: str, vessel: str) -> Kind:
-    return Kind(view, base, lid, tuple(pool.split(", ")), "bake" in extras, "turn" in extras, vessel)
+    return Kind(
+        view, base, lid, tuple(pool.split(", ")), "bake" in extras, "turn" in extras, vessel
+    )
 
 
 #: The classes of dish.
@@ -164,7 +170,8 @@ CLASSES: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that is done: "start", "add", "chop", "toast", "mix", "bake", "turn", "wash" or "serve", and to what."""
+    """One thing that is done: "start", "add", "chop", "toast", "mix", "bake", "turn", "wash" or
+    "serve", and to what."""
 
     action: str
     items: tuple[str, ...] = ()
@@ -172,22 +179,26 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A layer of a dish: its ingredients (two where they were mixed), whether in pieces, whether browned."""
+    """A layer of a dish: its ingredients (two where they were mixed), whether in pieces, whether
+    browned."""
 
     items: tuple[str, ...]
     chopped: bool = False
     browned: bool = False
 
     def __str__(self) -> str:
-        how = [word for word, holds in (("chopped", self.chopped), ("browned", self.browned)) if holds]
+        how = [
+            word for word, holds in (("chopped", self.chopped), ("browned", self.browned)) if holds
+        ]
         return " ".join((*how, " and ".join(self.items)))
 
 
 def layers(steps: Sequence[Step]) -> tuple[Layer, ...]:
     """What comes of a list of steps: the layers from the bottom (middle, left) to the top.
 
-    Chopping, toasting and mixing change what is added *later*; baking browns what is in *so far*; turning over
-    reverses what is in so far. Washing and serving change nothing. "The mixture" is what was mixed last.
+    Chopping, toasting and mixing change what is added *later*; baking browns what is in *so far*;
+    turning over reverses what is in so far. Washing and serving change nothing. "The mixture" is
+    what was mixed last.
 
     Raises:
         ValueError: for an unknown action, or a mixture that is added before anything was mixed.
@@ -203,7 +214,9 @@ def layers(steps: Sequence[Step]) -> tuple[Layer, ...]:
                 if mixture is None:
                     raise ValueError("the mixture is added before anything was mixed")
                 items = mixture
-            dish.append(Layer(items, all(i in chopped for i in items), any(i in toasted for i in items)))
+            dish.append(
+                Layer(items, all(i in chopped for i in items), any(i in toasted for i in items))
+            )
         elif step.action == "chop":
             chopped.update(step.items)
         elif step.action == "toast":
@@ -215,11 +228,13 @@ def layers(steps: Sequence[Step]) -> tuple[Layer, ...]:
         elif step.action == "turn":
             dish.reverse()
         elif step.action not in ("wash", "serve"):
-            raise ValueError(f"no step is called {step.action!r}; there are: {', '.join(_SENTENCES)}")
+            raise ValueError(
+                f"no step is called {step.action!r}; there are: {', '.join(_SENTENCES)}"
+            )
     return tuple(dish)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Sentences
 
 _SENTENCES: dict[str, tuple[str, ...]] = {
@@ -235,7 +250,9 @@ _SENTENCES: dict[str, tuple[str, ...]] = {
 }
 _ITEM = "(" + "|".join(sorted((*INGREDIENTS, "mixture"), key=len, reverse=True)) + ")"
 _PATTERNS = [
-    (action, re.compile(sentence.replace("{}", _ITEM))) for action, texts in _SENTENCES.items() for sentence in texts
+    (action, re.compile(sentence.replace("{}", _ITEM)))
+    for action, texts in _SENTENCES.items()
+    for sentence in texts
 ]
 
 
@@ -258,7 +275,9 @@ def _read(sentence: str) -> Step:
         match = pattern.fullmatch(words)
         if match:
             return Step(action, match.groups())
-    raise ValueError(f"cannot read the step {sentence!r}; steps are such as {_SENTENCES['add'][0].format('cheese')!r}")
+    raise ValueError(
+        f"cannot read the step {sentence!r}; steps are such as {_SENTENCES['add'][0].format('cheese')!r}"
+    )
 
 
 @dataclass(frozen=True)
@@ -273,7 +292,8 @@ class Recipe:
         variant: what the picture's table, plate and chance details are drawn from.
 
     Raises:
-        ValueError: for an unknown class, a sentence that cannot be read, or if nothing goes into the dish.
+        ValueError: for an unknown class, a sentence that cannot be read, or if nothing goes into
+            the dish.
     """
 
     dish: str
@@ -286,7 +306,9 @@ class Recipe:
         if self.dish not in CLASSES:
             raise ValueError(f"no dish is called {self.dish!r}; there are: {', '.join(CLASSES)}")
         if not layers(read(self.instructions)):
-            raise ValueError(f"nothing goes into this {self.dish}: a recipe needs a step such as 'add the cheese'")
+            raise ValueError(
+                f"nothing goes into this {self.dish}: a recipe needs a step such as 'add the cheese'"
+            )
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -315,24 +337,31 @@ class Recipe:
         try:
             raw = json.loads(text)
             return Recipe(
-                raw["dish"], raw["title"], tuple(raw["ingredients"]), tuple(raw["instructions"]), int(raw["variant"])
+                raw["dish"],
+                raw["title"],
+                tuple(raw["ingredients"]),
+                tuple(raw["instructions"]),
+                int(raw["variant"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a recipe in JSON: {error!r}") from None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Sampling
 
 
 def _invent(dish: str, dice: Dice) -> list[Step]:
-    """Steps that make sense for a class: start, prepare before adding (mostly), add, now and then bake or turn."""
+    """Steps that make sense for a class: start, prepare before adding (mostly), add, now and then
+    bake or turn."""
     kind = CLASSES[dish]
     pool = list(kind.pool)
     dice.shuffle(pool)
     chosen = pool[: dice.between(3, 5)]
     body = [Step("add", (item,)) for item in chosen]
-    if kind.view == "side" and kind.base in kind.pool and dice.chance(70):  # a second sponge, pancake, sheet of pasta
+    if (
+        kind.view == "side" and kind.base in kind.pool and dice.chance(70)
+    ):  # a second sponge, pancake, sheet of pasta
         body.append(Step("add", (kind.base,)))
     if kind.view == "row" and dice.chance(60):
         body.append(Step("add", (dice.choice(chosen),)))
@@ -345,7 +374,11 @@ def _invent(dish: str, dice: Dice) -> list[Step]:
     pieces = [item for item in chosen if INGREDIENTS[item].form == "pieces"]
     if pieces and dice.chance(70):
         body.append(Step("chop", (dice.choice(pieces),)))
-    warm = [i for i in chosen if INGREDIENTS[i].form in ("sheet", "slab") or i in ("mushrooms", "chicken", "tofu")]
+    warm = [
+        i
+        for i in chosen
+        if INGREDIENTS[i].form in ("sheet", "slab") or i in ("mushrooms", "chicken", "tofu")
+    ]
     if warm and dice.chance(30):
         body.append(Step("toast", (dice.choice(warm),)))
     if kind.bakes and dice.chance(75):
@@ -358,11 +391,15 @@ def _invent(dish: str, dice: Dice) -> list[Step]:
 
 
 def _ordered(dish: str, body: list[tuple[Step, str]], dice: Dice) -> list[tuple[Step, str]]:
-    """One order in which the steps can be done: anything may come anywhere, but a mixture only once it is mixed."""
+    """One order in which the steps can be done: anything may come anywhere, but a mixture only once
+    it is mixed."""
     while True:
         body = list(body)
         dice.shuffle(body)
-        position = {step.items if step.action == "add" else step.action: k for k, (step, _) in enumerate(body)}
+        position = {
+            step.items if step.action == "add" else step.action: k
+            for k, (step, _) in enumerate(body)
+        }
         if position.get(("mixture",), 99) > position.get("mix", -1):
             return body
 
@@ -373,7 +410,8 @@ def _key(dish: str, steps: Sequence[Step]) -> str:
 
 
 def sample(split: str, index: int, seed: int = 0) -> Recipe:
-    """Recipe number ``index`` of a split: always the same one. An odd one reorders the sentences of the one before.
+    """Recipe number ``index`` of a split: always the same one. An odd one reorders the sentences of
+    the one before.
 
     Raises:
         ValueError: for an unknown split (the right ones are listed) or a negative index.
@@ -400,7 +438,9 @@ def _pair(split: str, number: int, seed: int) -> tuple[Recipe, Recipe]:
         first = (Step("start", (kind.base,)), dice.choice(_SENTENCES["start"]).format(kind.base))
         last = [(Step("serve"), dice.choice(_SENTENCES["serve"]))] if dice.chance(50) else []
         if kind.lid:
-            last.insert(0, (Step("add", (kind.lid,)), dice.choice(_SENTENCES["add"]).format(kind.lid)))
+            last.insert(
+                0, (Step("add", (kind.lid,)), dice.choice(_SENTENCES["add"]).format(kind.lid))
+            )
         for _ in range(8):
             orders = [[first, *_ordered(dish, body, dice), *last] for _ in range(2)]
             made = [layers([step for step, _ in order]) for order in orders]
@@ -412,12 +452,14 @@ def _pair(split: str, number: int, seed: int) -> tuple[Recipe, Recipe]:
         named = sorted(dice.choice([needed, needed[::-1]])[:2])
         title = " and ".join(item for item in named if item != dish) + " " + dish
         return tuple(
-            Recipe(dish, title, tuple(needed), tuple(text for _, text in order), dice.below(1 << 16))
+            Recipe(
+                dish, title, tuple(needed), tuple(text for _, text in order), dice.below(1 << 16)
+            )
             for order in orders
         )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Drawing, on a square of 240 units, drawn large and averaged down
 
 _SQUARE = 240
@@ -452,16 +494,31 @@ class _Brush:
     def ink(self) -> int:
         return max(1, self.size * 3 // _SQUARE)
 
-    def oval(self, x: int, y: int, rx: int, ry: int, fill: Colour | None, outline: Colour | None = _INK) -> None:
-        self.pen.ellipse(self._to((x - rx, y - ry, x + rx, y + ry)), fill=fill, outline=outline, width=self.ink)
+    def oval(
+        self, x: int, y: int, rx: int, ry: int, fill: Colour | None, outline: Colour | None = _INK
+    ) -> None:
+        self.pen.ellipse(
+            self._to((x - rx, y - ry, x + rx, y + ry)), fill=fill, outline=outline, width=self.ink
+        )
 
     def box(
-        self, x0: int, y0: int, x1: int, y1: int, fill: Colour, round_: int = 0, outline: Colour | None = _INK
+        self,
+        x0: int,
+        y0: int,
+        x1: int,
+        y1: int,
+        fill: Colour,
+        round_: int = 0,
+        outline: Colour | None = _INK,
     ) -> None:
         radius = round_ * self.size // _SQUARE
-        self.pen.rounded_rectangle(self._to((x0, y0, x1, y1)), radius, fill=fill, outline=outline, width=self.ink)
+        self.pen.rounded_rectangle(
+            self._to((x0, y0, x1, y1)), radius, fill=fill, outline=outline, width=self.ink
+        )
 
-    def shape(self, points: Sequence[tuple[int, int]], fill: Colour, outline: Colour | None = _INK) -> None:
+    def shape(
+        self, points: Sequence[tuple[int, int]], fill: Colour, outline: Colour | None = _INK
+    ) -> None:
         scaled = [tuple(self._to(point)) for point in points]
         self.pen.polygon(scaled, fill=fill)
         if outline:
@@ -476,13 +533,19 @@ def _piece(brush: _Brush, x: int, y: int, r: int, item: str, colour: Colour, cho
     """One piece of an ingredient with its typical shape; chopped it is a small rough square."""
     if chopped:
         r = r * 5 // 8
-        brush.shape([(x - r, y - r // 2), (x + r // 2, y - r), (x + r, y + r // 2), (x - r // 2, y + r)], colour)
+        brush.shape(
+            [(x - r, y - r // 2), (x + r // 2, y - r), (x + r, y + r // 2), (x - r // 2, y + r)],
+            colour,
+        )
         return
     shape = INGREDIENTS[item].shape
     if shape == "square":
         brush.box(x - r, y - r * 3 // 4, x + r, y + r * 3 // 4, colour, 3)
     elif shape == "leaf":
-        brush.shape([(x - r, y), (x - r // 3, y - r * 2 // 3), (x + r, y), (x - r // 3, y + r * 2 // 3)], colour)
+        brush.shape(
+            [(x - r, y), (x - r // 3, y - r * 2 // 3), (x + r, y), (x - r // 3, y + r * 2 // 3)],
+            colour,
+        )
     elif shape == "drop":
         brush.shape(
             [
@@ -497,13 +560,26 @@ def _piece(brush: _Brush, x: int, y: int, r: int, item: str, colour: Colour, cho
     else:
         brush.oval(x, y, r, r, colour)
         if shape == "ring":
-            brush.oval(x, y, max(2, r * 2 // 5), max(2, r * 2 // 5), _shade(colour, 135 if sum(colour) < 400 else 82))
+            brush.oval(
+                x,
+                y,
+                max(2, r * 2 // 5),
+                max(2, r * 2 // 5),
+                _shade(colour, 135 if sum(colour) < 400 else 82),
+            )
         elif shape == "egg":
             brush.oval(
-                x, y, max(2, r // 2), max(2, r // 2), _shade((250, 186, 52), 70 if sum(colour) < 560 else 100), None
+                x,
+                y,
+                max(2, r // 2),
+                max(2, r // 2),
+                _shade((250, 186, 52), 70 if sum(colour) < 560 else 100),
+                None,
             )
         else:
-            brush.oval(x - r // 3, y - r // 3, max(1, r // 4), max(1, r // 4), _shade(colour, 122), None)
+            brush.oval(
+                x - r // 3, y - r // 3, max(1, r // 4), max(1, r // 4), _shade(colour, 122), None
+            )
 
 
 def _table(brush: _Brush, dice: Dice) -> None:
@@ -513,7 +589,15 @@ def _table(brush: _Brush, dice: Dice) -> None:
     if dice.chance(50):  # a chequered cloth, or boards
         for x in range(0, _SQUARE, 2 * step):
             for y in range(0, _SQUARE, step):
-                brush.box(x + step * (y // step % 2), y, x + step * (y // step % 2) + step, y + step, dark, 0, None)
+                brush.box(
+                    x + step * (y // step % 2),
+                    y,
+                    x + step * (y // step % 2) + step,
+                    y + step,
+                    dark,
+                    0,
+                    None,
+                )
     else:
         for y in range(0, _SQUARE, step):
             brush.line([(0, y), (_SQUARE, y)], dark, 3)
@@ -522,7 +606,13 @@ def _table(brush: _Brush, dice: Dice) -> None:
 # What lies where: the drawing and :func:`order_shows` both go by it.
 
 _FLOOR, _ROOM = 212, 184  # units: where a stack stands, and how high it may be
-_ACROSS = {"board": (30, 210), "plate": (30, 210), "pan": (30, 210), "glass": (44, 196), "cup": (44, 196)}
+_ACROSS = {
+    "board": (30, 210),
+    "plate": (30, 210),
+    "pan": (30, 210),
+    "glass": (44, 196),
+    "cup": (44, 196),
+}
 _REACH = 106  # radius of a round dish
 _STICKS = (48, 120, 192)  # the middles of three sticks that are all alike
 
@@ -537,7 +627,8 @@ def _heights(made: Sequence[Layer]) -> list[int]:
 
 
 def _rings(count: int) -> list[int]:
-    """How far each layer of a round dish reaches, in units: each leaves a rim of the one before, all of equal area."""
+    """How far each layer of a round dish reaches, in units: each leaves a rim of the one before,
+    all of equal area."""
     return [isqrt(_REACH * _REACH * (count - k) // count) for k in range(count)]
 
 
@@ -547,17 +638,24 @@ def _spacing(count: int) -> int:
 
 
 def _cells(dish: str, made: Sequence[Layer]) -> list[tuple[int, Layer]]:
-    """Where what is seen: strips of the picture in a fixed order, each with its area in square units and its layer."""
+    """Where what is seen: strips of the picture in a fixed order, each with its area in square
+    units and its layer."""
     kind = CLASSES[dish]
     if kind.view == "side":
         left, right = _ACROSS[kind.vessel]
         across = right - left
-        return [(across, layer) for layer, high in zip(made, _heights(made), strict=True) for _ in range(high)]
+        return [
+            (across, layer)
+            for layer, high in zip(made, _heights(made), strict=True)
+            for _ in range(high)
+        ]
     if kind.view == "top":
         edges = [*_rings(len(made)), 0]
         where = [0] * _REACH
         for number in range(len(made)):
-            where[edges[number + 1] : edges[number]] = [number] * (edges[number] - edges[number + 1])
+            where[edges[number + 1] : edges[number]] = [number] * (
+                edges[number] - edges[number + 1]
+            )
         return [((2 * radius + 1) * 22 // 7, made[number]) for radius, number in enumerate(where)]
     step = _spacing(len(made))
     return [(len(_STICKS) * step * step * 3 // 2, layer) for layer in made]
@@ -566,8 +664,9 @@ def _cells(dish: str, made: Sequence[Layer]) -> list[tuple[int, Layer]]:
 def order_shows(dish: str, first: Sequence[Layer], second: Sequence[Layer]) -> float:
     """The share of the picture in which two dishes of a class surely differ, 0 to 1.
 
-    It is worked out in whole numbers from what lies where, not from pixels. Only colours count: two layers are told
-    apart where a channel differs by 40 of 255 or more. Pieces leave gaps and count for three quarters.
+    It is worked out in whole numbers from what lies where, not from pixels. Only colours count: two
+    layers are told apart where a channel differs by 40 of 255 or more. Pieces leave gaps and count
+    for three quarters.
 
     Args:
         dish: one of :data:`CLASSES`.
@@ -575,7 +674,9 @@ def order_shows(dish: str, first: Sequence[Layer], second: Sequence[Layer]) -> f
         second: layers of a dish with as many layers.
     """
     shown = 0
-    for (area, one), (other_area, other) in zip(_cells(dish, first), _cells(dish, second), strict=False):
+    for (area, one), (other_area, other) in zip(
+        _cells(dish, first), _cells(dish, second), strict=False
+    ):
         if max(abs(a - b) for a, b in zip(_colour(one), _colour(other), strict=True)) >= 40:
             loose = any(INGREDIENTS[layer.items[0]].form == "pieces" for layer in (one, other))
             shown += min(area, other_area) * (3 if loose else 4)
@@ -587,7 +688,8 @@ LEAST_SHOWN = 0.23
 
 
 class _Chance:
-    """Chance details of a picture. A layer has the same ones wherever it lies, so that twins differ by order alone."""
+    """Chance details of a picture. A layer has the same ones wherever it lies, so that twins differ
+    by order alone."""
 
     def __init__(self, variant: int) -> None:
         self.variant = variant
@@ -633,7 +735,9 @@ def _side(brush: _Brush, recipe: Recipe, chance: _Chance) -> None:
                 for x in range(x0 + 6, x1 - 12, 44):
                     brush.shape([(x, y - 1), (x + 24, y - 1), (x + 12, y + 8)], colour)
         elif form == "leaf":
-            wave = [(x, y - high + (5 if (x - x0) // 8 % 2 else 0)) for x in range(x0 - 10, x1 + 11, 8)]
+            wave = [
+                (x, y - high + (5 if (x - x0) // 8 % 2 else 0)) for x in range(x0 - 10, x1 + 11, 8)
+            ]
             under = [(x, y + (3 if (x - x0) // 8 % 2 else -3)) for x in range(x1 + 10, x0 - 11, -8)]
             brush.shape(wave + under, colour)
         elif form == "spread":
@@ -643,7 +747,9 @@ def _side(brush: _Brush, recipe: Recipe, chance: _Chance) -> None:
                     brush.box(x, y - 4, x + 8, y + dice.between(4, 12), colour, 4, None)
         elif form == "scoop":
             for x in (82, 158):  # side by side, so that a scoop is as wide as a layer
-                brush.oval(x + dice.between(-4, 4), y - high // 2 - 2, 42, high * 5 // 8 + 3, colour)
+                brush.oval(
+                    x + dice.between(-4, 4), y - high // 2 - 2, 42, high * 5 // 8 + 3, colour
+                )
         else:
             if not top:
                 brush.box(x0 + 4, y - high, x1 - 4, y, _shade(colour, 78), 6, None)
@@ -657,16 +763,25 @@ def _side(brush: _Brush, recipe: Recipe, chance: _Chance) -> None:
     if kind.vessel in ("glass", "cup"):
         rim = min(y, 90) - 8
         for x0, x1 in ((left - 6, left + 4), (right - 4, right + 6)):
-            brush.line([(x0 if x0 < 120 else x1, rim), (x1 if x0 < 120 else x0, 208)], (170, 196, 214), 5)
+            brush.line(
+                [(x0 if x0 < 120 else x1, rim), (x1 if x0 < 120 else x0, 208)], (170, 196, 214), 5
+            )
         brush.line([(left + 4, 208), (right - 4, 208)], (170, 196, 214), 5)
     elif kind.vessel == "pan":
-        brush.line([(left - 6, 120), (left - 6, 212), (right + 6, 212), (right + 6, 120)], (150, 156, 170), 9)
+        brush.line(
+            [(left - 6, 120), (left - 6, 212), (right + 6, 212), (right + 6, 120)],
+            (150, 156, 170),
+            9,
+        )
 
 
 def _blob(dice: Dice, x: int, y: int, r: int) -> list[tuple[int, int]]:
     """A rough disc: 24 points around a centre."""
     return [
-        (x + _COS[k] * (r + dice.between(-2, 2)) // 1024, y + _COS[(k + 18) % 24] * (r + dice.between(-2, 2)) // 1024)
+        (
+            x + _COS[k] * (r + dice.between(-2, 2)) // 1024,
+            y + _COS[(k + 18) % 24] * (r + dice.between(-2, 2)) // 1024,
+        )
         for k in range(24)
     ]
 
@@ -700,7 +815,11 @@ def _top(brush: _Brush, recipe: Recipe, dice: Dice, chance: _Chance) -> None:
                 at = (x + _COS[k] * far // 1024, y + _COS[(k + 18) % 24] * far // 1024)
                 tint = _shade(colour, dice.choice((88, 94, 108)))
                 if item in ("noodles", "rice"):
-                    brush.line([at, (at[0] + dice.between(-12, 12), at[1] + dice.between(-12, 12))], tint, 4)
+                    brush.line(
+                        [at, (at[0] + dice.between(-12, 12), at[1] + dice.between(-12, 12))],
+                        tint,
+                        4,
+                    )
                 elif form == "leaf":
                     brush.oval(*at, 9, 7, tint, _shade(colour, 70))
                 else:
@@ -734,12 +853,19 @@ def _row(brush: _Brush, recipe: Recipe, dice: Dice, chance: _Chance) -> None:
         for middle in _STICKS:
             y = middle + slope * (x - 120) // 116 + dice.between(-2, 2)
             if layer.chopped:
-                for dx, dy in ((-r // 2, -r // 2), (r // 2, -r // 2), (-r // 2, r // 2), (r // 2, r // 2)):
+                for dx, dy in (
+                    (-r // 2, -r // 2),
+                    (r // 2, -r // 2),
+                    (-r // 2, r // 2),
+                    (r // 2, r // 2),
+                ):
                     _piece(brush, x + dx, y + dy, r, layer.items[0], colour, True)
             else:
                 _piece(brush, x, y, r, layer.items[0], colour, False)
             if layer.browned:
-                brush.line([(x - r // 2, y - r // 2), (x + r // 2, y + r // 2)], _shade(colour, 60), 3)
+                brush.line(
+                    [(x - r // 2, y - r // 2), (x + r // 2, y + r // 2)], _shade(colour, 60), 3
+                )
 
 
 def draw_dish(recipe: Recipe | str, size: int = 64) -> Image.Image:
@@ -750,10 +876,12 @@ def draw_dish(recipe: Recipe | str, size: int = 64) -> Image.Image:
         size: side in pixels, 32 to 512.
 
     Returns:
-        An RGB image. It depends on the recipe's class, its layers and its variant, and on nothing else.
+        An RGB image. It depends on the recipe's class, its layers and its variant, and on nothing
+        else.
 
     Raises:
-        TypeError: if ``recipe`` is neither; ValueError: for JSON that is no recipe, or a size out of range.
+        TypeError: if ``recipe`` is neither; ValueError: for JSON that is no recipe, or a size out
+            of range.
     """
     from PIL import Image, ImageDraw
 

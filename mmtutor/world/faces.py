@@ -1,12 +1,14 @@
 """Drawn faces of the world's speakers, still and talking.
 
-Nobody real is meant. A face is a cartoon of a friendly creature whose skin is teal or lavender; it has no gender and no
-origin. What matters is that its dependence on the voice is *known*: some traits are tied to the voice with a stated
-correlation (``TIED``), all others are drawn independently of it (``INDEPENDENT``), so that one can test what a model
-may learn about a face from a voice, and what it cannot.
+Nobody real is meant. A face is a cartoon of a friendly creature whose skin is teal or lavender; it
+has no gender and no origin. What matters is that its dependence on the voice is *known*: some
+traits are tied to the voice with a stated correlation (``TIED``), all others are drawn
+independently of it (``INDEPENDENT``), so that one can test what a model may learn about a face from
+a voice, and what it cannot.
 
-A face can be drawn in a canonical way (from the front, neutral, in even light) or varied in pose, light and expression;
-and its mouth can follow the phonemes of speech at 25 frames a second (``mouth_track``).
+A face can be drawn in a canonical way (from the front, neutral, in even light) or varied in pose,
+light and expression; and its mouth can follow the phonemes of speech at 25 frames a second
+(``mouth_track``).
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ TIED: dict[str, tuple[str, float]] = {
     "eye_size": ("rate", 0.9),
     "ear_size": ("liveliness", 0.9),
 }
-"""Traits of the face that depend on the voice: the voice's trait and their correlation over all speakers."""
+"""Traits of the face that depend on the voice: the voice's trait and their correlation over all
+speakers."""
 
 SKINS = {
     "teal": (79, 179, 169),
@@ -55,7 +58,12 @@ HAT_COLOURS = {
     "white": (246, 246, 246),
 }
 HATS = ("cap", "top hat", "party hat", "beanie")
-EYE_COLOURS = {"amber": (176, 112, 20), "black": (30, 30, 30), "green": (32, 120, 60), "blue": (36, 84, 190)}
+EYE_COLOURS = {
+    "amber": (176, 112, 20),
+    "black": (30, 30, 30),
+    "green": (32, 120, 60),
+    "blue": (36, 84, 190),
+}
 GLASSES = ("none", "round", "square")
 
 INDEPENDENT: tuple[str, ...] = (
@@ -71,9 +79,10 @@ _LIMIT = 2.2  # standard deviations beyond which a trait is cut off
 class Face:
     """The lasting traits of one speaker's face.
 
-    Numbers are in standard deviations from the population's mean, cut off at 2.2: ``head_size``, ``head_width``,
-    ``eye_size``, ``ear_size`` (tied to the voice), ``nose`` (its size), ``eye_spacing``, ``mouth_width``. Kinds are
-    ``skin``, ``hat``, ``hat_colour``, ``eye_colour``, ``glasses`` and whether there are ``spots``.
+    Numbers are in standard deviations from the population's mean, cut off at 2.2: ``head_size``,
+    ``head_width``, ``eye_size``, ``ear_size`` (tied to the voice), ``nose`` (its size),
+    ``eye_spacing``, ``mouth_width``. Kinds are ``skin``, ``hat``, ``hat_colour``, ``eye_colour``,
+    ``glasses`` and whether there are ``spots``.
     """
 
     speaker: str
@@ -162,7 +171,9 @@ def _population() -> dict[str, Face]:
         random = rng("faces", "face", person.index)
         numbers = {}
         for trait, (voice, r) in TIED.items():
-            numbers[trait] = r * person.standard(voice) + math.sqrt(1 - r * r) * float(random.standard_normal())
+            numbers[trait] = r * person.standard(voice) + math.sqrt(1 - r * r) * float(
+                random.standard_normal()
+            )
         for trait in INDEPENDENT[:3]:
             numbers[trait] = float(random.standard_normal())
 
@@ -171,7 +182,10 @@ def _population() -> dict[str, Face]:
 
         found[person.name] = Face(
             speaker=person.name,
-            **{trait: round(min(max(value, -_LIMIT), _LIMIT), 4) for trait, value in numbers.items()},
+            **{
+                trait: round(min(max(value, -_LIMIT), _LIMIT), 4)
+                for trait, value in numbers.items()
+            },
             skin=pick(SKINS),
             hat=pick(HATS),
             hat_colour=pick(HAT_COLOURS),
@@ -192,7 +206,7 @@ def face(speaker: voices.Speaker | str) -> Face:
     return _population()[voices.speaker(speaker).name]
 
 
-# --- drawing ---------------------------------------------------------------------------------------------------------
+# --- drawing --------------------------------------------------------------------------------------
 
 _FINE = 4  # pixels are averaged over 4 by 4 finer ones, so that edges are smooth
 _CIRCLE = np.linspace(0, 2 * np.pi, 40, endpoint=False)
@@ -201,8 +215,9 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 40, endpoint=False)
 class _Head:
     """The geometry of one face in one look: from points on the head to points in the picture.
 
-    The head is an ellipsoid of half axes ``a`` (across), ``b`` (up) and ``c`` (towards the viewer), in units of half
-    the picture. Features lie on it, so that a turn of the head moves and foreshortens them.
+    The head is an ellipsoid of half axes ``a`` (across), ``b`` (up) and ``c`` (towards the viewer),
+    in units of half the picture. Features lie on it, so that a turn of the head moves and
+    foreshortens them.
     """
 
     def __init__(self, traits: Face, look: Look, pixels: int) -> None:
@@ -213,9 +228,15 @@ class _Head:
         self.centre = np.array([1.0, 1.17])
         self.corner = np.zeros(2)  # of the part of the picture that is drawn on, in fine pixels
         yaw, tilt, roll = (math.radians(angle) for angle in (look.yaw, look.tilt, look.roll))
-        turn_y = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
-        turn_x = np.array([[1, 0, 0], [0, math.cos(tilt), -math.sin(tilt)], [0, math.sin(tilt), math.cos(tilt)]])
-        turn_z = np.array([[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]])
+        turn_y = np.array(
+            [[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]]
+        )
+        turn_x = np.array(
+            [[1, 0, 0], [0, math.cos(tilt), -math.sin(tilt)], [0, math.sin(tilt), math.cos(tilt)]]
+        )
+        turn_z = np.array(
+            [[math.cos(roll), -math.sin(roll), 0], [math.sin(roll), math.cos(roll), 0], [0, 0, 1]]
+        )
         self.turn = turn_z @ turn_x @ turn_y
         self.roll = turn_z
 
@@ -226,7 +247,8 @@ class _Head:
         return self._pixels(np.array([self.a * x, self.b * y, self.c * z]), self.turn)
 
     def flat(self, points: np.ndarray) -> list[tuple[float, float]]:
-        """Points (N, 2) in units of (a, b) that only lean with the head: its outline and its hat."""
+        """Points (N, 2) in units of (a, b) that only lean with the head: its outline and its
+        hat."""
         stacked = np.stack([self.a * points[:, 0], self.b * points[:, 1], np.zeros(len(points))])
         return self._pixels(stacked, self.roll)
 
@@ -240,7 +262,11 @@ def _ellipse(x: float, y: float, wide: float, high: float, power: float = 2.0) -
     c, s = np.cos(_CIRCLE), np.sin(_CIRCLE)
     squared = 2.0 / power
     return np.stack(
-        [x + wide * np.sign(c) * np.abs(c) ** squared, y + high * np.sign(s) * np.abs(s) ** squared], axis=1
+        [
+            x + wide * np.sign(c) * np.abs(c) ** squared,
+            y + high * np.sign(s) * np.abs(s) ** squared,
+        ],
+        axis=1,
     )
 
 
@@ -259,13 +285,27 @@ def _draw_still(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look)
         x = side * (0.97 + 0.35 * ear - 0.13 * abs(turned)) - 0.12 * turned
         pen.polygon(head.flat(_ellipse(x, 0.02, ear, 1.15 * ear)), fill=dark)
         pen.polygon(head.flat(_ellipse(x, 0.02, 0.55 * ear, 0.7 * ear)), fill=skin)
-    pen.polygon(head.flat(_ellipse(0, 0, 1, 1, 2.4)), fill=skin, outline=dark, width=max(1, round(head.unit / 40)))
+    pen.polygon(
+        head.flat(_ellipse(0, 0, 1, 1, 2.4)),
+        fill=skin,
+        outline=dark,
+        width=max(1, round(head.unit / 40)),
+    )
     if traits.spots:
-        for x, y in ((-0.62, 0.22), (-0.48, 0.36), (-0.7, 0.4), (0.62, 0.22), (0.48, 0.36), (0.7, 0.4)):
+        for x, y in (
+            (-0.62, 0.22),
+            (-0.48, 0.36),
+            (-0.7, 0.4),
+            (0.62, 0.22),
+            (0.48, 0.36),
+            (0.7, 0.4),
+        ):
             pen.polygon(head.on(_ellipse(x, y, 0.06, 0.06)), fill=dark)
     _draw_eyes(pen, head, traits, look)
     tip, wide = 0.27 + 0.065 * traits.nose, 0.145 + 0.045 * traits.nose
-    nose = np.array([[-0.4, -0.08], [0.4, -0.08], [1, tip - 0.05], [0.4, tip], [-0.4, tip], [-1, tip - 0.05]])
+    nose = np.array(
+        [[-0.4, -0.08], [0.4, -0.08], [1, tip - 0.05], [0.4, tip], [-0.4, tip], [-1, tip - 0.05]]
+    )
     pen.polygon(head.on(nose * [wide, 1], lift=0.12), fill=_shade(skin, 0.5))
     _draw_hat(pen, head, traits)
 
@@ -287,17 +327,26 @@ def _draw_eyes(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look) 
                 head.on(_ellipse(x + gaze, y, 0.56 * radius, min(0.56 * high, opened))),
                 fill=EYE_COLOURS[traits.eye_colour],
             )
-            pen.polygon(head.on(_ellipse(x + gaze, y, 0.27 * radius, min(0.27 * high, opened))), fill=(12, 12, 14))
+            pen.polygon(
+                head.on(_ellipse(x + gaze, y, 0.27 * radius, min(0.27 * high, opened))),
+                fill=(12, 12, 14),
+            )
         brow_y = y - high - 0.09 - 0.07 * look.brows
         slope = 0.05 * look.smile - 0.06 * min(look.brows, 0.0)  # lowered brows are drawn together
-        brow = np.array([[x - side * radius, brow_y + slope], [x, brow_y - 0.03], [x + side * radius, brow_y]])
+        brow = np.array(
+            [[x - side * radius, brow_y + slope], [x, brow_y - 0.03], [x + side * radius, brow_y]]
+        )
         pen.line(head.on(brow), fill=_shade(SKINS[traits.skin], 0.42), width=line, joint="curve")
         if traits.glasses != "none":
             power = 2.0 if traits.glasses == "round" else 9.0
             rim = head.on(_ellipse(x, y, rim_size, rim_size * head.a / head.b, power))
             pen.line([*rim, rim[0]], fill=ink, width=line, joint="curve")
     if traits.glasses != "none":
-        pen.line(head.on(np.array([[rim_size - apart, -0.18], [apart - rim_size, -0.18]])), fill=ink, width=line)
+        pen.line(
+            head.on(np.array([[rim_size - apart, -0.18], [apart - rim_size, -0.18]])),
+            fill=ink,
+            width=line,
+        )
 
 
 def _draw_hat(pen: ImageDraw.ImageDraw, head: _Head, traits: Face) -> None:
@@ -310,11 +359,20 @@ def _draw_hat(pen: ImageDraw.ImageDraw, head: _Head, traits: Face) -> None:
         pen.polygon(head.flat(_box(-0.62, -0.95, 0.62, -0.8)), fill=band)
         pen.polygon(head.flat(_box(-0.95, -0.82, 0.95, -0.7)), fill=colour)
     elif traits.hat == "party hat":
-        pen.polygon(head.flat(np.array([[-0.62, -0.72], [0.62, -0.72], [0, -0.8 - 0.5 * up]])), fill=colour)
-        pen.polygon(head.flat(np.array([[-0.62, -0.72], [0.62, -0.72], [0.52, -0.86], [-0.52, -0.86]])), fill=band)
-        pen.polygon(head.flat(_ellipse(0, -0.8 - 0.5 * up, 0.14, 0.14 * head.a / head.b)), fill=band)
+        pen.polygon(
+            head.flat(np.array([[-0.62, -0.72], [0.62, -0.72], [0, -0.8 - 0.5 * up]])), fill=colour
+        )
+        pen.polygon(
+            head.flat(np.array([[-0.62, -0.72], [0.62, -0.72], [0.52, -0.86], [-0.52, -0.86]])),
+            fill=band,
+        )
+        pen.polygon(
+            head.flat(_ellipse(0, -0.8 - 0.5 * up, 0.14, 0.14 * head.a / head.b)), fill=band
+        )
     else:
-        dome = np.stack([0.86 * across, -0.55 - (0.35 + 0.16 * up) * np.sqrt(1 - across**2)], axis=1)
+        dome = np.stack(
+            [0.86 * across, -0.55 - (0.35 + 0.16 * up) * np.sqrt(1 - across**2)], axis=1
+        )
         pen.polygon(head.flat(np.concatenate([dome, [[0.86, -0.55], [-0.86, -0.55]]])), fill=colour)
         if traits.hat == "cap":
             pen.polygon(head.flat(_box(-0.1, -0.66, 1.32, -0.52)), fill=band)
@@ -334,7 +392,9 @@ _BOW = np.sqrt(1 - _ACROSS**2)
 
 def _draw_mouth(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look) -> None:
     y = 0.52
-    wide = (0.41 + 0.11 * traits.mouth_width) * (1 - 0.42 * look.roundness if look.roundness > 0 else 1.0)
+    wide = (0.41 + 0.11 * traits.mouth_width) * (
+        1 - 0.42 * look.roundness if look.roundness > 0 else 1.0
+    )
     wide *= 1 - 0.15 * min(look.roundness, 0.0)
     across, bow = _ACROSS, _BOW
     bend = y + 0.1 * look.smile * (0.5 - across**2)  # corners up where glad
@@ -342,7 +402,9 @@ def _draw_mouth(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look)
     lip = 0.05 + 0.02 * max(look.roundness, 0.0)
     upper, lower = bend - 0.4 * gap * bow, bend + gap * bow
 
-    def outline(top: np.ndarray, bottom: np.ndarray, stretch: float = 1.0) -> list[tuple[float, float]]:
+    def outline(
+        top: np.ndarray, bottom: np.ndarray, stretch: float = 1.0
+    ) -> list[tuple[float, float]]:
         x, n = wide * stretch * across, len(across)
         points = np.empty((2 * n, 2))
         points[:n, 0], points[n:, 0] = x, x[::-1]
@@ -354,9 +416,15 @@ def _draw_mouth(pen: ImageDraw.ImageDraw, head: _Head, traits: Face, look: Look)
     if look.mouth > 0.04:
         pen.polygon(outline(upper, lower), fill=(54, 14, 28))
         if look.mouth > 0.2:
-            pen.polygon(outline(upper, np.minimum(upper + 0.32 * gap * bow, lower), 0.86), fill=(250, 250, 245))
+            pen.polygon(
+                outline(upper, np.minimum(upper + 0.32 * gap * bow, lower), 0.86),
+                fill=(250, 250, 245),
+            )
         if look.mouth > 0.45:
-            pen.polygon(outline(np.maximum(lower - 0.36 * gap * bow, upper), lower, 0.7), fill=(214, 96, 110))
+            pen.polygon(
+                outline(np.maximum(lower - 0.36 * gap * bow, upper), lower, 0.7),
+                fill=(214, 96, 110),
+            )
     else:
         line = head.on(np.stack([wide * across, bend], 1), lift=0.02)
         pen.line(line, fill=(40, 16, 26), width=max(1, round(head.unit / 45)))
@@ -394,7 +462,9 @@ def _traits_of(who: Face | voices.Speaker | str) -> Face:
     return who if isinstance(who, Face) else face(who)
 
 
-def draw_face(who: Face | voices.Speaker | str, look: Look = CANONICAL, pixels: int = 64) -> np.ndarray:
+def draw_face(
+    who: Face | voices.Speaker | str, look: Look = CANONICAL, pixels: int = 64
+) -> np.ndarray:
     """Draw a face; about a millisecond.
 
     Args:
@@ -421,7 +491,8 @@ def draw_face(who: Face | voices.Speaker | str, look: Look = CANONICAL, pixels: 
 
 
 def random_look(random: np.random.Generator) -> Look:
-    """A look that varies in everything but the mouth's opening: pose, light, expression, backdrop."""
+    """A look that varies in everything but the mouth's opening: pose, light, expression,
+    backdrop."""
     yaw, tilt, roll = (float(np.clip(random.normal(0, s), -2 * s, 2 * s)) for s in (14, 7, 7))
     return Look(
         yaw=yaw,
@@ -440,11 +511,12 @@ def random_look(random: np.random.Generator) -> Look:
     )
 
 
-# --- talking ---------------------------------------------------------------------------------------------------------
+# --- talking --------------------------------------------------------------------------------------
 
 
 class Viseme(NamedTuple):
-    """What a speech sound looks like: the mouth's opening 0-1 and the lips' rounding -1 (spread) to 1 (rounded)."""
+    """What a speech sound looks like: the mouth's opening 0-1 and the lips' rounding -1 (spread) to
+    1 (rounded)."""
 
     opening: float
     roundness: float
@@ -472,7 +544,8 @@ CLOSED = frozenset("pbm")
 
 
 def visemes(symbol: str) -> tuple[Viseme, ...]:
-    """What a phoneme looks like, as eSpeak NG writes it: one shape, or two for a diphthong; closed for a pause."""
+    """What a phoneme looks like, as eSpeak NG writes it: one shape, or two for a diphthong; closed
+    for a pause."""
     if symbol.startswith("tʃ") or symbol.startswith("dʒ"):
         return (_CONSONANTS["ʃ"],)
     if symbol[:1] in _CONSONANTS:
@@ -488,8 +561,8 @@ def mouth_track(
 ) -> np.ndarray:
     """How the mouth moves with speech.
 
-    The shapes of the phonemes are joined smoothly over 70 milliseconds, because lips have mass, but lips that must
-    close do close: a /b/ without closed lips is not a /b/.
+    The shapes of the phonemes are joined smoothly over 70 milliseconds, because lips have mass, but
+    lips that must close do close: a /b/ without closed lips is not a /b/.
 
     Args:
         phonemes: with their times in seconds.
@@ -503,7 +576,9 @@ def mouth_track(
         ValueError: fewer than one frame or no positive frame rate.
     """
     if frames < 1 or not frames_per_second > 0:
-        raise ValueError(f"need at least one frame and a positive rate, not {frames} and {frames_per_second}")
+        raise ValueError(
+            f"need at least one frame and a positive rate, not {frames} and {frames_per_second}"
+        )
     step = 0.005
     n = math.ceil(frames / frames_per_second / step) + 1
     t = (np.arange(n) + 0.5) * step
@@ -532,9 +607,14 @@ def mouth_track(
 
 
 def draw_talking(
-    who: Face | voices.Speaker | str, track: np.ndarray, look: Look = CANONICAL, pixels: int = 64, first: int = 0
+    who: Face | voices.Speaker | str,
+    track: np.ndarray,
+    look: Look = CANONICAL,
+    pixels: int = 64,
+    first: int = 0,
 ) -> np.ndarray:
-    """Draw a face that talks: the mouth follows ``track``, and the eyes blink about every three seconds.
+    """Draw a face that talks: the mouth follows ``track``, and the eyes blink about every three
+    seconds.
 
     Args:
         who: a face, a speaker or a speaker's name.
@@ -557,7 +637,9 @@ def draw_talking(
     traits, pixels = _traits_of(who), _check_pixels(pixels)
     track = np.asarray(track, dtype=np.float32)
     if track.ndim != 2 or track.shape[1] != 2 or len(track) == 0 or not np.isfinite(track).all():
-        raise ValueError(f"track must have the shape (N, 2) with N > 0 and be finite, not {track.shape}")
+        raise ValueError(
+            f"track must have the shape (N, 2) with N > 0 and be finite, not {track.shape}"
+        )
     head, light = _Head(traits, look, pixels), _light(_Head(traits, look, pixels), look, pixels)
     # Only the part around the mouth has to be drawn for every frame.
     around = np.array(head.on(_ellipse(0, 0.56, 0.75, 0.75)))
@@ -576,7 +658,9 @@ def draw_talking(
     for i, (opening, roundness) in enumerate(track.tolist()):
         shut = (first + i) % 75 in (blink, (blink + 1) % 75)
         fine = mouths[shut].copy()
-        _draw_mouth(ImageDraw.Draw(fine), head, traits, replace(look, mouth=opening, roundness=roundness))
+        _draw_mouth(
+            ImageDraw.Draw(fine), head, traits, replace(look, mouth=opening, roundness=roundness)
+        )
         out[i] = faces[shut]
         out[i][part] = _finish(fine, None if light is None else light[part])
     return out

@@ -1,23 +1,27 @@
 """Questions about scenes, in balanced pairs, and an oracle that answers them.
 
-Every question is asked of two scenes that answer it differently. So the question alone never tells: whoever has not
-looked is right at most once in each pair. In the data set ``questions`` the two scenes are twins, alike but for what
-the question turns on (one thing changed, moved, added, or another ground); rows 2k and 2k + 1 are a pair. The
-questions in the data set ``scenes`` pair rows 2k and 2k + 1, whose scenes are strangers.
+Every question is asked of two scenes that answer it differently. So the question alone never tells:
+whoever has not looked is right at most once in each pair. In the data set ``questions`` the two
+scenes are twins, alike but for what the question turns on (one thing changed, moved, added, or
+another ground); rows 2k and 2k + 1 are a pair. The questions in the data set ``scenes`` pair rows
+2k and 2k + 1, whose scenes are strangers.
 
-The types: *what* ("what is to the left of the dog"), *kind* ("what kind of thing is at the top"), *where* ("where is
-the car"), *how many* ("how many animals are there"), *yes/no* ("is the dog above the car"), *compare* ("which is bigger
-the dog or the car"), *background* ("what is the background"), *size* ("is the dog small or large") and *colour* ("what
-colour is the thing on the left"). What one has to see for an answer is its :func:`subtype`: a yes/no question may be
-one of existence ("is there a dog in the picture"), place ("is the dog on the left"), side ("is the dog above the
-car"), distance ("is the dog near the car") or depth ("is the dog behind the car").
+The types: *what* ("what is to the left of the dog"), *kind* ("what kind of thing is at the top"),
+*where* ("where is the car"), *how many* ("how many animals are there"), *yes/no* ("is the dog above
+the car"), *compare* ("which is bigger the dog or the car"), *background* ("what is the
+background"), *size* ("is the dog small or large") and *colour* ("what colour is the thing on the
+left"). What one has to see for an answer is its :func:`subtype`: a yes/no question may be one of
+existence ("is there a dog in the picture"), place ("is the dog on the left"), side ("is the dog
+above the car"), distance ("is the dog near the car") or depth ("is the dog behind the car").
 
-Words such as "left of" and "near" have exact meanings, which are those of :mod:`mmtutor.world.scenes`: :data:`MEANING`
-says them in words. In the data set ``questions`` no answer hangs on a hair: it would be the same if any one thing lay
-:data:`DOUBT` units elsewhere (:func:`clear_cut`).
+Words such as "left of" and "near" have exact meanings, which are those of
+:mod:`mmtutor.world.scenes`: :data:`MEANING` says them in words. In the data set ``questions`` no
+answer hangs on a hair: it would be the same if any one thing lay :data:`DOUBT` units elsewhere
+(:func:`clear_cut`).
 
-What yes/no questions ask for: who knows only which things there are answers existence, and half of the others (0.7 of
-all). Who adds what the question says to what the picture shows, without bringing the two together, stays at chance.
+What yes/no questions ask for: who knows only which things there are answers existence, and half of
+the others (0.7 of all). Who adds what the question says to what the picture shows, without bringing
+the two together, stays at chance.
 
 >>> from mmtutor.world import questions, scenes
 >>> questions.answer("how many things are there", scenes.sample("train", 0)) in questions.ANSWERS
@@ -36,12 +40,32 @@ from mmtutor.world._backgrounds import BACKGROUNDS
 from mmtutor.world._dice import Dice
 from mmtutor.world.scenes import ALL_THINGS, PLACES, SIZES, Placed, Scene, bigger, place_of, related
 
-TYPES: tuple[str, ...] = ("what", "kind", "where", "how many", "yes/no", "compare", "background", "size", "colour")
+TYPES: tuple[str, ...] = (
+    "what",
+    "kind",
+    "where",
+    "how many",
+    "yes/no",
+    "compare",
+    "background",
+    "size",
+    "colour",
+)
 PER_SCENE = 4
 SPLITS: tuple[str, ...] = ("train", "test")
 #: What has to be seen for an answer, whatever the type of the question.
-SUBTYPES: tuple[str, ...] = ("existence", "place", "side", "distance", "depth", "count", "size", "ground")
-#: In units of 1,024: if a thing lay so far elsewhere, no answer in ``questions`` would change. 1.5 pixels of 64.
+SUBTYPES: tuple[str, ...] = (
+    "existence",
+    "place",
+    "side",
+    "distance",
+    "depth",
+    "count",
+    "size",
+    "ground",
+)
+#  In units of 1,024: if a thing lay so far elsewhere, no answer in ``questions`` would change. 1.5
+# pixels of 64.
 DOUBT = 24
 #: What the words mean, with their thresholds in units: a picture is 1,024 units wide and high.
 MEANING: dict[str, str] = {
@@ -87,7 +111,7 @@ class Asked:
     answer: str
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The oracle: reads a question by itself and answers it from the scene graph
 
 _RELATION_OF = {
@@ -116,7 +140,9 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     singular = "|".join(sorted((one.name for one in cast.CAST), key=len, reverse=True))
     single_kinds = [cast.kind_noun(kind) for kind in cast.KINDS if cast.kind_noun(kind)]
     plural_kinds = [cast.kind_noun(kind, True) for kind in cast.KINDS if cast.kind_noun(kind)]
-    plurals = "|".join(sorted([*(one.plural for one in cast.CAST), *plural_kinds, "things"], key=len, reverse=True))
+    plurals = "|".join(
+        sorted([*(one.plural for one in cast.CAST), *plural_kinds, "things"], key=len, reverse=True)
+    )
     anything = f"{singular}|{'|'.join(single_kinds)}"
     relation, place = "|".join(_RELATION_OF), "|".join(_PLACE_OF)
     where = rf"(?:(?P<relation>{relation}) the (?P<object>{singular})|(?P<place>{place}))"
@@ -126,9 +152,15 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("colour", rf"what colour is the thing {where}"),
         ("where", rf"where is the (?P<subject>{singular})"),
         ("how many", rf"how many (?P<plural>{plurals}) (?:are there|can you see)"),
-        ("exists", rf"is there (?P<article>an?) (?P<subject>{anything})(?: (?P<place>{place}))?(?: in the picture)?"),
+        (
+            "exists",
+            rf"is there (?P<article>an?) (?P<subject>{anything})(?: (?P<place>{place}))?(?: in the picture)?",
+        ),
         ("holds", rf"is the (?P<subject>{singular}) {where}"),
-        ("bigger", rf"which is (?P<way>bigger|smaller) the (?P<subject>{singular}) or the (?P<object>{singular})"),
+        (
+            "bigger",
+            rf"which is (?P<way>bigger|smaller) the (?P<subject>{singular}) or the (?P<object>{singular})",
+        ),
         ("more", rf"are there more (?P<plural>{plurals}) than (?P<other>{plurals})"),
         ("background", r"(?:what is the background|where was this picture made)"),
         ("size", rf"is the (?P<subject>{singular}) (?:small or large|large or small)"),
@@ -144,8 +176,12 @@ def _parse(question: str) -> tuple[str, dict[str, str]]:
     for name, pattern in _patterns():
         match = pattern.fullmatch(words)
         if match:
-            return name, {key: value for key, value in match.groupdict().items() if value is not None}
-    raise ValueError(f"cannot read the question {question!r}; the kinds of question are: {', '.join(TYPES)}")
+            return name, {
+                key: value for key, value in match.groupdict().items() if value is not None
+            }
+    raise ValueError(
+        f"cannot read the question {question!r}; the kinds of question are: {', '.join(TYPES)}"
+    )
 
 
 def subtype(question: str) -> str:
@@ -159,14 +195,26 @@ def subtype(question: str) -> str:
         return "place"
     if "relation" in parts:
         relation = _RELATION_OF[parts["relation"]]
-        seen = {"in front of": "depth", "behind": "depth", "near": "distance", "far from": "distance"}
+        seen = {
+            "in front of": "depth",
+            "behind": "depth",
+            "near": "distance",
+            "far from": "distance",
+        }
         return seen.get(relation, "side")
-    simple = {"exists": "existence", "how many": "count", "more": "count", "bigger": "size", "size": "size"}
+    simple = {
+        "exists": "existence",
+        "how many": "count",
+        "more": "count",
+        "bigger": "size",
+        "size": "size",
+    }
     return simple.get(rule, "ground")
 
 
 def clear_cut(question: str, scene: Scene, doubt: int = DOUBT) -> bool:
-    """Whether the answer would be the same if any one thing lay ``doubt`` units farther left, right, up or down.
+    """Whether the answer would be the same if any one thing lay ``doubt`` units farther left,
+    right, up or down.
 
     Raises:
         ValueError: for a question that has no grammar; TypeError: for other types.
@@ -198,7 +246,8 @@ def _fits(one: Placed, noun: str, plural: bool) -> bool:
 
 
 def _meeting(scene: Scene, parts: dict[str, str]) -> list[int] | None:
-    """The things at the place, or in the relation, that a question names; ``None`` where it names no single object."""
+    """The things at the place, or in the relation, that a question names; ``None`` where it names
+    no single object."""
     if "place" in parts:
         place = _PLACE_OF[parts["place"]]
         return [index for index, one in enumerate(scene.things) if place in place_of(one)]
@@ -206,7 +255,11 @@ def _meeting(scene: Scene, parts: dict[str, str]) -> list[int] | None:
     if to is None:
         return None
     relation = _RELATION_OF[parts["relation"]]
-    return [index for index in range(len(scene.things)) if index != to and related(scene, index, relation, to)]
+    return [
+        index
+        for index in range(len(scene.things))
+        if index != to and related(scene, index, relation, to)
+    ]
 
 
 def answer(question: str, scene: Scene | str) -> str | None:
@@ -217,11 +270,12 @@ def answer(question: str, scene: Scene | str) -> str | None:
         scene: the scene, or its JSON.
 
     Returns:
-        The answer, or ``None`` where the question presupposes what is not so ("where is the dog" without just one dog,
-        or with one of which no place can clearly be said).
+        The answer, or ``None`` where the question presupposes what is not so ("where is the dog"
+        without just one dog, or with one of which no place can clearly be said).
 
     Raises:
-        ValueError: for a question that has no grammar, or JSON that is no scene; TypeError: for other types.
+        ValueError: for a question that has no grammar, or JSON that is no scene; TypeError: for
+            other types.
     """
     if isinstance(scene, str):
         scene = Scene.from_json(scene)
@@ -239,14 +293,17 @@ def answer(question: str, scene: Scene | str) -> str | None:
     if rule == "how many":
         return _NUMBERS[sum(_fits(one, parts["plural"], True) for one in scene.things)]
     if rule == "more":
-        first, second = (sum(_fits(one, parts[key], True) for one in scene.things) for key in ("plural", "other"))
+        first, second = (
+            sum(_fits(one, parts[key], True) for one in scene.things) for key in ("plural", "other")
+        )
         return "yes" if first > second else "no"
     if rule == "exists":
         if (parts["article"] == "an") != (parts["subject"][0] in "aeiou"):
             raise ValueError(f"cannot read the question {question!r}: its article is wrong")
         wanted = _PLACE_OF.get(parts.get("place", ""))
         found = any(
-            _fits(one, parts["subject"], False) and (wanted is None or wanted in place_of(one)) for one in scene.things
+            _fits(one, parts["subject"], False) and (wanted is None or wanted in place_of(one))
+            for one in scene.things
         )
         return "yes" if found else "no"
     subject = _the(scene, parts["subject"])
@@ -275,14 +332,17 @@ def answer(question: str, scene: Scene | str) -> str | None:
     return big.name if parts["way"] == "bigger" else small.name
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Asking
 
 
-def ask(scene: Scene, names: tuple[str, ...] = (), about: frozenset[str] | None = None) -> Iterator[Asked]:
+def ask(
+    scene: Scene, names: tuple[str, ...] = (), about: frozenset[str] | None = None
+) -> Iterator[Asked]:
     """Every question (in its first wording) that one can sensibly ask of a scene, with its answer.
 
-    The answers come straight from how the scene was made, not through :func:`answer`, which is tested against them.
+    The answers come straight from how the scene was made, not through :func:`answer`, which is
+    tested against them.
 
     Args:
         scene: the scene.
@@ -292,7 +352,9 @@ def ask(scene: Scene, names: tuple[str, ...] = (), about: frozenset[str] | None 
     things = scene.things
     present = [one.name for one in things]
     single = {
-        name: present.index(name) for name in present if present.count(name) == 1 and (about is None or name in about)
+        name: present.index(name)
+        for name in present
+        if present.count(name) == 1 and (about is None or name in about)
     }
     at: dict[str, list[int]] = {place: [] for place in PLACES}
     for index, one in enumerate(things):
@@ -312,7 +374,9 @@ def ask(scene: Scene, names: tuple[str, ...] = (), about: frozenset[str] | None 
                 yield Asked(f"what colour is the thing {phrase}", "colour", member.colour)
         for name, index in single.items():
             if not phrase.endswith(f" {name}"):
-                yield Asked(f"is the {name} {phrase}", "yes/no", "yes" if index in indices else "no")
+                yield Asked(
+                    f"is the {name} {phrase}", "yes/no", "yes" if index in indices else "no"
+                )
     for name, index in single.items():
         places = place_of(things[index])
         if places:
@@ -322,15 +386,29 @@ def ask(scene: Scene, names: tuple[str, ...] = (), about: frozenset[str] | None 
             if things[index].size != things[second].size:
                 big = name if things[index].size == "large" else other
                 yield Asked(f"which is bigger the {name} or the {other}", "compare", big)
-                yield Asked(f"which is smaller the {name} or the {other}", "compare", other if big == name else name)
+                yield Asked(
+                    f"which is smaller the {name} or the {other}",
+                    "compare",
+                    other if big == name else name,
+                )
     topics = list(dict.fromkeys((*present, *names)))
-    kinds = [kind for kind in dict.fromkeys(cast.thing(name).kind for name in topics) if cast.kind_noun(kind)]
-    nouns = [(cast.thing(name).name, cast.thing(name).plural, present.count(name)) for name in topics]
+    kinds = [
+        kind
+        for kind in dict.fromkeys(cast.thing(name).kind for name in topics)
+        if cast.kind_noun(kind)
+    ]
+    nouns = [
+        (cast.thing(name).name, cast.thing(name).plural, present.count(name)) for name in topics
+    ]
     of_kind = [sum(one.kind == kind for one in things) for kind in kinds]
-    nouns += [(cast.kind_noun(k), cast.kind_noun(k, True), n) for k, n in zip(kinds, of_kind, strict=True)]
+    nouns += [
+        (cast.kind_noun(k), cast.kind_noun(k, True), n) for k, n in zip(kinds, of_kind, strict=True)
+    ]
     for noun, plural, number in nouns:
         article = "an" if noun[0] in "aeiou" else "a"
-        yield Asked(f"is there {article} {noun} in the picture", "yes/no", "yes" if number else "no")
+        yield Asked(
+            f"is there {article} {noun} in the picture", "yes/no", "yes" if number else "no"
+        )
         yield Asked(f"how many {plural} are there", "how many", _NUMBERS[number])
     for first in nouns[: len(topics)]:
         for second in nouns[: len(topics)]:
@@ -374,7 +452,9 @@ def contested(first: Scene, second: Scene) -> dict[str, list[tuple[str, str, str
 
 
 @lru_cache(maxsize=64)
-def _strangers(split: str, pair: int, seed: int, things: int) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
+def _strangers(
+    split: str, pair: int, seed: int, things: int
+) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
     first, second = (scenes.sample(split, 2 * pair + k, seed, things) for k in (0, 1))
     dice = Dice("questions", split, seed, pair, *scenes.address(things))
     pool = contested(first, second)
@@ -390,18 +470,22 @@ def _strangers(split: str, pair: int, seed: int, things: int) -> tuple[tuple[Ask
                 rows.append((_reword(row[0], dice), kind, row[1], row[2]))
             pool[kind].remove(row)
         order = [kind for kind in order if pool[kind]]
-    return tuple(Asked(q, t, a) for q, t, a, _ in rows), tuple(Asked(q, t, b) for q, t, _, b in rows)
+    return tuple(Asked(q, t, a) for q, t, a, _ in rows), tuple(
+        Asked(q, t, b) for q, t, _, b in rows
+    )
 
 
 def for_scene(split: str, index: int, seed: int = 0, things: int = ALL_THINGS) -> tuple[Asked, ...]:
-    """Four questions about scene ``index`` that its neighbour (``index`` with its last bit flipped) answers differently.
+    """Four questions about scene ``index`` that its neighbour (``index`` with its last bit flipped)
+    answers differently.
 
-    They are of as many types as the two scenes allow; two scenes that differ in very little may leave fewer than four.
+    They are of as many types as the two scenes allow; two scenes that differ in very little may
+    leave fewer than four.
     """
     return _strangers(split, index // 2, seed, things)[index % 2]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Twins
 
 
@@ -448,7 +532,8 @@ _WEIGHTS = (18, 10, 12, 14, 20, 12, 5, 5, 4)
 
 
 def _is_well_made(scene: Scene) -> bool:
-    """Whether a changed scene is one that could have been sampled: clear, apart, inside, nothing held out."""
+    """Whether a changed scene is one that could have been sampled: clear, apart, inside, nothing
+    held out."""
     things = scene.things
     for i, one in enumerate(things):
         left, top, right, bottom = one.box
@@ -473,7 +558,9 @@ class Pair:
 
 
 @lru_cache(maxsize=64)
-def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS, only: str = "all") -> Pair:
+def pair(
+    split: str, number: int, seed: int = 0, things: int = ALL_THINGS, only: str = "all"
+) -> Pair:
     """Pair ``number`` of a split: always the same one.
 
     Args:
@@ -484,15 +571,17 @@ def pair(split: str, number: int, seed: int = 0, things: int = ALL_THINGS, only:
         only: one of :data:`TYPES`, of which all questions shall be, or "all".
 
     Raises:
-        ValueError: for an unknown split or type (the right ones are listed), a negative number, or too few or many
-            things.
+        ValueError: for an unknown split or type (the right ones are listed), a negative number, or
+            too few or many things.
     """
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r}; there are: {', '.join(SPLITS)}")
     if number < 0:
         raise ValueError(f"a pair's number counts from 0, got {number}")
     if only != "all" and only not in TYPES:
-        raise ValueError(f"no type of question is called {only!r}; there are: all, {', '.join(TYPES)}")
+        raise ValueError(
+            f"no type of question is called {only!r}; there are: all, {', '.join(TYPES)}"
+        )
     among = scenes.pool(things)
     dice = Dice("question pairs", split, seed, number, *scenes.address(things))
     kind = dice.weighted(TYPES, _WEIGHTS)

@@ -1,14 +1,15 @@
 """Scenes: one to four things on one of eight grounds, with everything that is true of them.
 
-A :class:`Scene` is its own truth. It is made of whole numbers on a square of 1024 by 1024 units, so that what is left
-of what never depends on a machine; a picture of it can be drawn at any size. What one can say about a scene is decided
-by :func:`related`, :func:`place_of` and the sizes, with room for doubt left out: two things are "left" and "right" of
-each other only where nobody would disagree, and the scenes are laid out so that borderline cases do not come up.
+A :class:`Scene` is its own truth. It is made of whole numbers on a square of 1024 by 1024 units, so
+that what is left of what never depends on a machine; a picture of it can be drawn at any size. What
+one can say about a scene is decided by :func:`related`, :func:`place_of` and the sizes, with room
+for doubt left out: two things are "left" and "right" of each other only where nobody would
+disagree, and the scenes are laid out so that borderline cases do not come up.
 
-Splits: ``train`` and ``test`` share no scene. Some combinations are kept out of both, by name: things on grounds
-(:data:`HELD_OUT_PLACES`), things in relations (:data:`HELD_OUT_RELATIONS`) and things together
-(:data:`HELD_OUT_PAIRS`); every scene of ``test_unseen_places``, ``test_unseen_relations`` and ``test_unseen_pairs``
-shows at least one of them.
+Splits: ``train`` and ``test`` share no scene. Some combinations are kept out of both, by name:
+things on grounds (:data:`HELD_OUT_PLACES`), things in relations (:data:`HELD_OUT_RELATIONS`) and
+things together (:data:`HELD_OUT_PAIRS`); every scene of ``test_unseen_places``,
+``test_unseen_relations`` and ``test_unseen_pairs`` shows at least one of them.
 
 >>> from mmtutor.world import scenes
 >>> scene = scenes.sample("train", 0)
@@ -39,21 +40,34 @@ UNITS = 1024
 SIZES: tuple[str, ...] = ("small", "large")
 #: Longer side in units of a square thing; small and large differ by a factor of 1.35 or more.
 _SIDES = {"small": (288, 304, 320), "large": (432, 464, 496)}
-SPLITS: tuple[str, ...] = ("train", "test", "test_unseen_places", "test_unseen_relations", "test_unseen_pairs")
+SPLITS: tuple[str, ...] = (
+    "train",
+    "test",
+    "test_unseen_places",
+    "test_unseen_relations",
+    "test_unseen_pairs",
+)
 MIN_PIXELS, MAX_PIXELS = 32, 1024
 MOST_THINGS = 4
 
-# Thresholds in units. A relation holds beyond the first number; layouts keep a doubt of _DOUBT units away from it.
+# Thresholds in units. A relation holds beyond the first number; layouts keep a doubt of _DOUBT
+# units away from it.
 _APART = 190  # centres this far apart are left and right, above and below
 _NEAR, _FAR = 64, 256  # the gap between two boxes
 _DOUBT = 36
 _EDGE = 12  # no box comes nearer to the frame
-_PLACES = (360, 664)  # a centre before the first is on the left (or at the top), beyond the second on the right
+_PLACES = (
+    360,
+    664,
+)  # a centre before the first is on the left (or at the top), beyond the second on the right
 _MIDDLE = (420, 604)  # a centre within is in the middle
 
-#: What decides the words, in units. Centres ``APART`` in a direction are left and right of, above and below each other,
-#: if mainly so: not more than twice as far apart across it. ``NEAR`` is the most, ``FAR`` the least free space between
-#: boxes. A centre up to ``SIDEWAYS[0]`` is on the left (or at the top), from ``SIDEWAYS[1]`` on it is on the right (or
+#  What decides the words, in units. Centres ``APART`` in a direction are left and right of, above
+# and below each other,
+#  if mainly so: not more than twice as far apart across it. ``NEAR`` is the most, ``FAR`` the least
+# free space between
+#  boxes. A centre up to ``SIDEWAYS[0]`` is on the left (or at the top), from ``SIDEWAYS[1]`` on it
+# is on the right (or
 #: at the bottom), and within ``MIDDLE``, both ways, in the middle.
 APART, NEAR, FAR, SIDEWAYS, MIDDLE = _APART, _NEAR, _FAR, _PLACES, _MIDDLE
 
@@ -84,7 +98,8 @@ PLACES: tuple[str, ...] = ("left", "right", "top", "bottom", "middle")
 
 @cache
 def _stretch(name: str) -> int:
-    """In 64ths: how much longer than a square a slender thing is drawn, so that it does not look smaller (≤ 77/64)."""
+    """In 64ths: how much longer than a square a slender thing is drawn, so that it does not look
+    smaller (≤ 77/64)."""
     one = cast.thing(name)
     return min(77, isqrt(64 * 64 * 64 // min(one.width, one.height)))
 
@@ -140,10 +155,12 @@ class Scene:
     Attributes:
         background: one of :data:`BACKGROUNDS`.
         things: one to four :class:`Placed`; a later one lies before an earlier one.
-        variant: which texture, cut and light the ground has; a scene of ``train`` never has a multiple of 4.
+        variant: which texture, cut and light the ground has; a scene of ``train`` never has a
+            multiple of 4.
 
     Raises:
-        ValueError: for an unknown ground, thing or size, no things or more than four, a centre outside the picture.
+        ValueError: for an unknown ground, thing or size, no things or more than four, a centre
+            outside the picture.
     """
 
     background: str
@@ -152,7 +169,9 @@ class Scene:
 
     def __post_init__(self) -> None:
         if self.background not in BACKGROUNDS:
-            raise ValueError(f"no background is called {self.background!r}; there are: {', '.join(BACKGROUNDS)}")
+            raise ValueError(
+                f"no background is called {self.background!r}; there are: {', '.join(BACKGROUNDS)}"
+            )
         if not 1 <= len(self.things) <= MOST_THINGS:
             raise ValueError(f"a scene has 1 to {MOST_THINGS} things, not {len(self.things)}")
         for one in self.things:
@@ -160,9 +179,13 @@ class Scene:
             if one.size not in SIZES:
                 raise ValueError(f"a thing is one of {', '.join(SIZES)}, not {one.size!r}")
             if not (0 <= one.x <= UNITS and 0 <= one.y <= UNITS):
-                raise ValueError(f"the centre of {one.name!r} must be within 0 to {UNITS}, got ({one.x}, {one.y})")
+                raise ValueError(
+                    f"the centre of {one.name!r} must be within 0 to {UNITS}, got ({one.x}, {one.y})"
+                )
             if not 16 <= one.side <= UNITS:
-                raise ValueError(f"the side of {one.name!r} must be from 16 to {UNITS} units, got {one.side}")
+                raise ValueError(
+                    f"the side of {one.name!r} must be from 16 to {UNITS} units, got {one.side}"
+                )
 
     @cached_property
     def relations(self) -> tuple[tuple[int, str, int], ...]:
@@ -195,14 +218,18 @@ class Scene:
         """
         try:
             raw = json.loads(text)
-            rows = tuple(Placed(n, s, int(x), int(y), int(side), bool(m)) for n, s, x, y, side, m in raw["things"])
+            rows = tuple(
+                Placed(n, s, int(x), int(y), int(side), bool(m))
+                for n, s, x, y, side, m in raw["things"]
+            )
             return Scene(raw["background"], rows, int(raw["variant"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a scene in JSON: {error!r}") from None
 
 
 def gap(first: Placed, second: Placed) -> int:
-    """Free space between two boxes along the axis that parts them most; negative where they overlap."""
+    """Free space between two boxes along the axis that parts them most; negative where they
+    overlap."""
     a, b = first.box, second.box
     return max(b[0] - a[2], a[0] - b[2], b[1] - a[3], a[1] - b[3])
 
@@ -214,7 +241,8 @@ def overlap(first: Placed, second: Placed) -> int:
 
 
 def _aside(along: int, across: int) -> bool:
-    """Whether a step of ``along`` (signed) and ``across`` counts as "to that side": far enough, and mainly so."""
+    """Whether a step of ``along`` (signed) and ``across`` counts as "to that side": far enough, and
+    mainly so."""
     return along >= _APART and 2 * along >= abs(across)
 
 
@@ -237,9 +265,9 @@ def _holds(relation: str, first: Placed, second: Placed, first_in_front: bool) -
 def related(scene: Scene, i: int, relation: str, j: int) -> bool:
     """Whether thing ``i`` stands in a relation to thing ``j``.
 
-    "Left of" and its like need centres at least 190 units apart (of 1024) in that direction and no more than twice as
-    far across it; "near" means a gap of at most 64 units between the boxes, "far from" one of at least 256; "in front
-    of" needs boxes that share an eighth of the smaller one.
+    "Left of" and its like need centres at least 190 units apart (of 1024) in that direction and no
+    more than twice as far across it; "near" means a gap of at most 64 units between the boxes, "far
+    from" one of at least 256; "in front of" needs boxes that share an eighth of the smaller one.
 
     Raises:
         ValueError: for an unknown relation (the right ones are listed), or an index out of range.
@@ -272,7 +300,7 @@ def bigger(first: Placed, second: Placed) -> bool:
     return first.size == "large" and second.size == "small"
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Combinations that training never sees
 
 _NAMES = tuple(one.name for one in cast.SCENIC)
@@ -289,9 +317,11 @@ def _hold_out() -> tuple[frozenset, frozenset, frozenset]:
     return places, relations, pairs
 
 
-#: (thing, background): these do not meet in ``train`` or ``test`` (one ground for each member of the cast).
+#  (thing, background): these do not meet in ``train`` or ``test`` (one ground for each member of
+# the cast).
 HELD_OUT_PLACES: frozenset[tuple[str, str]]
-#: (thing, relation): the thing is never the subject of that relation (nor the object of its opposite) in them.
+#  (thing, relation): the thing is never the subject of that relation (nor the object of its
+# opposite) in them.
 HELD_OUT_RELATIONS: frozenset[tuple[str, str]]
 #: {thing, thing}: these are never together in them.
 HELD_OUT_PAIRS: frozenset[frozenset[str]]
@@ -305,7 +335,8 @@ FEWEST_THINGS = 12
 
 @cache
 def pool(things: int = ALL_THINGS) -> tuple[str, ...]:
-    """The names that scenes are made of in a world of so many things: some of every kind, the same first ones always.
+    """The names that scenes are made of in a world of so many things: some of every kind, the same
+    first ones always.
 
     A smaller world is quicker to learn; everything else about it is as in the large one.
 
@@ -316,7 +347,9 @@ def pool(things: int = ALL_THINGS) -> tuple[str, ...]:
         ValueError: for a number out of range.
     """
     if not FEWEST_THINGS <= things <= ALL_THINGS:
-        raise ValueError(f"a world of scenes has {FEWEST_THINGS} to {ALL_THINGS} things, not {things}")
+        raise ValueError(
+            f"a world of scenes has {FEWEST_THINGS} to {ALL_THINGS} things, not {things}"
+        )
     by_kind = [[one.name for one in cast.things(kind, scenic=True)] for kind in cast.KINDS]
     in_turn = [row[k] for k in range(max(map(len, by_kind))) for row in by_kind if k < len(row)]
     chosen = set(in_turn[:things])
@@ -324,7 +357,8 @@ def pool(things: int = ALL_THINGS) -> tuple[str, ...]:
 
 
 def held_out(scene: Scene) -> frozenset[str]:
-    """Which kinds of held-out combination a scene shows: any of "places", "relations" and "pairs"."""
+    """Which kinds of held-out combination a scene shows: any of "places", "relations" and
+    "pairs"."""
     found = set()
     names = [one.name for one in scene.things]
     if any((name, scene.background) in HELD_OUT_PLACES for name in names):
@@ -336,7 +370,7 @@ def held_out(scene: Scene) -> frozenset[str]:
     return frozenset(found)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Sampling
 
 
@@ -352,19 +386,26 @@ def clear(first: Placed, second: Placed) -> bool:
 
 
 def _shows_reserved(first: Placed, second: Placed) -> bool:
-    return any(_holds(relation, first, second, False) for relation in _RESERVED.get(first.name, ())) or any(
-        _holds(relation, second, first, False) for relation in _RESERVED.get(second.name, ())
-    )
+    return any(
+        _holds(relation, first, second, False) for relation in _RESERVED.get(first.name, ())
+    ) or any(_holds(relation, second, first, False) for relation in _RESERVED.get(second.name, ()))
 
 
 def overlaps_well(front: Placed, back: Placed) -> bool:
-    """Whether the front thing hides enough of the one behind to see it, and little enough to know it."""
+    """Whether the front thing hides enough of the one behind to see it, and little enough to know
+    it."""
     shared = overlap(front, back)
     a, b = front.extent, back.extent
-    return 4 * shared >= a[0] * a[1] and 20 * shared <= 7 * b[0] * b[1] and 20 * shared >= 3 * b[0] * b[1]
+    return (
+        4 * shared >= a[0] * a[1]
+        and 20 * shared <= 7 * b[0] * b[1]
+        and 20 * shared >= 3 * b[0] * b[1]
+    )
 
 
-def arrange(names: list[str], dice: Dice, *, strict: bool = True, layered: bool = False) -> list[Placed] | None:
+def arrange(
+    names: list[str], dice: Dice, *, strict: bool = True, layered: bool = False
+) -> list[Placed] | None:
     """Find a clear-cut place for each thing.
 
     Args:
@@ -374,8 +415,8 @@ def arrange(names: list[str], dice: Dice, *, strict: bool = True, layered: bool 
         layered: whether the last thing is to stand partly before another.
 
     Returns:
-        The placed things, from the back to the front, or ``None`` where 40 layouts were tried in vain (two things whose
-        every relation is held out, say).
+        The placed things, from the back to the front, or ``None`` where 40 layouts were tried in
+        vain (two things whose every relation is held out, say).
     """
     most_large = {1: 1, 2: 2, 3: 2, 4: 1}[len(names)]
     for attempt in range(40):
@@ -407,7 +448,8 @@ _TRIES = 14  # places tried for one thing before all are laid out anew
 
 
 def _beside(placed: list[Placed], name: str, size: str, dice: Dice, strict: bool) -> Placed | None:
-    """A thing somewhere within the picture, apart from the others and clear of doubt; ``None`` if none was found."""
+    """A thing somewhere within the picture, apart from the others and clear of doubt; ``None`` if
+    none was found."""
     side, mirrored = dice.choice(_SIDES[size]), dice.chance(50)
     wide, high = extent(name, side)
     half_wide, half_high = wide // 2, high // 2
@@ -420,35 +462,52 @@ def _beside(placed: list[Placed], name: str, size: str, dice: Dice, strict: bool
                 break  # they would touch
         else:
             one = Placed(name, size, x, y, side, mirrored)
-            if all(clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
+            if all(
+                clear(one, other) and not (strict and _shows_reserved(one, other))
+                for other in placed
+            ):
                 return one
     return None
 
 
 def _before(placed: list[Placed], name: str, dice: Dice, strict: bool) -> Placed | None:
-    """A small thing that stands partly before the first and apart from the others; ``None`` if none was found."""
+    """A small thing that stands partly before the first and apart from the others; ``None`` if none
+    was found."""
     back = placed[0]
     side, mirrored = dice.choice(_SIDES["small"]), dice.chance(50)
     for _ in range(_TRIES):
         x = back.x + (1 if dice.chance(50) else -1) * dice.between(96, 148)
-        one = Placed(name, "small", min(max(x, 0), UNITS), min(back.y + dice.between(40, 148), UNITS), side, mirrored)
+        one = Placed(
+            name,
+            "small",
+            min(max(x, 0), UNITS),
+            min(back.y + dice.between(40, 148), UNITS),
+            side,
+            mirrored,
+        )
         left, top, right, bottom = one.box
         if left < _EDGE or top < _EDGE or right > UNITS - _EDGE or bottom > UNITS - _EDGE:
             continue
         if not overlaps_well(one, back) or any(gap(one, other) < 8 for other in placed[1:]):
             continue
-        if all(clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed):
+        if all(
+            clear(one, other) and not (strict and _shows_reserved(one, other)) for other in placed
+        ):
             return one
     return None
 
 
 def address(things: int) -> tuple[int, ...]:
-    """What a smaller world adds to the address of its samples, so that they are others than the whole world's."""
+    """What a smaller world adds to the address of its samples, so that they are others than the
+    whole world's."""
     return () if things == ALL_THINGS else (things,)
 
 
-def _pick_names(count: int, background: str, dice: Dice, first: str | None, among: tuple[str, ...]) -> list[str]:
-    """Names of the things: now and then several of one; no held-out place or pair unless ``first`` brings it."""
+def _pick_names(
+    count: int, background: str, dice: Dice, first: str | None, among: tuple[str, ...]
+) -> list[str]:
+    """Names of the things: now and then several of one; no held-out place or pair unless ``first``
+    brings it."""
     names = [] if first is None else [first]
     while len(names) < count:
         name = dice.choice(among)
@@ -473,7 +532,8 @@ def sample(split: str, index: int, seed: int = 0, things: int = ALL_THINGS) -> S
         things: how many different things the world has (see :func:`pool`).
 
     Raises:
-        ValueError: for an unknown split (the right ones are listed), a negative index, or too few or many things.
+        ValueError: for an unknown split (the right ones are listed), a negative index, or too few
+            or many things.
     """
     if split not in SPLITS:
         raise ValueError(f"no split is called {split!r}; there are: {', '.join(SPLITS)}")
@@ -488,7 +548,8 @@ def _numbered(split: str, index: int, seed: int, things: int) -> Scene:
 
 
 def compose(split: str, dice: Dice, among: tuple[str, ...] = _NAMES) -> Scene:
-    """Draw a scene of a split from a source of chance: what the other data sets build their own scenes with."""
+    """Draw a scene of a split from a source of chance: what the other data sets build their own
+    scenes with."""
     while True:
         background = dice.choice(BACKGROUNDS)
         number = dice.weighted((1, 2, 3, 4), (15, 35, 30, 20))
@@ -506,7 +567,10 @@ def compose(split: str, dice: Dice, among: tuple[str, ...] = _NAMES) -> Scene:
         names = _pick_names(number, background, dice, first, among)
         if split == "test_unseen_pairs":
             partners = [
-                n for n in among if frozenset((first, n)) in HELD_OUT_PAIRS and (n, background) not in HELD_OUT_PLACES
+                n
+                for n in among
+                if frozenset((first, n)) in HELD_OUT_PAIRS
+                and (n, background) not in HELD_OUT_PLACES
             ]
             if not partners:
                 continue
@@ -550,11 +614,12 @@ def each(split: str, size: int, seed: int = 0, things: int = ALL_THINGS) -> Iter
     return (sample(split, index, seed, things) for index in range(size))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Portraits: one thing on a ground
 
 PORTRAIT_SPLITS: tuple[str, ...] = ("train", "test", "test_unseen_places")
-#: How a portrait shows its thing: "anywhere", small or large as in scenes; or "centred", large and near the middle.
+#  How a portrait shows its thing: "anywhere", small or large as in scenes; or "centred", large and
+# near the middle.
 FRAMINGS: tuple[str, ...] = ("anywhere", "centred")
 _CENTRED_SIDES = (560, 608, 656, 704, 752)
 _CENTRED_WITHIN = 80  # units from the middle of the picture, each way
@@ -565,17 +630,22 @@ MOST_HELD_OUT = 3
 
 
 def portrait_pool(things: int = WHOLE_CAST) -> tuple[str, ...]:
-    """The names that portraits show in a world of so many things: the whole cast, or those of :func:`pool`.
+    """The names that portraits show in a world of so many things: the whole cast, or those of
+    :func:`pool`.
 
-    With 12 there is one thing of each of 12 kinds, so that a thing's name is its kind and a look of its own.
+    With 12 there is one thing of each of 12 kinds, so that a thing's name is its kind and a look of
+    its own.
 
     Raises:
-        ValueError: for a number that is neither the whole cast nor within the range of :func:`pool`.
+        ValueError: for a number that is neither the whole cast nor within the range of
+            :func:`pool`.
     """
     if things == WHOLE_CAST:
         return tuple(one.name for one in cast.CAST)
     if not FEWEST_THINGS <= things <= ALL_THINGS:
-        raise ValueError(f"portraits have {FEWEST_THINGS} to {ALL_THINGS} things, or all {WHOLE_CAST}, not {things}")
+        raise ValueError(
+            f"portraits have {FEWEST_THINGS} to {ALL_THINGS} things, or all {WHOLE_CAST}, not {things}"
+        )
     return pool(things)
 
 
@@ -584,13 +654,18 @@ def _kept_apart() -> dict[str, tuple[str, ...]]:
     """The grounds that are held out for each member of the cast, in the order in which they are."""
     first = dict(HELD_OUT_PLACES)
     # the smallest world's things choose first, so that its grounds lose about equally many of them
-    order = [*pool(FEWEST_THINGS), *(one.name for one in cast.CAST if one.name not in pool(FEWEST_THINGS))]
+    order = [
+        *pool(FEWEST_THINGS),
+        *(one.name for one in cast.CAST if one.name not in pool(FEWEST_THINGS)),
+    ]
     found = {name: [first[name]] for name in order}
     dice = Dice("held out combinations", "portraits", "more")
     for _ in range(1, MOST_HELD_OUT):
         for place, name in enumerate(order):
             known = order[:FEWEST_THINGS] if place < FEWEST_THINGS else order
-            lost = {ground: sum(ground in found[other] for other in known) for ground in BACKGROUNDS}
+            lost = {
+                ground: sum(ground in found[other] for other in known) for ground in BACKGROUNDS
+            }
             free = [ground for ground in BACKGROUNDS if ground not in found[name]]
             fewest = min(lost[ground] for ground in free)
             found[name].append(dice.choice([ground for ground in free if lost[ground] == fewest]))
@@ -602,8 +677,9 @@ def held_out_grounds(name: str, count: int = 1) -> tuple[str, ...]:
 
     Args:
         name: any member of the cast.
-        count: how many, 1 to :data:`MOST_HELD_OUT`. The first is that of :data:`HELD_OUT_PLACES`; fewer are the
-            beginning of more. In a world of 12 things and 8 grounds these are 12, 24 or 36 of 96 combinations.
+        count: how many, 1 to :data:`MOST_HELD_OUT`. The first is that of :data:`HELD_OUT_PLACES`;
+            fewer are the beginning of more. In a world of 12 things and 8 grounds these are 12, 24
+            or 36 of 96 combinations.
 
     Raises:
         ValueError: for an unknown name, or a count out of range.
@@ -614,24 +690,30 @@ def held_out_grounds(name: str, count: int = 1) -> tuple[str, ...]:
 
 
 def portrait(
-    split: str, index: int, seed: int = 0, things: int = WHOLE_CAST, framing: str = "anywhere", held_out: int = 1
+    split: str,
+    index: int,
+    seed: int = 0,
+    things: int = WHOLE_CAST,
+    framing: str = "anywhere",
+    held_out: int = 1,
 ) -> Scene:
     """Portrait number ``index`` of a split: one member of the cast (people too) on a ground.
 
-    In ``train`` and ``test`` nobody stands on a ground that is held out for them; in ``test_unseen_places`` all do.
+    In ``train`` and ``test`` nobody stands on a ground that is held out for them; in
+    ``test_unseen_places`` all do.
 
     Args:
         split: one of :data:`PORTRAIT_SPLITS`.
         index: a whole number from 0.
         seed: another seed gives another world.
         things: how many different things there are (see :func:`portrait_pool`).
-        framing: one of :data:`FRAMINGS`. "centred" has sides of 560 to 752 units (all of them "large"), and a centre
-            at most 80 units from the picture's each way.
+        framing: one of :data:`FRAMINGS`. "centred" has sides of 560 to 752 units (all of them
+            "large"), and a centre at most 80 units from the picture's each way.
         held_out: how many grounds are held out for each thing (see :func:`held_out_grounds`).
 
     Raises:
-        ValueError: for an unknown split or framing (the right ones are listed), a negative index, or a number out of
-            range.
+        ValueError: for an unknown split or framing (the right ones are listed), a negative index,
+            or a number out of range.
     """
     if split not in PORTRAIT_SPLITS:
         raise ValueError(f"no split is called {split!r}; there are: {', '.join(PORTRAIT_SPLITS)}")
@@ -640,14 +722,22 @@ def portrait(
     if index < 0:
         raise ValueError(f"an index counts from 0, got {index}")
     asked = (things, framing, held_out)
-    dice = Dice("portraits", split, seed, index, *(() if asked == (WHOLE_CAST, "anywhere", 1) else asked))
+    dice = Dice(
+        "portraits", split, seed, index, *(() if asked == (WHOLE_CAST, "anywhere", 1) else asked)
+    )
     name = dice.choice(portrait_pool(things))
     unseen = split == "test_unseen_places"
     apart = held_out_grounds(name, held_out)
     background = dice.choice([ground for ground in BACKGROUNDS if (ground in apart) == unseen])
-    one = _centred(name, dice) if framing == "centred" else _beside([], name, dice.choice(SIZES), dice, strict=False)
+    one = (
+        _centred(name, dice)
+        if framing == "centred"
+        else _beside([], name, dice.choice(SIZES), dice, strict=False)
+    )
     assert one is not None  # alone, a thing fits anywhere
-    return Scene(background, (one,), dice.below(16384) * 4 + (dice.between(1, 3) if split == "train" else 0))
+    return Scene(
+        background, (one,), dice.below(16384) * 4 + (dice.between(1, 3) if split == "train" else 0)
+    )
 
 
 def _centred(name: str, dice: Dice) -> Placed:
@@ -660,7 +750,7 @@ def _centred(name: str, dice: Dice) -> Placed:
     return Placed(name, "large", *at, side, mirrored)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Drawing
 
 
@@ -679,12 +769,14 @@ class Rendered(NamedTuple):
 
 
 @lru_cache(maxsize=2048)
-def _sticker(name: str, longer: int, mirrored: bool, rim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sticker(
+    name: str, longer: int, mirrored: bool, rim: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A sprite with a white rim, ready to be laid on.
 
     Returns:
-        Its colours times its alpha, uint16 (h, w, 3); 255 minus its alpha, uint16 (h, w, 1); where the art itself (not
-        the rim) is opaque, bool (h, w).
+        Its colours times its alpha, uint16 (h, w, 3); 255 minus its alpha, uint16 (h, w, 1); where
+        the art itself (not the rim) is opaque, bool (h, w).
     """
     from PIL import Image, ImageFilter
 
@@ -696,7 +788,9 @@ def _sticker(name: str, longer: int, mirrored: bool, rim: int) -> tuple[np.ndarr
     if rim > 1:
         under = under.filter(ImageFilter.BoxBlur(1))
     alpha = art[..., 3:]
-    u = np.asarray(under).astype(np.uint16)[..., None] * 225 // 255  # the rim lets a little of the ground through
+    u = (
+        np.asarray(under).astype(np.uint16)[..., None] * 225 // 255
+    )  # the rim lets a little of the ground through
     rest = (u * (255 - alpha) + 127) // 255  # what the rim adds around and under the art
     return art[..., :3] + rest, 255 - np.minimum(alpha + rest, 255), art[..., 3] >= 128
 
@@ -706,14 +800,17 @@ def lay(image: np.ndarray, owner: np.ndarray | None, number: int, one: Placed, s
 
     Args:
         image: uint8 (size, size, 3), written to.
-        owner: uint8 (size, size), written to: ``number`` + 1 where the thing's art is opaque. Or None.
+        owner: uint8 (size, size), written to: ``number`` + 1 where the thing's art is opaque. Or
+            None.
         number: which thing of the scene it is, from 0.
         one: the thing.
         size: side of the picture in pixels.
     """
     longer = max(cast.MIN_SIZE, ((one.side * _stretch(one.name) >> 6) * size + UNITS // 2) // UNITS)
     rim = max(1, size // 72)
-    make = _sticker if longer <= cast.KEPT else _sticker.__wrapped__  # large ones are not worth keeping
+    make = (
+        _sticker if longer <= cast.KEPT else _sticker.__wrapped__
+    )  # large ones are not worth keeping
     colour, keep, solid = make(one.name, longer, one.mirrored, rim)
     high, wide = solid.shape
     left = (2 * one.x * size + UNITS) // (2 * UNITS) - wide // 2
@@ -733,7 +830,9 @@ def visible_box(mask: np.ndarray) -> list[int]:
     rows, columns = mask.any(1), mask.any(0)
     if not rows.any():
         return [0, 0, 0, 0]
-    left, top, below, beyond = (int(line.argmax()) for line in (columns, rows, rows[::-1], columns[::-1]))
+    left, top, below, beyond = (
+        int(line.argmax()) for line in (columns, rows, rows[::-1], columns[::-1])
+    )
     return [left, top, len(columns) - beyond, len(rows) - below]
 
 
@@ -752,7 +851,9 @@ def render(scene: Scene, size: int = 64) -> Rendered:
     owner = np.zeros((size, size), np.uint8)
     for number, one in enumerate(scene.things):
         lay(image, owner, number, one, size)
-    return Rendered(image, owner, [visible_box(owner == number + 1) for number in range(len(scene.things))])
+    return Rendered(
+        image, owner, [visible_box(owner == number + 1) for number in range(len(scene.things))]
+    )
 
 
 def masks(owner: np.ndarray, count: int) -> np.ndarray:
@@ -776,7 +877,8 @@ def draw_scene(scene: Scene, size: int = 128) -> Image.Image:
         size: side in pixels, 32 to 1024.
 
     Raises:
-        TypeError: if ``scene`` is neither; ValueError: for JSON that is no scene, or a size out of range.
+        TypeError: if ``scene`` is neither; ValueError: for JSON that is no scene, or a size out of
+            range.
     """
     from PIL import Image
 

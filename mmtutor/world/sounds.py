@@ -1,8 +1,8 @@
 """Notes of sampled instruments, and the sounds that the things of the world make.
 
-A thing sounds in one of three ways (``cast.Thing.sound``): as a note of a General MIDI instrument, as a drum, or as an
-effect that is synthesised from scratch (``_effects``). The data sets (``rows.sounds``) play these over pitch, loudness,
-length, reverberation and noise.
+A thing sounds in one of three ways (``cast.Thing.sound``): as a note of a General MIDI instrument,
+as a drum, or as an effect that is synthesised from scratch (``_effects``). The data sets
+(``rows.sounds``) play these over pitch, loudness, length, reverberation and noise.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def _check_seconds(seconds: float, high: float = 30.0) -> float:
 
 
 def _fit(wave: np.ndarray, length: int) -> np.ndarray:
-    """Exactly ``length`` samples: cut or padded with silence; a cut is faded, so that it does not click."""
+    """Exactly ``length`` samples: cut or padded with silence; a cut is faded, so that it does not
+    click."""
     if len(wave) < length:
         return np.pad(wave, (0, length - len(wave)))
     out = np.array(wave[:length], dtype=np.float32)
@@ -52,9 +53,14 @@ def frequency(pitch: float) -> float:
 
 
 def play_note(
-    instrument: str = "piano", pitch: int = 60, seconds: float = 1.0, velocity: int = 100, sample_rate: int = 22050
+    instrument: str = "piano",
+    pitch: int = 60,
+    seconds: float = 1.0,
+    velocity: int = 100,
+    sample_rate: int = 22050,
 ) -> np.ndarray:
-    """Play one note of a sampled instrument; about 20 milliseconds the first time, less when it is repeated.
+    """Play one note of a sampled instrument; about 20 milliseconds the first time, less when it is
+    repeated.
 
     Args:
         instrument: one of ``INSTRUMENTS``, such as "piano", "violin" or "trumpet".
@@ -82,14 +88,16 @@ def play_note(
     return wave * np.float32(PEAK / peak) if peak > PEAK else wave
 
 
-# --- things ----------------------------------------------------------------------------------------------------------
+# --- things ---------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=1)
 def sounding() -> tuple[cast.Thing, ...]:
-    """The things of the data set ``sounds``: one for every different sound of the cast, in the cast's order.
+    """The things of the data set ``sounds``: one for every different sound of the cast, in the
+    cast's order.
 
-    (A church sounds like a bell and a basketball like a ball; the data set has the bell and the ball.)
+    (A church sounds like a bell and a basketball like a ball; the data set has the bell and the
+    ball.)
     """
     first: dict[str, cast.Thing] = {}
     for thing in cast.things(sounding=True):
@@ -111,7 +119,12 @@ def _drumming(key: int, velocity: int, seconds: float, random: np.random.Generat
 
 
 def perform(
-    sound: str, semitones: int, seconds: float, velocity: int, sample_rate: int, random: np.random.Generator
+    sound: str,
+    semitones: int,
+    seconds: float,
+    velocity: int,
+    sample_rate: int,
+    random: np.random.Generator,
 ) -> np.ndarray:
     """One performance of a thing's sound.
 
@@ -130,10 +143,13 @@ def perform(
     ratio = 2.0 ** (semitones / 12)
     if kind == "note":
         held = round(max(seconds - 0.12, 0.7 * seconds), 2)
-        wave = _midi.render(int(value), 60 + semitones, velocity, held, round(seconds - held + 0.05, 2))
+        wave = _midi.render(
+            int(value), 60 + semitones, velocity, held, round(seconds - held + 0.05, 2)
+        )
         rate = _midi.RENDER_RATE
     elif kind == "drum":
-        # Played back faster, a drum is a smaller drum; steps of 500 keep the resampling filter small.
+        # Played back faster, a drum is a smaller drum; steps of 500 keep the resampling filter
+        # small.
         wave, rate = _drumming(int(value), velocity, ratio * seconds, random), _midi.RENDER_RATE
         rate = 500 * round(rate * ratio / 500)
     else:
@@ -170,14 +186,18 @@ def play_thing(
     seconds = _check_seconds(seconds)
     sample_rate = check_sample_rate(sample_rate)
     random = rng("play_thing", name, take)
-    return np.float32(PEAK) * perform(str(thing.sound), semitones, seconds, 100, sample_rate, random)
+    return np.float32(PEAK) * perform(
+        str(thing.sound), semitones, seconds, 100, sample_rate, random
+    )
 
 
-def reverberate(wave: np.ndarray, t60: float, sample_rate: int, random: np.random.Generator) -> np.ndarray:
+def reverberate(
+    wave: np.ndarray, t60: float, sample_rate: int, random: np.random.Generator
+) -> np.ndarray:
     """A wave as it sounds in a room, of the same length.
 
-    The room is the usual model of late reverberation: noise that falls by 60 dB in ``t60`` seconds, after the direct
-    sound.
+    The room is the usual model of late reverberation: noise that falls by 60 dB in ``t60`` seconds,
+    after the direct sound.
 
     Args:
         wave: ``(T,)``.
@@ -191,21 +211,30 @@ def reverberate(wave: np.ndarray, t60: float, sample_rate: int, random: np.rando
 
     s = np.arange(1, min(len(wave), round(t60 * sample_rate))) / sample_rate
     tail = random.standard_normal(len(s)) * 10 ** (-3 * s / t60)
-    # Not np.linalg.norm: on long waves it wakes a pool of BLAS threads, which then spin on the core of the second process.
+    # Not np.linalg.norm: on long waves it wakes a pool of BLAS threads, which then spin on the core
+    # of the second process.
     energy = float(np.square(tail).sum())
     room = np.concatenate([[1.0], tail * (0.6 / (math.sqrt(energy) + 1e-9))])
     n = next_fast_len(len(wave) + len(room) - 1, real=True)
     return irfft(rfft(wave, n) * rfft(room, n), n)[: len(wave)].astype(np.float32)
 
 
-# --- what disturbs -----------------------------------------------------------------------------------------------------
+# --- what disturbs --------------------------------------------------------------------------------
 
 THIRD_SOURCES: tuple[str, ...] = ("noise", "music")
 """What may be heard besides two voices."""
 
 _DEGREES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
-_PROGRESSIONS = ((0, 4, 5, 3), (0, 5, 3, 4), (5, 3, 0, 4), (0, 3, 4, 0))  # steps of the scale on which chords stand
-_CHORDS, _MELODIES = ("piano", "guitar", "harp", "strings", "organ"), ("flute", "violin", "trumpet", "saxophone")
+_PROGRESSIONS = (
+    (0, 4, 5, 3),
+    (0, 5, 3, 4),
+    (5, 3, 0, 4),
+    (0, 3, 4, 0),
+)  # steps of the scale on which chords stand
+_CHORDS, _MELODIES = (
+    ("piano", "guitar", "harp", "strings", "organ"),
+    ("flute", "violin", "trumpet", "saxophone"),
+)
 
 
 def _music(seconds: float, random: np.random.Generator) -> np.ndarray:
@@ -213,7 +242,9 @@ def _music(seconds: float, random: np.random.Generator) -> np.ndarray:
     scale = _DEGREES[("major", "minor")[random.integers(2)]]
     tonic = int(random.integers(-5, 7))
     progression = _PROGRESSIONS[random.integers(len(_PROGRESSIONS))]
-    chords, melody = (_midi.program_number(part[random.integers(len(part))]) for part in (_CHORDS, _MELODIES))
+    chords, melody = (
+        _midi.program_number(part[random.integers(len(part))]) for part in (_CHORDS, _MELODIES)
+    )
     beat = 60.0 / float(random.uniform(90.0, 132.0))
 
     def key(step: int, octave: int) -> int:
@@ -232,7 +263,13 @@ def _music(seconds: float, random: np.random.Generator) -> np.ndarray:
         for start, length in ((0.0, 1.0),) if random.random() < 0.5 else ((0.0, 0.5), (0.5, 0.5)):
             place = min(max(place + int(random.integers(-2, 3)), 3), 12)
             notes.append(
-                _midi.Note(melody, key(place, 5), 100, now + start * beat, now + (start + 0.95 * length) * beat)
+                _midi.Note(
+                    melody,
+                    key(place, 5),
+                    100,
+                    now + start * beat,
+                    now + (start + 0.95 * length) * beat,
+                )
             )
     return _midi.render_score(notes, seconds)
 
@@ -241,15 +278,16 @@ def third_source(kind: str, seconds: float, sample_rate: int = 16000, seed: int 
     """Noise or music, to be heard besides two voices.
 
     Args:
-        kind: "noise" (pink: as much power in every octave, from 50 hertz) or "music" (a small band of sampled
-            instruments plays chords, a melody and drums).
+        kind: "noise" (pink: as much power in every octave, from 50 hertz) or "music" (a small band
+            of sampled instruments plays chords, a melody and drums).
         seconds: length, 0.05 to 30.
         sample_rate: samples a second, 4,000 to 48,000.
         seed: a whole number from 0; another seed is another noise or piece.
 
     Returns:
-        float32 ``(round(seconds * sample_rate),)`` in [-1, 1], as loud as a spoken wave: root mean square
-        ``speech.LOUDNESS``, less where a peak would pass ``speech.PEAK``. The same arguments give the same bytes.
+        float32 ``(round(seconds * sample_rate),)`` in [-1, 1], as loud as a spoken wave: root mean
+        square ``speech.LOUDNESS``, less where a peak would pass ``speech.PEAK``. The same arguments
+        give the same bytes.
 
     Raises:
         ValueError: an unknown kind or a number out of range.
@@ -261,7 +299,9 @@ def third_source(kind: str, seconds: float, sample_rate: int = 16000, seed: int 
     random = rng("third source", kind, _check_whole("seed", seed, 0, 2**63 - 1))
     length = round(seconds * sample_rate)
     if kind == "music":
-        return level(_fit(resample(_music(seconds, random), _midi.RENDER_RATE, sample_rate), length))
+        return level(
+            _fit(resample(_music(seconds, random), _midi.RENDER_RATE, sample_rate), length)
+        )
     f = np.fft.rfftfreq(length, 1 / sample_rate)
     spectrum = np.fft.rfft(random.standard_normal(length))
     spectrum[f < 50.0] = 0.0

@@ -1,12 +1,15 @@
-"""Spoken English and Korean, made offline by the eSpeak NG synthesiser, with the time of every phoneme.
+"""Spoken English and Korean, made offline by the eSpeak NG synthesiser, with the time of every
+phoneme.
 
-eSpeak NG is a formant synthesiser: it turns text into phonemes by rule and each phoneme into a moving set of
-resonances, so it knows when each phoneme begins. That truth is what this module keeps beside the wave. The library
-comes as a wheel (``espeakng-loader``) and is driven through its C interface (``speak_lib.h``) with ``ctypes``.
+eSpeak NG is a formant synthesiser: it turns text into phonemes by rule and each phoneme into a
+moving set of resonances, so it knows when each phoneme begins. That truth is what this module keeps
+beside the wave. The library comes as a wheel (``espeakng-loader``) and is driven through its C
+interface (``speak_lib.h``) with ``ctypes``.
 
-eSpeak NG carries state from one utterance to the next (the slow wander of the pitch, the phase of the glottal wave,
-the random generator of the breath), so the same call would not give the same bytes twice. The library is therefore
-loaded afresh for every utterance, which takes half a millisecond and makes ``speak`` a pure function.
+eSpeak NG carries state from one utterance to the next (the slow wander of the pitch, the phase of
+the glottal wave, the random generator of the breath), so the same call would not give the same
+bytes twice. The library is therefore loaded afresh for every utterance, which takes half a
+millisecond and makes ``speak`` a pure function.
 """
 
 from __future__ import annotations
@@ -57,8 +60,9 @@ _CHARS_UTF8 = 1
 class Phoneme(NamedTuple):
     """One speech sound and when it is heard.
 
-    ``symbol`` is in the International Phonetic Alphabet as eSpeak NG writes it, without the stress mark, and
-    ``PAUSE`` for silence; ``start`` and ``end`` are in seconds; ``stress`` is 0 (none), 1 (secondary) or 2 (primary).
+    ``symbol`` is in the International Phonetic Alphabet as eSpeak NG writes it, without the stress
+    mark, and ``PAUSE`` for silence; ``start`` and ``end`` are in seconds; ``stress`` is 0 (none), 1
+    (secondary) or 2 (primary).
     """
 
     symbol: str
@@ -74,8 +78,8 @@ class Speech:
     Attributes:
         wave: float32 ``(T,)`` in [-1, 1].
         sample_rate: samples a second.
-        phonemes: the speech sounds in order; the first starts at 0, each ends where the next starts, the last ends
-            with the wave.
+        phonemes: the speech sounds in order; the first starts at 0, each ends where the next
+            starts, the last ends with the wave.
         text: what was said.
         language: "en" or "ko".
         speaker: name of the speaker, or None for the neutral one.
@@ -96,10 +100,12 @@ class Speech:
 
 @dataclass(frozen=True)
 class Settings:
-    """What eSpeak NG is told before it speaks: a voice (with ``+variant``), words a minute, pitch and range 0-99.
+    """What eSpeak NG is told before it speaks: a voice (with ``+variant``), words a minute, pitch
+    and range 0-99.
 
-    ``playback`` is the sample rate at which its output is played. Away from ``NATIVE_RATE`` it moves all resonances,
-    as a longer or shorter vocal tract does; pitch and rate must be set to make up for it.
+    ``playback`` is the sample rate at which its output is played. Away from ``NATIVE_RATE`` it
+    moves all resonances, as a longer or shorter vocal tract does; pitch and rate must be set to
+    make up for it.
     """
 
     voice: str
@@ -109,7 +115,7 @@ class Settings:
     playback: int = NATIVE_RATE
 
 
-# --- the C interface -------------------------------------------------------------------------------------------------
+# --- the C interface ------------------------------------------------------------------------------
 
 
 class _Id(ctypes.Union):
@@ -129,13 +135,18 @@ class _Event(ctypes.Structure):
     ]
 
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 
 _lock = threading.Lock()
 
 if hasattr(os, "register_at_fork"):
-    # Fork only while nobody speaks: a child would inherit a library in mid-sentence and a lock that nobody can open.
-    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+    # Fork only while nobody speaks: a child would inherit a library in mid-sentence and a lock that
+    # nobody can open.
+    os.register_at_fork(
+        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release
+    )
 
 
 @lru_cache(maxsize=1)
@@ -144,13 +155,16 @@ def _paths() -> tuple[str, str]:
     try:
         import espeakng_loader
     except ImportError as error:  # pragma: no cover - a declared dependency
-        raise ImportError("speech needs the eSpeak NG library: pip install espeakng-loader") from error
+        raise ImportError(
+            "speech needs the eSpeak NG library: pip install espeakng-loader"
+        ) from error
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 
 
-# eSpeak NG puts the name of a voice into lower case before it opens the voice's file, and where that fails (en-US is
-# spelt so) it reads all of its 300 voice files, which takes longer than to speak. The cure is a data directory in the
-# cache in which the few voices of the world have lower-case names and the large files are links to the installed ones.
+# eSpeak NG puts the name of a voice into lower case before it opens the voice's file, and where
+# that fails (en-US is spelt so) it reads all of its 300 voice files, which takes longer than to
+# speak. The cure is a data directory in the cache in which the few voices of the world have
+# lower-case names and the large files are links to the installed ones.
 _VOICES = {
     "gmw/en": "gmw/en",
     "gmw/en-029": "gmw/en-029",
@@ -173,10 +187,17 @@ def _short_data(directory: str, installed: str) -> str | None:
     """A data directory in the cache with the world's voices only; None where it cannot be had."""
     source = Path(installed)
     try:
-        small = {f"lang/{name}": (source / "lang" / file).read_bytes() for name, file in _VOICES.items()}
-        small |= {f"voices/!v/{name}": (source / "voices" / "!v" / name).read_bytes() for name in _VARIANTS}
+        small = {
+            f"lang/{name}": (source / "lang" / file).read_bytes() for name, file in _VOICES.items()
+        }
+        small |= {
+            f"voices/!v/{name}": (source / "voices" / "!v" / name).read_bytes()
+            for name in _VARIANTS
+        }
         identity = [f"{name} {(source / name).stat().st_size}" for name in _LARGE]
-        folder = Path(directory) / f"espeak-{cache.digest(installed, *identity, *small.values())[:12]}"
+        folder = (
+            Path(directory) / f"espeak-{cache.digest(installed, *identity, *small.values())[:12]}"
+        )
         if len(os.fsencode(folder)) > 120:  # eSpeak NG keeps its path in a short buffer
             return None
         if not (folder / _MARK).exists():
@@ -226,9 +247,13 @@ def _espeak(data_path: str) -> Iterator[ctypes.CDLL]:
     library = ctypes.CDLL(_paths()[0])
     try:
         options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
-        rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), options)
+        rate = library.espeak_Initialize(
+            _AUDIO_OUTPUT_SYNCHRONOUS, 0, os.fsencode(data_path), options
+        )
         if rate != NATIVE_RATE:
-            raise RuntimeError(f"eSpeak NG did not start: espeak_Initialize returned {rate}, expected {NATIVE_RATE}")
+            raise RuntimeError(
+                f"eSpeak NG did not start: espeak_Initialize returned {rate}, expected {NATIVE_RATE}"
+            )
         try:
             yield library
         finally:
@@ -238,12 +263,15 @@ def _espeak(data_path: str) -> Iterator[ctypes.CDLL]:
 
 
 def _synthesize(text: str, settings: Settings) -> tuple[np.ndarray, list[tuple[str, int]]]:
-    """Speak ``text``: int16 samples ``(T,)`` at ``NATIVE_RATE`` and (raw symbol, first sample) of each phoneme."""
+    """Speak ``text``: int16 samples ``(T,)`` at ``NATIVE_RATE`` and (raw symbol, first sample) of
+    each phoneme."""
     folder, short = _data()
     if short:
         with contextlib.suppress(RuntimeError):
             spoken = _synthesize_from(folder, _VOICES_OWN, text, settings)
-            if _is_whole(folder):  # else another process cleared the cache while this one read from it
+            if _is_whole(
+                folder
+            ):  # else another process cleared the cache while this one read from it
                 return spoken
     return _synthesize_from(_paths()[1], _VOICES, text, settings)
 
@@ -251,7 +279,8 @@ def _synthesize(text: str, settings: Settings) -> tuple[np.ndarray, list[tuple[s
 def _synthesize_from(
     data_path: str, names: dict[str, str], text: str, settings: Settings
 ) -> tuple[np.ndarray, list[tuple[str, int]]]:
-    """:func:`_synthesize` with the data directory of a library in which the voices have these names."""
+    """:func:`_synthesize` with the data directory of a library in which the voices have these
+    names."""
     chunks: list[bytes] = []
     events: list[tuple[str, int]] = []
 
@@ -281,26 +310,39 @@ def _synthesize_from(
             (_RANGE, settings.range),
         ):
             library.espeak_SetParameter(parameter, value, 0)
-        status = library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, _CHARS_UTF8, None, None)
+        status = library.espeak_Synth(
+            data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, _CHARS_UTF8, None, None
+        )
         if status != 0:
             raise RuntimeError(f"eSpeak NG could not speak {text!r}: status {status}")
     return np.frombuffer(b"".join(chunks), dtype="<i2"), events
 
 
-# --- from raw output to speech -----------------------------------------------------------------------------------------
+# --- from raw output to speech --------------------------------------------------------------------
 
 
 def _tidy(events: list[tuple[str, int]], length: int) -> list[tuple[str, int, int, int]]:
-    """(symbol, first sample, end, stress), without gaps, overlaps or empty entries; equal pauses become one."""
+    """(symbol, first sample, end, stress), without gaps, overlaps or empty entries; equal pauses
+    become one."""
     marks: list[tuple[str, int, int]] = [(PAUSE, 0, 0)]
     for raw, sample in events:
-        if raw.startswith("("):  # "(en)": eSpeak NG changes its language inside a sentence; not a sound
+        if raw.startswith(
+            "("
+        ):  # "(en)": eSpeak NG changes its language inside a sentence; not a sound
             continue
         stress = 2 if raw.startswith("ˈ") else 1 if raw.startswith("ˌ") else 0
         symbol = raw.lstrip("ˈˌ").strip() or PAUSE
-        marks.append((PAUSE if symbol.startswith("_") else symbol, min(max(sample, marks[-1][1]), length), stress))
+        marks.append(
+            (
+                PAUSE if symbol.startswith("_") else symbol,
+                min(max(sample, marks[-1][1]), length),
+                stress,
+            )
+        )
     tidy: list[tuple[str, int, int, int]] = []
-    for (symbol, start, stress), (_, end, _) in zip(marks, [*marks[1:], (PAUSE, length, 0)], strict=True):
+    for (symbol, start, stress), (_, end, _) in zip(
+        marks, [*marks[1:], (PAUSE, length, 0)], strict=True
+    ):
         if end <= start:
             continue
         if tidy and symbol == PAUSE and tidy[-1][0] == PAUSE:
@@ -312,7 +354,8 @@ def _tidy(events: list[tuple[str, int]], length: int) -> list[tuple[str, int, in
 
 @lru_cache(maxsize=32)
 def _lowpass(up: int, down: int) -> np.ndarray:
-    """Kaiser-windowed sinc for ``resample``: flat to 0.84 of the lower Nyquist frequency, 50 dB down there."""
+    """Kaiser-windowed sinc for ``resample``: flat to 0.84 of the lower Nyquist frequency, 50 dB
+    down there."""
     factor = max(up, down)
     half = 22 * factor  # 22 zero crossings on each side
     n = np.arange(-half, half + 1)
@@ -321,7 +364,10 @@ def _lowpass(up: int, down: int) -> np.ndarray:
     return (cutoff * np.sinc(cutoff * n) * np.kaiser(2 * half + 1, 5.65)).astype(np.float32)
 
 
-_MAX_RATE, _MAX_FACTOR = 1_000_000, 1000  # as in mmtutor.sound, which this module does not load for them
+_MAX_RATE, _MAX_FACTOR = (
+    1_000_000,
+    1000,
+)  # as in mmtutor.sound, which this module does not load for them
 _LONGEST = 100_000  # where rates share so little, the one filter for all positions grows too long
 
 
@@ -331,7 +377,8 @@ def resample(wave: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray
     Args:
         wave: ``(T,)``, real.
         source_rate: samples a second of ``wave``.
-        target_rate: samples a second wanted. Rates are whole numbers from 1 to 1,000,000, at most a factor of 1,000 apart.
+        target_rate: samples a second wanted. Rates are whole numbers from 1 to 1,000,000, at most a
+            factor of 1,000 apart.
 
     Returns:
         float32 ``(ceil(T * target_rate / source_rate),)``.
@@ -340,10 +387,18 @@ def resample(wave: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray
         ValueError: a rate that cannot be; the same as for :func:`mmtutor.sound.resample`.
     """
     for name, rate in (("source_rate", source_rate), ("target_rate", target_rate)):
-        if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or not 1 <= rate <= _MAX_RATE:
-            raise ValueError(f"{name} must be a whole number from 1 to {_MAX_RATE} hertz, got {rate!r}")
+        if (
+            isinstance(rate, bool)
+            or not isinstance(rate, (int, np.integer))
+            or not 1 <= rate <= _MAX_RATE
+        ):
+            raise ValueError(
+                f"{name} must be a whole number from 1 to {_MAX_RATE} hertz, got {rate!r}"
+            )
     if max(source_rate, target_rate) > _MAX_FACTOR * min(source_rate, target_rate):
-        raise ValueError(f"{source_rate=} and {target_rate=} lie further apart than a factor of {_MAX_FACTOR}")
+        raise ValueError(
+            f"{source_rate=} and {target_rate=} lie further apart than a factor of {_MAX_FACTOR}"
+        )
     if source_rate == target_rate:
         return np.asarray(wave, dtype=np.float32)
     divisor = math.gcd(source_rate, target_rate)
@@ -354,10 +409,14 @@ def resample(wave: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray
         from mmtutor import sound
 
         x = torch.from_numpy(np.array(wave, dtype=np.float32))
-        return sound.resample(x, int(source_rate), int(target_rate), zero_crossings=22, rolloff=0.92).numpy()
+        return sound.resample(
+            x, int(source_rate), int(target_rate), zero_crossings=22, rolloff=0.92
+        ).numpy()
     from scipy.signal import resample_poly
 
-    return resample_poly(np.asarray(wave, dtype=np.float32), up, down, window=_lowpass(up, down)).astype(np.float32)
+    return resample_poly(
+        np.asarray(wave, dtype=np.float32), up, down, window=_lowpass(up, down)
+    ).astype(np.float32)
 
 
 def check_sample_rate(sample_rate: int) -> int:
@@ -373,30 +432,45 @@ def check_text(text: str, language: str) -> str:
     """A text as it can be spoken, with single spaces, or a clear error.
 
     Raises:
-        ValueError: an unknown language, nothing to say, too long, or a character that has no sound in the language.
+        ValueError: an unknown language, nothing to say, too long, or a character that has no sound
+            in the language.
         TypeError: no text.
     """
     if language not in LANGUAGES:
-        raise ValueError(f"unknown language {language!r}; the world speaks {', '.join(map(repr, LANGUAGES))}")
+        raise ValueError(
+            f"unknown language {language!r}; the world speaks {', '.join(map(repr, LANGUAGES))}"
+        )
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, not {type(text).__name__}")
     text = " ".join(unicodedata.normalize("NFC", text).split())
     if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"text has {len(text)} characters; at most {MAX_CHARACTERS} can be spoken at once")
+        raise ValueError(
+            f"text has {len(text)} characters; at most {MAX_CHARACTERS} can be spoken at once"
+        )
     if not any(character.isalnum() for character in text):
-        raise ValueError(f"text has nothing to say: {text!r}; it needs at least one letter or digit")
+        raise ValueError(
+            f"text has nothing to say: {text!r}; it needs at least one letter or digit"
+        )
     for character in text:
         latin = character.isalpha() and unicodedata.name(character, "").startswith("LATIN")
         hangul = "가" <= character <= "힣"
-        if character in _PUNCTUATION or "0" <= character <= "9" or latin or (hangul and language == "ko"):
+        if (
+            character in _PUNCTUATION
+            or "0" <= character <= "9"
+            or latin
+            or (hangul and language == "ko")
+        ):
             continue
         hint = '; say language="ko" for Korean' if hangul else ""
-        raise ValueError(f"{character!r} (U+{ord(character):04X}) cannot be spoken in {language!r}{hint}")
+        raise ValueError(
+            f"{character!r} (U+{ord(character):04X}) cannot be spoken in {language!r}{hint}"
+        )
     return text
 
 
 def level(wave: np.ndarray) -> np.ndarray:
-    """The same sound at the world's loudness: root mean square ``LOUDNESS``, less where a peak would pass ``PEAK``."""
+    """The same sound at the world's loudness: root mean square ``LOUDNESS``, less where a peak
+    would pass ``PEAK``."""
     rms = float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
     peak = float(np.abs(wave).max())
     gain = min(LOUDNESS / rms, PEAK / peak) if peak > 0 else 1.0

@@ -1,13 +1,13 @@
 """The speakers of the world, and what they say.
 
-A speaker is a point in a space with known axes: pitch in hertz, resonances (the length of the vocal tract), words a
-minute, liveliness, accent, timbre. All are drawn once and for all: the population is part of the world, and a data
-set's seed chooses who speaks and what, never who exists. The first ``TRAIN_SPEAKERS`` are heard in training only, the
-others in testing only.
+A speaker is a point in a space with known axes: pitch in hertz, resonances (the length of the vocal
+tract), words a minute, liveliness, accent, timbre. All are drawn once and for all: the population
+is part of the world, and a data set's seed chooses who speaks and what, never who exists. The first
+``TRAIN_SPEAKERS`` are heard in training only, the others in testing only.
 
-How a speaker is made from eSpeak NG: the *timbre* is one of its voice variants; the *resonances* are moved by playing
-the synthesiser's output faster or slower, as in a shorter or longer vocal tract; pitch and speed are set so that they
-come out as wanted after that.
+How a speaker is made from eSpeak NG: the *timbre* is one of its voice variants; the *resonances*
+are moved by playing the synthesiser's output faster or slower, as in a shorter or longer vocal
+tract; pitch and speed are set so that they come out as wanted after that.
 """
 
 from __future__ import annotations
@@ -61,9 +61,12 @@ RANGE_CENTRE, RANGE_SPREAD = 50.0, 0.35  # eSpeak NG's pitch range; octaves
 PITCH_FORMANT_CORRELATION = 0.5  # small bodies have both: short vocal folds and short vocal tracts
 
 _HIGH = 140.0  # hertz
-# Measured: the natural logarithm by which 50 steps of eSpeak NG's pitch setting raise the median, above and below 50.
+# Measured: the natural logarithm by which 50 steps of eSpeak NG's pitch setting raise the median,
+# above and below 50.
 _STEPS_UP, _STEPS_DOWN = 0.523, 0.451
-_PLAYBACK_RATES = range(16500, 28001, 500)  # steps of 500 keep the resampling ratios, and so the filters, small
+_PLAYBACK_RATES = range(
+    16500, 28001, 500
+)  # steps of 500 keep the resampling ratios, and so the filters, small
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,14 @@ class Speaker:
         index: place in ``speakers()``.
         split: "train" or "test".
         pitch: median fundamental frequency, hertz.
-        formants: the scale of all resonances; 1 is the plain voice of eSpeak NG, more is a shorter vocal tract.
+        formants: the scale of all resonances; 1 is the plain voice of eSpeak NG, more is a shorter
+            vocal tract.
         rate: words a minute.
         liveliness: extent of the speech melody; 1 is the plain voice's.
         accent: key of ``ACCENTS``.
         timbre: key of ``TIMBRES``.
-        z: the four numbers behind the above, each with mean 0 and standard deviation 1 over the population:
-            ``{"pitch", "formants", "rate", "liveliness"}``.
+        z: the four numbers behind the above, each with mean 0 and standard deviation 1 over the
+            population: ``{"pitch", "formants", "rate", "liveliness"}``.
     """
 
     name: str
@@ -113,12 +117,17 @@ class Speaker:
         )
 
 
-def _tune(timbre: _Timbre, pitch: float, formants: float, liveliness: float) -> tuple[int, int, float, float]:
-    """(playback rate, pitch setting, pitch, formants) that come closest to the wanted pitch and resonances."""
+def _tune(
+    timbre: _Timbre, pitch: float, formants: float, liveliness: float
+) -> tuple[int, int, float, float]:
+    """(playback rate, pitch setting, pitch, formants) that come closest to the wanted pitch and
+    resonances."""
     best: tuple[float, tuple[int, int, float, float]] | None = None
     for playback in _PLAYBACK_RATES:
         stretch = playback / _speech.NATIVE_RATE
-        plain = stretch * timbre.pitch * math.exp(timbre.lift * math.log2(liveliness))  # hertz, at pitch setting 50
+        plain = (
+            stretch * timbre.pitch * math.exp(timbre.lift * math.log2(liveliness))
+        )  # hertz, at pitch setting 50
         step = (_STEPS_UP if pitch > plain else _STEPS_DOWN) / 50
         setting = min(max(round(50 + math.log(pitch / plain) / step), 0), 99)
         made_pitch = plain * math.exp(step * (setting - 50))
@@ -145,14 +154,20 @@ def _population() -> tuple[Speaker, ...]:
     people = []
     for index, name in enumerate(_names(count)):
         random = rng("voices", "speaker", index)
-        pitch, other, rate, liveliness = random.uniform(-math.sqrt(3), math.sqrt(3), 4)  # standard deviation 1
-        formants = PITCH_FORMANT_CORRELATION * pitch + math.sqrt(1 - PITCH_FORMANT_CORRELATION**2) * other
+        pitch, other, rate, liveliness = random.uniform(
+            -math.sqrt(3), math.sqrt(3), 4
+        )  # standard deviation 1
+        formants = (
+            PITCH_FORMANT_CORRELATION * pitch + math.sqrt(1 - PITCH_FORMANT_CORRELATION**2) * other
+        )
         want_pitch = PITCH_CENTRE * 2 ** (PITCH_SPREAD * pitch)
         want_formants = FORMANT_CENTRE * math.exp(FORMANT_SPREAD * formants)
         timbres = [key for key, timbre in TIMBRES.items() if timbre.high == (want_pitch > _HIGH)]
         timbre = timbres[random.integers(len(timbres))]
         melody = round(2 ** (RANGE_SPREAD * float(liveliness)), 3)
-        playback, setting, made_pitch, made_formants = _tune(TIMBRES[timbre], want_pitch, want_formants, melody)
+        playback, setting, made_pitch, made_formants = _tune(
+            TIMBRES[timbre], want_pitch, want_formants, melody
+        )
         people.append(
             Speaker(
                 name=name,
@@ -211,12 +226,15 @@ def speaker(name: Speaker | str) -> Speaker:
         from difflib import get_close_matches
 
         near = get_close_matches(name, _by_name(), n=3, cutoff=0.3) or list(_by_name())[:3]
-        raise ValueError(f"no speaker is called {name!r}; there are {len(_by_name())}, among them {', '.join(near)}")
+        raise ValueError(
+            f"no speaker is called {name!r}; there are {len(_by_name())}, among them {', '.join(near)}"
+        )
     return _by_name()[name]
 
 
 def semitones(first: Speaker | str, second: Speaker | str) -> float:
-    """How far the second speaker's pitch lies above the first's, in semitones (12 to the octave); negative if below.
+    """How far the second speaker's pitch lies above the first's, in semitones (12 to the octave);
+    negative if below.
 
     Raises:
         ValueError: nobody has that name.
@@ -228,16 +246,18 @@ def semitones(first: Speaker | str, second: Speaker | str) -> float:
 def pairs_by_pitch(
     who: str | Sequence[Speaker | str], low: float, high: float, count: int, seed: int = 0
 ) -> np.ndarray:
-    """Draw pairs of speakers whose pitches lie so far apart: the nearer, the harder are their voices to tell apart.
+    """Draw pairs of speakers whose pitches lie so far apart: the nearer, the harder are their
+    voices to tell apart.
 
-    Nobody is paired with himself, and no pair of places comes twice in either order. The same arguments give the same
-    pairs.
+    Nobody is paired with himself, and no pair of places comes twice in either order. The same
+    arguments give the same pairs.
 
     Args:
-        who: "train" or "test" for all speakers of a split; or speakers or their names, in any order and as often as
-            they come: a data set's column ``speaker`` will do.
+        who: "train" or "test" for all speakers of a split; or speakers or their names, in any order
+            and as often as they come: a data set's column ``speaker`` will do.
         low: least distance in pitch, semitones (0 or more).
-        high: greatest distance in pitch, semitones; itself left out, so that bands may follow one another.
+        high: greatest distance in pitch, semitones; itself left out, so that bands may follow one
+            another.
         count: how many pairs.
         seed: another seed draws other pairs.
 
@@ -245,7 +265,8 @@ def pairs_by_pitch(
         int64 ``(count, 2)``: places in ``who`` (in ``speakers(who)`` if it is a split).
 
     Raises:
-        ValueError: an unknown split or speaker, ``low`` not below ``high``, or fewer pairs than were asked for.
+        ValueError: an unknown split or speaker, ``low`` not below ``high``, or fewer pairs than
+            were asked for.
         TypeError: an argument of the wrong type.
 
     Example:
@@ -269,11 +290,15 @@ def pairs_by_pitch(
     fits = np.triu((low <= distance) & (distance < high) & (index[:, None] != index), 1)
     first, second = np.nonzero(fits)
     if count > len(first):
-        raise ValueError(f"only {len(first)} pairs lie {low} to {high} semitones apart; {count} were asked for")
+        raise ValueError(
+            f"only {len(first)} pairs lie {low} to {high} semitones apart; {count} were asked for"
+        )
     random = rng("voices", "pairs by pitch", seed)
     chosen = random.choice(len(first), size=count, replace=False)
     pairs = np.stack([first[chosen], second[chosen]], axis=1)
-    swapped = random.random(count) < 0.5  # who comes first says nothing about who is where in the list
+    swapped = (
+        random.random(count) < 0.5
+    )  # who comes first says nothing about who is where in the list
     return np.where(swapped[:, None], pairs[:, ::-1], pairs)
 
 
@@ -286,17 +311,19 @@ def speak(
     """Speak a text; about two milliseconds a sentence.
 
     Args:
-        text: up to ``speech.MAX_CHARACTERS`` characters in Latin letters (and Hangul for Korean), digits and punctuation.
+        text: up to ``speech.MAX_CHARACTERS`` characters in Latin letters (and Hangul for Korean),
+            digits and punctuation.
         language: "en" or "ko".
         speaker: a speaker of :func:`speakers` or its name; None is a neutral voice.
         sample_rate: samples a second, 4,000 to 48,000.
 
     Returns:
-        The wave and its phonemes. The same call gives the same bytes, in any order, thread and process.
+        The wave and its phonemes. The same call gives the same bytes, in any order, thread and
+        process.
 
     Raises:
-        ValueError: nothing to say, too long, a character that has no sound, an unknown language or speaker, or a
-            sample rate out of range.
+        ValueError: nothing to say, too long, a character that has no sound, an unknown language or
+            speaker, or a sample rate out of range.
         TypeError: an argument of the wrong type.
 
     Example:
@@ -307,12 +334,18 @@ def speak(
     text = _speech.check_text(text, language)
     sample_rate = _speech.check_sample_rate(sample_rate)
     person = None if speaker is None else _person(speaker)
-    settings = _speech.Settings(_speech.LANGUAGES[language]) if person is None else person.settings(language)
+    settings = (
+        _speech.Settings(_speech.LANGUAGES[language])
+        if person is None
+        else person.settings(language)
+    )
     wave, phonemes = _speech.utter(text, settings, sample_rate)
-    return _speech.Speech(wave, sample_rate, phonemes, text, language, person.name if person else None)
+    return _speech.Speech(
+        wave, sample_rate, phonemes, text, language, person.name if person else None
+    )
 
 
-# --- what they say ---------------------------------------------------------------------------------------------------
+# --- what they say --------------------------------------------------------------------------------
 
 _RELATIONS = {
     "left of": "왼쪽에",
@@ -369,7 +402,9 @@ def sentence(random: np.random.Generator, language: str = "en") -> str:
         ValueError: an unknown language.
     """
     if language not in _speech.LANGUAGES:
-        raise ValueError(f"unknown language {language!r}; the world speaks {', '.join(map(repr, _speech.LANGUAGES))}")
+        raise ValueError(
+            f"unknown language {language!r}; the world speaks {', '.join(map(repr, _speech.LANGUAGES))}"
+        )
 
     def pick(options: dict[str, str]) -> tuple[str, str]:
         english = list(options)[random.integers(len(options))]

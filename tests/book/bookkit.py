@@ -29,7 +29,9 @@ FLAGS = (
 def toc_pages() -> list[str]:
     """The pages of the book without their suffix (``book/notation``), in the order of the table of contents."""
     text = (ROOT / "_toc.yml").read_text(encoding="utf-8")
-    return re.findall(r"^\s*(?:-\s*)?(?:file|root):\s*['\"]?([\w./-]+?)(?:\.md|\.ipynb)?['\"]?\s*$", text, re.M)
+    return re.findall(
+        r"^\s*(?:-\s*)?(?:file|root):\s*['\"]?([\w./-]+?)(?:\.md|\.ipynb)?['\"]?\s*$", text, re.M
+    )
 
 
 @dataclass
@@ -42,7 +44,9 @@ class Watched:
     def settle(self) -> None:
         """Wait until the mathematics is typeset and everything has loaded."""
         self.page.wait_for_load_state("load")
-        self.page.evaluate("window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true")
+        self.page.evaluate(
+            "window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => true) : true"
+        )
 
 
 Open = Callable[..., contextlib.AbstractContextManager[Watched]]

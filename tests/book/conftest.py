@@ -17,7 +17,10 @@ from bookkit import FLAGS, HTML, Open, Watched
 def html() -> Path:
     """The folder of the built pages."""
     if not (HTML / "index.html").exists():
-        pytest.fail("there is no built book at _build/html; run make book (or make test) first", pytrace=False)
+        pytest.fail(
+            "there is no built book at _build/html; run make book (or make test) first",
+            pytrace=False,
+        )
     return HTML
 
 
@@ -27,10 +30,18 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     found = os.environ.get("MMTUTOR_CHROMIUM") or next(
-        (p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None
+        (
+            p
+            for name in ("chromium", "chromium-browser", "google-chrome")
+            if (p := shutil.which(name))
+        ),
+        None,
     )
     if not found:
-        pytest.fail("the page tests need Chromium: apt-get install chromium, or set MMTUTOR_CHROMIUM", pytrace=False)
+        pytest.fail(
+            "the page tests need Chromium: apt-get install chromium, or set MMTUTOR_CHROMIUM",
+            pytrace=False,
+        )
     with sync_playwright() as playwright:
         chrome = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
         yield chrome
@@ -42,7 +53,9 @@ def open_page(browser: Any) -> Open:
     """``with open_page(path, dark=False, width=1280) as watched``: a page from disk with the network blocked."""
 
     @contextlib.contextmanager
-    def open_(path: Path, *, dark: bool = False, width: int = 1280, query: str = "", scripts: bool = True) -> Iterator:
+    def open_(
+        path: Path, *, dark: bool = False, width: int = 1280, query: str = "", scripts: bool = True
+    ) -> Iterator:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
@@ -60,9 +73,15 @@ def open_page(browser: Any) -> Open:
 
         context.route("**/*", guard)
         page = watched.page
-        page.on("console", lambda m: watched.errors.append(f"console: {m.text}") if m.type == "error" else None)
+        page.on(
+            "console",
+            lambda m: watched.errors.append(f"console: {m.text}") if m.type == "error" else None,
+        )
         page.on("pageerror", lambda error: watched.errors.append(f"script: {error}"))
-        page.on("requestfailed", lambda r: watched.errors.append(f"failed request: {r.url[:120]} ({r.failure})"))
+        page.on(
+            "requestfailed",
+            lambda r: watched.errors.append(f"failed request: {r.url[:120]} ({r.failure})"),
+        )
         try:
             page.goto(path.as_uri() + query)
             if scripts:

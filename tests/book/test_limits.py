@@ -30,14 +30,34 @@ def test_stored_outputs_are_compared_and_cells_have_limits(tmp_path: Path) -> No
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     write(tmp_path / "fresh.ipynb", "print(6 * 7)", "42\n")
     write(tmp_path / "stale.ipynb", "print(6 * 7)", "43\n")
-    write(tmp_path / "noisy.ipynb", "import random; print(random.random())", "0.5\n", tags=["nbval-ignore-output"])
-    write(tmp_path / "slow.ipynb", "import time; time.sleep(30); print(1)", "1\n", tags=["timeout-2"])
+    write(
+        tmp_path / "noisy.ipynb",
+        "import random; print(random.random())",
+        "0.5\n",
+        tags=["nbval-ignore-output"],
+    )
+    write(
+        tmp_path / "slow.ipynb", "import time; time.sleep(30); print(1)", "1\n", tags=["timeout-2"]
+    )
     write(
         tmp_path / "silent.ipynb", "import time; time.sleep(7); print(1)", "1\n"
     )  # nbval gives up after 5 s by itself
-    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", "-q", "-rA"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "--nbval-current-env",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-rA",
+    ]
     run = subprocess.run([*command, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True)
-    by_name = {name: result for result, name in re.findall(r"^(PASSED|FAILED) (\w+)\.ipynb", run.stdout, re.M)}
+    by_name = {
+        name: result
+        for result, name in re.findall(r"^(PASSED|FAILED) (\w+)\.ipynb", run.stdout, re.M)
+    }
     assert by_name == {
         "fresh": "PASSED",
         "stale": "FAILED",
@@ -49,10 +69,17 @@ def test_stored_outputs_are_compared_and_cells_have_limits(tmp_path: Path) -> No
 
 @pytest.mark.timeout(120)
 def test_execute_stores_tidy_outputs_and_a_failure_leaves_the_old_ones(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.ipynb", "import sys\nprint(1)\nsys.stdout.flush()\nprint(2)", "old\n", collapsed=True)
+    path = write(
+        tmp_path / "a.ipynb",
+        "import sys\nprint(1)\nsys.stdout.flush()\nprint(2)",
+        "old\n",
+        collapsed=True,
+    )
     execute(path)
     notebook = nbformat.read(path, as_version=4)
-    assert notebook.cells[0].outputs == [{"name": "stdout", "output_type": "stream", "text": "1\n2\n"}]
+    assert notebook.cells[0].outputs == [
+        {"name": "stdout", "output_type": "stream", "text": "1\n2\n"}
+    ]
     assert notebook.cells[0].execution_count == 1
     assert notebook.cells[0].metadata == {}
     once = path.read_bytes()
@@ -72,7 +99,9 @@ FIGURE = {"mystnb": {"image": {"alt": "a line"}}}
 
 
 @pytest.mark.timeout(120)
-def test_a_backend_from_outside_keeps_no_figure_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_from_outside_keeps_no_figure_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Our own execution drops it; under papermill, which knows nothing of us, ``plotting.style`` puts it right."""
     import papermill
 
@@ -89,7 +118,9 @@ def test_a_backend_from_outside_keeps_no_figure_out(tmp_path: Path, monkeypatch:
 
 @pytest.mark.timeout(120)
 def test_a_figure_that_does_not_come_out_is_a_failure(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.ipynb", "import matplotlib\nmatplotlib.use('Agg')\n" + PLOT, "old\n", **FIGURE)
+    path = write(
+        tmp_path / "a.ipynb", "import matplotlib\nmatplotlib.use('Agg')\n" + PLOT, "old\n", **FIGURE
+    )
     before = path.read_bytes()
     with pytest.raises(NoFigure, match="no figure came out of cell 1"):
         execute(path)
@@ -108,7 +139,11 @@ def test_limits_come_from_tags() -> None:
 def test_widget_state_and_views_are_not_stored() -> None:
     notebook = nbformat.v4.new_notebook(metadata={"widgets": {"x": 1}, "pycharm": {}})
     view = nbformat.v4.new_output(
-        "display_data", {"text/plain": "IntSlider()", "application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+        "display_data",
+        {
+            "text/plain": "IntSlider()",
+            "application/vnd.jupyter.widget-view+json": {"model_id": "1"},
+        },
     )
     notebook.cells = [
         nbformat.v4.new_code_cell(
@@ -123,10 +158,14 @@ def test_widget_state_and_views_are_not_stored() -> None:
 
 def test_streams_are_merged_only_with_their_like() -> None:
     stream = [
-        nbformat.v4.new_output("stream", name=n, text=t) for n, t in (("stdout", "a"), ("stdout", "b"), ("stderr", "c"))
+        nbformat.v4.new_output("stream", name=n, text=t)
+        for n, t in (("stdout", "a"), ("stdout", "b"), ("stderr", "c"))
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=stream)])
-    assert [(o.name, o.text) for o in merge_streams(notebook).cells[0].outputs] == [("stdout", "ab"), ("stderr", "c")]
+    assert [(o.name, o.text) for o in merge_streams(notebook).cells[0].outputs] == [
+        ("stdout", "ab"),
+        ("stderr", "c"),
+    ]
 
 
 def test_side_car_files_of_a_mac_are_no_pages(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ def test_listed_in_the_table_of_contents(path: Any) -> None:
     assert f"book/{path.stem}" in toc_pages()
 
 
-def code(source: str, count: int, outputs: list[Any] | None = None, **metadata: Any) -> dict[str, Any]:
+def code(
+    source: str, count: int, outputs: list[Any] | None = None, **metadata: Any
+) -> dict[str, Any]:
     return {
         "cell_type": "code",
         "source": source,
@@ -39,7 +41,11 @@ def code(source: str, count: int, outputs: list[Any] | None = None, **metadata: 
 
 
 def picture() -> dict[str, Any]:
-    return {"output_type": "display_data", "data": {"image/png": "iVBO", "text/plain": "<Figure>"}, "metadata": {}}
+    return {
+        "output_type": "display_data",
+        "data": {"image/png": "iVBO", "text/plain": "<Figure>"},
+        "metadata": {},
+    }
 
 
 CLEAN: dict[str, Any] = {
@@ -49,7 +55,13 @@ CLEAN: dict[str, Any] = {
     "cells": [
         {"cell_type": "markdown", "source": "# Title\n\n![a dog](dog.svg)", "metadata": {}},
         code(setup_source(), 1, tags=["setup"]),
-        code("plot()", 2, [picture()], mystnb={"image": {"alt": "a falling curve"}}, tags=["timeout-200"]),
+        code(
+            "plot()",
+            2,
+            [picture()],
+            mystnb={"image": {"alt": "a falling curve"}},
+            tags=["timeout-200"],
+        ),
         code("print(1)", 3, [{"output_type": "stream", "name": "stdout", "text": "1\n"}]),
     ],
 }
@@ -60,12 +72,16 @@ def stderr(nb: dict) -> None:
 
 
 def error(nb: dict) -> None:
-    nb["cells"][3]["outputs"] = [{"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}]
+    nb["cells"][3]["outputs"] = [
+        {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
+    ]
 
 
 def html(text: str) -> Callable[[dict], None]:
     def fault(nb: dict) -> None:
-        nb["cells"][3]["outputs"] = [{"output_type": "display_data", "data": {"text/html": text}, "metadata": {}}]
+        nb["cells"][3]["outputs"] = [
+            {"output_type": "display_data", "data": {"text/html": text}, "metadata": {}}
+        ]
 
     return fault
 
@@ -81,12 +97,23 @@ FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
         "without alternative text",
     ),
     "figure directive": (
-        lambda nb: nb["cells"][0].update(source="# Title\n\n```{figure} dog.svg\n:name: dog\nA dog.\n```\n"),
+        lambda nb: nb["cells"][0].update(
+            source="# Title\n\n```{figure} dog.svg\n:name: dog\nA dog.\n```\n"
+        ),
         "without :alt:",
     ),
-    "html picture": (html('<img src="data:image/png;base64,AA==">'), "<img> without alternative text"),
-    "html sound": (html('<audio controls src="data:audio/wav;base64,AA=="></audio>'), "<audio> without a name"),
-    "other host": (html('<script src="https://cdn.example.org/x.js"></script>'), "from another host"),
+    "html picture": (
+        html('<img src="data:image/png;base64,AA==">'),
+        "<img> without alternative text",
+    ),
+    "html sound": (
+        html('<audio controls src="data:audio/wav;base64,AA=="></audio>'),
+        "<audio> without a name",
+    ),
+    "other host": (
+        html('<script src="https://cdn.example.org/x.js"></script>'),
+        "from another host",
+    ),
     "widget state": (lambda nb: nb["metadata"].update(widgets={}), "metadata.widgets"),
     "widget view": (
         lambda nb: nb["cells"][3]["outputs"].append(
@@ -99,15 +126,24 @@ FAULTS: dict[str, tuple[Callable[[dict], Any], str]] = {
         "live widget",
     ),
     "kernel": (lambda nb: nb["metadata"]["kernelspec"].update(name="bento"), "python3"),
-    "local path": (lambda nb: nb["cells"][3].update(source="open('/home/me/data.txt')"), "path of one machine"),
+    "local path": (
+        lambda nb: nb["cells"][3].update(source="open('/home/me/data.txt')"),
+        "path of one machine",
+    ),
     "path in output": (
         lambda nb: nb["cells"][3]["outputs"][0].update(text="wrote /tmp/xyz/file\n"),
         "path of one machine in the output",
     ),
-    "unknown tag": (lambda nb: nb["cells"][3]["metadata"].update(tags=["hide_input"]), "unknown tag 'hide_input'"),
+    "unknown tag": (
+        lambda nb: nb["cells"][3]["metadata"].update(tags=["hide_input"]),
+        "unknown tag 'hide_input'",
+    ),
     "no title": (lambda nb: nb["cells"][0].update(source="Hello"), "title"),
     "no set-up": (lambda nb: nb["cells"][1]["metadata"].update(tags=[]), "tagged 'setup'"),
-    "other set-up": (lambda nb: nb["cells"][1].update(source="!pip install x>=1"), "set-up cell differs"),
+    "other set-up": (
+        lambda nb: nb["cells"][1].update(source="!pip install x>=1"),
+        "set-up cell differs",
+    ),
     "empty cell": (lambda nb: nb["cells"][3].update(source="", outputs=[]), "empty code cell"),
 }
 
@@ -149,4 +185,9 @@ def test_paths_inside_a_word_or_an_address_are_no_local_paths() -> None:
 
 
 def test_html_with_names_has_no_fault() -> None:
-    assert html_faults('<img alt="a dog" src="data:,"><audio aria-label="a note" src="data:,"></audio>') == []
+    assert (
+        html_faults(
+            '<img alt="a dog" src="data:,"><audio aria-label="a note" src="data:,"></audio>'
+        )
+        == []
+    )

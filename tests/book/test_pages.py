@@ -70,7 +70,9 @@ def test_widgets_move(wide: Watched) -> None:
         now, caption = int(slider.input_value()), widget.locator(".mmt-cap").inner_text()
         others = [place for place, source in enumerate(sources) if source != sources[now]]
         assert others, "all the pictures are the same"
-        target = min(others, key=lambda place: abs(place - now))  # neighbours may be equal: a clip may start at rest
+        target = min(
+            others, key=lambda place: abs(place - now)
+        )  # neighbours may be equal: a clip may start at rest
         seen = picture.screenshot()
         for _ in range(abs(target - now)):
             slider.press("ArrowRight" if target > now else "ArrowLeft")
@@ -80,7 +82,10 @@ def test_widgets_move(wide: Watched) -> None:
         assert slider.get_attribute("aria-valuetext") == widget.locator(".mmt-cap").inner_text()
     for number in range(wide.page.locator(".mmt-scatter").count()):
         widget = wide.page.locator(".mmt-scatter").nth(number)
-        before, seen = widget.locator(".mmt-say").inner_text(), widget.locator(".mmt-plot").screenshot()
+        before, seen = (
+            widget.locator(".mmt-say").inner_text(),
+            widget.locator(".mmt-plot").screenshot(),
+        )
         widget.locator(".mmt-near button").first.press("Enter")
         assert widget.locator(".mmt-say").inner_text() != before
         assert widget.locator(".mmt-plot").screenshot() != seen
@@ -145,7 +150,9 @@ def test_there_is_something_to_hear_to_move_and_to_explore() -> None:
 def test_search_works_from_disk(open_page: Open) -> None:
     with open_page(HTML / "search.html", query="?q=spectrogram") as watched:
         watched.page.wait_for_selector("#search-results li a", timeout=20_000)
-        targets = watched.page.eval_on_selector_all("#search-results li a", "links => links.map(a => a.href)")
+        targets = watched.page.eval_on_selector_all(
+            "#search-results li a", "links => links.map(a => a.href)"
+        )
         assert any("glossary.html" in target for target in targets)
         assert watched.errors == []
 

@@ -45,7 +45,11 @@ def test_page_exists_with_its_title(page: str) -> None:
 
 
 def test_every_entry_of_the_table_of_contents_is_a_file() -> None:
-    missing = [p for p in PAGES if not any((ROOT / f"{p}{suffix}").exists() for suffix in (".md", ".ipynb"))]
+    missing = [
+        p
+        for p in PAGES
+        if not any((ROOT / f"{p}{suffix}").exists() for suffix in (".md", ".ipynb"))
+    ]
     assert missing == []
 
 
@@ -57,10 +61,15 @@ def test_every_stored_picture_is_on_the_page_with_its_words(page: str) -> None:
         if {"remove-cell", "remove-output"} & set(cell["metadata"].get("tags", [])):
             continue
         for output in cell.get("outputs", []):
-            if any(mime in output.get("data", {}) for mime in IMAGES) and "text/html" not in output["data"]:
+            if (
+                any(mime in output.get("data", {}) for mime in IMAGES)
+                and "text/html" not in output["data"]
+            ):
                 alts.append(cell["metadata"]["mystnb"]["image"]["alt"])
     shown = [
-        image["alt"] for image in article(page).select(".cell_output img") if not image.find_parent(class_="mmt-w")
+        image["alt"]
+        for image in article(page).select(".cell_output img")
+        if not image.find_parent(class_="mmt-w")
     ]
     assert sorted(shown) == sorted(alts)
 
@@ -110,16 +119,27 @@ def test_nothing_comes_from_another_host() -> None:
             for key in ("src", "srcset", "poster", "data", "action", "background", "xlink:href"):
                 if re.match(r"\s*(https?:)?//", tag.get(key) or ""):
                     foreign.append(f"{where}: <{tag.name} {key}={tag[key][:80]}>")
-            if tag.name in ("link", "use", "image") and re.match(r"\s*(https?:)?//", tag.get("href") or ""):
+            if tag.name in ("link", "use", "image") and re.match(
+                r"\s*(https?:)?//", tag.get("href") or ""
+            ):
                 foreign.append(f"{where}: <{tag.name} href={tag['href'][:80]}>")
             style = (tag.get("style") or "") + (tag.get_text() if tag.name == "style" else "")
-            foreign += [f"{where}: {url}" for url in re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]+", style)]
-            if tag.name == "script" and not tag.get("src") and tag.get("type") in (None, "text/javascript", "module"):
-                found = re.findall(r"https?://(?!www\.w3\.org/2000/svg)[^\s\"'<>)]+", tag.get_text())  # but SVG's name
+            foreign += [
+                f"{where}: {url}" for url in re.findall(r"url\(\s*['\"]?(?:https?:)?//[^)]+", style)
+            ]
+            if (
+                tag.name == "script"
+                and not tag.get("src")
+                and tag.get("type") in (None, "text/javascript", "module")
+            ):
+                found = re.findall(
+                    r"https?://(?!www\.w3\.org/2000/svg)[^\s\"'<>)]+", tag.get_text()
+                )  # but SVG's name
                 foreign += [f"{where}: script with {address}" for address in found]
     for path in HTML.rglob("*.css"):
         for url in re.findall(
-            r"(?:@import\s+['\"]|url\(\s*['\"]?)((?:https?:)?//[^)'\"]+)", path.read_text("utf-8", "replace")
+            r"(?:@import\s+['\"]|url\(\s*['\"]?)((?:https?:)?//[^)'\"]+)",
+            path.read_text("utf-8", "replace"),
         ):
             foreign.append(f"{path.relative_to(HTML)}: {url}")
     assert sorted(set(foreign)) == []
@@ -127,7 +147,12 @@ def test_nothing_comes_from_another_host() -> None:
 
 @pytest.mark.parametrize("page", NOTEBOOK_PAGES)
 def test_the_colab_button_opens_this_notebook(page: str) -> None:
-    links = {a["href"] for a in soup(HTML / f"{page}.html").find_all("a", href=re.compile("colab.research.google.com"))}
+    links = {
+        a["href"]
+        for a in soup(HTML / f"{page}.html").find_all(
+            "a", href=re.compile("colab.research.google.com")
+        )
+    }
     owner_and_name = repository_address().removeprefix("https://github.com/")
     expected = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/{page}.ipynb"
     assert links == {expected}
@@ -142,12 +167,18 @@ def test_the_address_of_the_repository_is_written_once() -> None:
     else:
         skipped = (".git", ".venv", "_build", ".house")
         tops = [top for top in ROOT.iterdir() if not top.name.startswith(skipped)]
-        files = [p for top in tops for p in ([top] if top.is_file() else top.rglob("*")) if p.is_file()]
+        files = [
+            p for top in tops for p in ([top] if top.is_file() else top.rglob("*")) if p.is_file()
+        ]
         files = [p for p in files if p.parent.suffix != ".egg-info"]
     address = repository_address().removeprefix("https://")
     homes = []
     for path in files:
-        if path.exists() and path.stat().st_size < 5_000_000 and path.suffix not in (".png", ".wav", ".webp"):
+        if (
+            path.exists()
+            and path.stat().st_size < 5_000_000
+            and path.suffix not in (".png", ".wav", ".webp")
+        ):
             text = path.read_text(encoding="utf-8", errors="replace")
             if path.suffix == ".ipynb":
                 for line in setup_source().splitlines():
@@ -170,7 +201,9 @@ def _once(loader: Strict, node: yaml.MappingNode) -> dict:
 Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _once)
 
 
-@pytest.mark.parametrize("name", ["_config.yml", "_toc.yml", "environment.yml", ".pre-commit-config.yaml"])
+@pytest.mark.parametrize(
+    "name", ["_config.yml", "_toc.yml", "environment.yml", ".pre-commit-config.yaml"]
+)
 def test_no_key_occurs_twice(name: str) -> None:
     assert isinstance(yaml.load((ROOT / name).read_text(encoding="utf-8"), Strict), dict)
 
@@ -202,5 +235,9 @@ def test_the_ledger_shows_every_claim_once_and_as_it_was_measured() -> None:
 
 
 def test_a_page_is_not_too_heavy() -> None:
-    heavy = [f"{p.relative_to(HTML)}: {p.stat().st_size / 1e6:.1f} MB" for p in built() if p.stat().st_size > 5e6]
+    heavy = [
+        f"{p.relative_to(HTML)}: {p.stat().st_size / 1e6:.1f} MB"
+        for p in built()
+        if p.stat().st_size > 5e6
+    ]
     assert heavy == []

@@ -21,9 +21,19 @@ WORDS = ["king", "queen", "bread", NASTY]
 def all_widgets() -> list[widgets.Widget]:
     rng = np.random.default_rng(0)
     return [
-        widgets.frames(GREYS, ["short", NASTY, "long"], label="Window length", alt=["dark", "mid", "light"], id="one"),
-        widgets.frames(GREYS, ["a", "b", "c"], label="Another", alt=["dark", "mid", "light"], start=2, id="two"),
-        widgets.stepper(["a", "dog", "runs"], GREYS, label="Caption", alt=["x", "y", "z"], id="steps"),
+        widgets.frames(
+            GREYS,
+            ["short", NASTY, "long"],
+            label="Window length",
+            alt=["dark", "mid", "light"],
+            id="one",
+        ),
+        widgets.frames(
+            GREYS, ["a", "b", "c"], label="Another", alt=["dark", "mid", "light"], start=2, id="two"
+        ),
+        widgets.stepper(
+            ["a", "dog", "runs"], GREYS, label="Caption", alt=["x", "y", "z"], id="steps"
+        ),
         widgets.player(TONE, RATE, label="A4", id="sound"),
         widgets.players({"A4": TONE, "quiet": TONE / 4}, RATE, label="Two sounds", id="sounds"),
         widgets.scatter(
@@ -85,15 +95,21 @@ def test_words_step(page_file: Path, open_page: Open) -> None:
 
 def test_sounds_play(page_file: Path, open_page: Open) -> None:
     with open_page(page_file) as watched:
-        watched.page.wait_for_function("[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)")
-        durations = watched.page.evaluate("[...document.querySelectorAll('audio')].map(a => a.duration)")
+        watched.page.wait_for_function(
+            "[...document.querySelectorAll('audio')].every(a => a.readyState >= 1)"
+        )
+        durations = watched.page.evaluate(
+            "[...document.querySelectorAll('audio')].map(a => a.duration)"
+        )
         assert durations == pytest.approx([1.0, 1.0, 1.0], abs=0.01)
         watched.page.evaluate("document.querySelector('audio').play()")
         watched.page.wait_for_function("document.querySelector('audio').currentTime > 0.05")
         assert watched.errors == []
 
 
-def test_the_explorer_answers_typing_clicking_and_nonsense(page_file: Path, open_page: Open) -> None:
+def test_the_explorer_answers_typing_clicking_and_nonsense(
+    page_file: Path, open_page: Open
+) -> None:
     with open_page(page_file) as watched:
         page, words = watched.page, watched.page.locator("#words")
         say, box = words.locator(".mmt-say"), words.get_by_label("Choose one")
@@ -116,7 +132,9 @@ def test_the_explorer_answers_typing_clicking_and_nonsense(page_file: Path, open
 
 
 @pytest.mark.parametrize("typed", ["queen", "emperor"])
-def test_after_typing_the_first_click_on_a_neighbour_counts(page_file: Path, open_page: Open, typed: str) -> None:
+def test_after_typing_the_first_click_on_a_neighbour_counts(
+    page_file: Path, open_page: Open, typed: str
+) -> None:
     """Leaving the box is a change of it: that must not remove the button which the mouse is about to release."""
     with open_page(page_file) as watched:
         page, words = watched.page, watched.page.locator("#words")
@@ -137,7 +155,9 @@ def test_after_typing_the_first_click_on_a_neighbour_counts(page_file: Path, ope
         assert page.evaluate("document.activeElement.id") == "words-in"
 
 
-def test_after_typing_the_tab_key_reaches_the_first_neighbour(page_file: Path, open_page: Open) -> None:
+def test_after_typing_the_tab_key_reaches_the_first_neighbour(
+    page_file: Path, open_page: Open
+) -> None:
     with open_page(page_file) as watched:
         page, words = watched.page, watched.page.locator("#words")
         words.get_by_label("Choose one").click()
@@ -161,7 +181,9 @@ def test_without_scripts_what_matters_is_there(page_file: Path, open_page: Open)
     with open_page(page_file, scripts=False) as watched:
         assert watched.page.locator("#one img:visible").count() == 1
         assert watched.page.locator("#two .mmt-cap").inner_text() == "c"
-        assert not watched.page.locator("#one input").is_visible()  # a control that does nothing is not shown
+        assert not watched.page.locator(
+            "#one input"
+        ).is_visible()  # a control that does nothing is not shown
         assert watched.page.locator("audio").count() == 3
         assert watched.page.locator("#words .mmt-say").is_visible()
 
@@ -178,7 +200,8 @@ def test_the_same_output_twice_on_a_page_works_twice(open_page: Open, tmp_path: 
     html = all_widgets()[0]._repr_html_()
     path = tmp_path / "twice.html"
     path.write_text(
-        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>t</title>{html}{html}', encoding="utf-8"
+        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>t</title>{html}{html}',
+        encoding="utf-8",
     )
     with open_page(path) as watched:
         for number in range(2):

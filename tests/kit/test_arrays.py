@@ -34,7 +34,13 @@ def same(x: object, y: object) -> None:
 
 
 def as_lists(x: object) -> object:
-    return [as_lists(one) for one in x] if isinstance(x, np.ndarray) else x.item() if isinstance(x, np.generic) else x
+    return (
+        [as_lists(one) for one in x]
+        if isinstance(x, np.ndarray)
+        else x.item()
+        if isinstance(x, np.generic)
+        else x
+    )
 
 
 numbers = st.integers(-128, 127)
@@ -81,7 +87,9 @@ def test_type_and_shape(values: list, kind: pa.DataType, dtype: type, shape: tup
 
 
 def test_boxes_of_different_numbers_stay_arrays() -> None:
-    found = arrays.to_numpy(pa.array([[[1, 2, 3, 4]], [[5, 6, 7, 8], [9, 0, 1, 2]]], pa.list_(pa.list_(pa.int32()))))
+    found = arrays.to_numpy(
+        pa.array([[[1, 2, 3, 4]], [[5, 6, 7, 8], [9, 0, 1, 2]]], pa.list_(pa.list_(pa.int32())))
+    )
     assert [(one.dtype, one.shape) for one in found] == [(np.int32, (1, 4)), (np.int32, (2, 4))]
 
 
@@ -96,7 +104,11 @@ def test_the_format_equals_that_of_the_library(data: datasets.Dataset) -> None:
     ours = data.with_format(arrays.register(), columns=numeric, output_all_columns=True)
     theirs = data.with_format("numpy", columns=numeric, output_all_columns=True, dtype=None)
     picked = [5, 1, 3, 3]
-    for x, y in [(ours[0], theirs[0]), (ours[2:6], theirs[2:6]), (ours.select(picked)[:], theirs.select(picked)[:])]:
+    for x, y in [
+        (ours[0], theirs[0]),
+        (ours[2:6], theirs[2:6]),
+        (ours.select(picked)[:], theirs.select(picked)[:]),
+    ]:
         assert x.keys() == y.keys()
         for name in x:
             same(x[name], y[name])
@@ -123,10 +135,16 @@ def test_reading_never_asks_the_format_that_breaks_beside_torchvision(
 
 
 def test_no_file_of_the_book_asks_for_it() -> None:
-    wrong = re.compile(r"(?:with|set)_format\(\s*(?:type\s*=\s*)?[\"'](?:numpy|np|torch|pt|pytorch)[\"']")
+    wrong = re.compile(
+        r"(?:with|set)_format\(\s*(?:type\s*=\s*)?[\"'](?:numpy|np|torch|pt|pytorch)[\"']"
+    )
     found = []
     for folder in ("mmtutor", "experiments", "benchmarks"):
-        found += [path for path in (ROOT / folder).rglob("*.py") if wrong.search(path.read_text(encoding="utf-8"))]
+        found += [
+            path
+            for path in (ROOT / folder).rglob("*.py")
+            if wrong.search(path.read_text(encoding="utf-8"))
+        ]
     for path in (ROOT / "book").glob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         found += [path for cell in cells if wrong.search("".join(cell["source"]))]

@@ -35,7 +35,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-# --- Where it is ----------------------------------------------------------------------------------------------------
+# --- Where it is ----------------------------------------------------------------------------------
 
 
 @linux
@@ -59,7 +59,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ({"MMTUTOR_CACHE": "  ", "XDG_CACHE_HOME": "  "}, "home/.cache/mmtutor"),
     ],
 )
-def test_settings(home: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str) -> None:
+def test_settings(
+    home: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], expected: str
+) -> None:
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     assert cache.cache_dir() == home.parent / expected  # an absolute path stays itself
@@ -84,7 +86,9 @@ def test_no_home_is_a_folder_of_the_user_and_one_warning(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
-    with pytest.warns(cache.CacheWarning, match=re.escape(str(tmp_path)) + ".*MMTUTOR_CACHE") as record:
+    with pytest.warns(
+        cache.CacheWarning, match=re.escape(str(tmp_path)) + ".*MMTUTOR_CACHE"
+    ) as record:
         found = {cache.cache_dir() for _ in range(3)}
     assert len(record) == 1
     (folder,) = found
@@ -98,7 +102,9 @@ def test_no_home_is_a_folder_of_the_user_and_one_warning(
 
 @linux
 @pytest.mark.parametrize("value", ["", "  ", "relative"])
-def test_a_home_that_names_nothing_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_home_that_names_nothing_is_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("HOME", value)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.warns(cache.CacheWarning, match="MMTUTOR_CACHE"):
@@ -108,7 +114,9 @@ def test_a_home_that_names_nothing_is_no_home(tmp_path: Path, monkeypatch: pytes
 
 
 @linux
-def test_no_home_does_not_matter_where_another_place_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_home_does_not_matter_where_another_place_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Path, "home", lambda: pytest.fail("the home was asked for"))
     monkeypatch.setenv(cache.VARIABLE, "/x/z")
     assert cache.cache_dir() == Path("/x/z")
@@ -151,7 +159,9 @@ def test_nowhere_at_all_is_an_answer_too(monkeypatch: pytest.MonkeyPatch) -> Non
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr(tempfile, "gettempdir", refuse)
-    monkeypatch.setattr(Path, "mkdir", lambda *_args, **_kwargs: (_ for _ in ()).throw(PermissionError(13, "no")))
+    monkeypatch.setattr(
+        Path, "mkdir", lambda *_args, **_kwargs: (_ for _ in ()).throw(PermissionError(13, "no"))
+    )
     with pytest.warns(cache.CacheWarning):
         assert cache.cache_dir().is_absolute()
 
@@ -176,13 +186,17 @@ with warnings.catch_warnings(record=True) as record:
     assert world.clear_cache() > 0
 print([w.category.__name__ for w in record if "MMTUTOR_CACHE" in str(w.message)])
 """
-    environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "MMTUTOR_CACHE", "XDG_CACHE_HOME")}
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment)
+    environment = {
+        k: v for k, v in os.environ.items() if k not in ("HOME", "MMTUTOR_CACHE", "XDG_CACHE_HOME")
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment
+    )
     assert run.stderr == ""
     assert run.stdout.strip() == "['CacheWarning']"
 
 
-# --- To write into it -----------------------------------------------------------------------------------------------
+# --- To write into it -----------------------------------------------------------------------------
 
 
 def test_threads_that_write_the_same_file_do_not_disturb_each_other(tmp_path: Path) -> None:
@@ -209,23 +223,40 @@ def test_threads_that_write_the_same_file_do_not_disturb_each_other(tmp_path: Pa
 
 
 def test_sweeping_for_one_file_leaves_what_others_are_writing(tmp_path: Path) -> None:
-    for name in ("a.txt.1.partial", "ab.txt.2.partial", "a.txt", "a.partial.txt", "folder/x.3.partial"):
+    for name in (
+        "a.txt.1.partial",
+        "ab.txt.2.partial",
+        "a.txt",
+        "a.partial.txt",
+        "folder/x.3.partial",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
     cache.sweep(tmp_path / "a.txt")
-    assert {path.name for path in tmp_path.iterdir()} == {"ab.txt.2.partial", "a.txt", "a.partial.txt", "folder"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "ab.txt.2.partial",
+        "a.txt",
+        "a.partial.txt",
+        "folder",
+    }
     cache.sweep(tmp_path / "folder")
     assert not list((tmp_path / "folder").iterdir())
 
 
 def test_a_lock_that_is_held_is_said_to_be_held(tmp_path: Path) -> None:
-    with cache.locked(tmp_path / "x"), pytest.raises(TimeoutError), cache.locked(tmp_path / "x", wait=False):
+    with (
+        cache.locked(tmp_path / "x"),
+        pytest.raises(TimeoutError),
+        cache.locked(tmp_path / "x", wait=False),
+    ):
         pass
     with cache.locked(tmp_path / "x", wait=False):
         pass
 
 
-def test_a_folder_that_vanishes_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_vanishes_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As when another process clears the cache at that moment."""
     import filelock
 
@@ -244,7 +275,7 @@ def test_a_folder_that_vanishes_is_made_again(tmp_path: Path, monkeypatch: pytes
     assert len(calls) == 3
 
 
-# --- To empty it ----------------------------------------------------------------------------------------------------
+# --- To empty it ----------------------------------------------------------------------------------
 
 # What lies beside ours and looks a little like it.
 FOREIGN = (
@@ -287,12 +318,16 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     world.corpus("kjv")
     speech._short_data.cache_clear()
     world.speak("Hello.")
-    vision.features(np.zeros((2, 64, 64, 3), np.uint8), vision.ImageEncoder(layer="vector", pretrained=False))
+    vision.features(
+        np.zeros((2, 64, 64, 3), np.uint8), vision.ImageEncoder(layer="vector", pretrained=False)
+    )
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (40, 40)).save(tmp_path / "pictures" / "one.png")
     hub.folder(tmp_path / "pictures", pixels=32)
     # what killed builds leave
-    (shards,) = (path for path in root.glob("world/portraits-*/train-0-*pixels=64*") if path.is_dir())
+    (shards,) = (
+        path for path in root.glob("world/portraits-*/train-0-*pixels=64*") if path.is_dir()
+    )
     (shards / "0000250-250.arrow.1a2b3c4d.partial").write_bytes(bytes(7))
     (shards.parent / "train-7").mkdir()
     (shards.parent / "train-8.lock").write_bytes(b"")
@@ -320,7 +355,9 @@ def add_foreign(root: Path) -> set[str]:
 
 
 def size(root: Path) -> int:
-    return sum(path.lstat().st_size for path in root.rglob("*") if path.is_symlink() or path.is_file())
+    return sum(
+        path.lstat().st_size for path in root.rglob("*") if path.is_symlink() or path.is_file()
+    )
 
 
 def test_clearing_empties_all_that_is_stored(filled: Path) -> None:
@@ -340,10 +377,14 @@ def test_clearing_leaves_what_is_not_ours(filled: Path) -> None:
     assert cache.clear() == ours
     assert {path for path in everything(filled) if (filled / path).is_file()} == mine
     folders = {path for path in everything(filled) if (filled / path).is_dir()}
-    assert folders == {str(parent) for name in mine for parent in Path(name).parents if str(parent) != "."}
+    assert folders == {
+        str(parent) for name in mine for parent in Path(name).parents if str(parent) != "."
+    }
 
 
-def test_a_file_in_the_place_of_a_folder_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_in_the_place_of_a_folder_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     for name in ("world", "features", "espeak-0123456789ab"):
         (tmp_path / name).write_text("mine")
@@ -364,7 +405,9 @@ def test_links_are_not_followed_out_of_the_cache(filled: Path, tmp_path: Path) -
     assert all(path.exists() for path in installed)
     (filled / "world" / "scenes-1-0123456789ab").unlink()
     (filled / "world").rmdir()
-    (filled / "world").symlink_to(away.parents[1])  # the whole folder lies on another disk: that is ours
+    (filled / "world").symlink_to(
+        away.parents[1]
+    )  # the whole folder lies on another disk: that is ours
     assert cache.clear() == 4
     assert (filled / "world").is_symlink()
 
@@ -394,24 +437,32 @@ def test_clearing_one_name_takes_every_version_split_and_option_of_it(filled: Pa
 
 
 def test_what_another_process_builds_is_left_alone(filled: Path) -> None:
-    (shards,) = (path for path in filled.glob("world/portraits-*/train-0-*pixels=64*") if path.is_dir())
+    (shards,) = (
+        path for path in filled.glob("world/portraits-*/train-0-*pixels=64*") if path.is_dir()
+    )
     hold = (
         "import sys; from pathlib import Path; from mmtutor.kit import cache\n"
         "with cache.locked(Path(sys.argv[1])): print('held', flush=True); sys.stdin.readline()"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", hold, str(shards)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", hold, str(shards)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert holder.stdout.readline() == "held\n"
         inside = everything(shards)
         assert inside
         with pytest.warns(
-            cache.CacheWarning, match=f"is building world/{shards.parent.name}/{shards.name}; left alone"
+            cache.CacheWarning,
+            match=f"is building world/{shards.parent.name}/{shards.name}; left alone",
         ):
             cache.clear()
         assert everything(shards) == inside
-        assert shards.with_name(f"{shards.name}.lock").exists()  # or the next builder would not wait for this one
+        assert shards.with_name(
+            f"{shards.name}.lock"
+        ).exists()  # or the next builder would not wait for this one
         assert {path.split("/")[0] for path in everything(filled)} == {"world"}
     finally:
         holder.communicate("\n", timeout=30)
@@ -427,7 +478,9 @@ def test_no_cache_is_nothing_to_clear(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_file_system_without_locks_is_cleared_too(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_cleared_too(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import filelock
 
     def refuse(*_args: object, **_kwargs: object) -> None:
@@ -451,7 +504,11 @@ for turn in range(6):
     environment = {**os.environ, cache.VARIABLE: str(tmp_path)}
     builders = [
         subprocess.Popen(
-            [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for _ in range(2)
     ]

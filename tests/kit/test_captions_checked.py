@@ -71,11 +71,15 @@ def test_the_row_is_named(row, message):
         check_captions(captions, 9, 3)
 
 
-@pytest.mark.parametrize("row", [[1, 4, 5, 0, 0], [1, 4, 2, 5, 0], [1, 4, 2, 2, 0], [1, 4, 2, 5, 2], [1, 4, 5, 6, 7]])
+@pytest.mark.parametrize(
+    "row", [[1, 4, 5, 0, 0], [1, 4, 2, 5, 0], [1, 4, 2, 2, 0], [1, 4, 2, 5, 2], [1, 4, 5, 6, 7]]
+)
 def test_a_loss_needs_one_end(row):
     captions = GOOD.clone()
     captions[2] = torch.tensor(row)
-    check_captions(captions, 9, 3)  # what is given may be a beginning, to see the scores of the next word
+    check_captions(
+        captions, 9, 3
+    )  # what is given may be a beginning, to see the scores of the next word
     with pytest.raises(ValueError, match="caption 2 must end in its only <eos>"):
         check_ended(captions)
 
@@ -98,13 +102,14 @@ def test_values_are_not_asked_of_a_pretended_gpu():
         check_ended(captions)
 
 
-# --- from sentences to ids, and to batches ---------------------------------------------------------------------------------
+# --- from sentences to ids, and to batches --------------------------------------------------------
 
 
 def test_a_generator_of_captions_is_checked_like_a_list():
     vocabulary = Vocabulary(["a", "dog"])
     assert torch.equal(
-        encode_captions((c for c in ("a", "a dog")), vocabulary), encode_captions(["a", "a dog"], vocabulary)
+        encode_captions((c for c in ("a", "a dog")), vocabulary),
+        encode_captions(["a", "a dog"], vocabulary),
     )
     with pytest.raises(ValueError, match="a caption has no word: ''"):
         encode_captions((c for c in ("a", "")), vocabulary)
@@ -142,7 +147,9 @@ def test_pad_takes_whole_numbers_of_other_kinds_and_generators():
             assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(("options", "name"), [({"value": 0.5}, "value"), ({"length": 2.5}, "length")])
+@pytest.mark.parametrize(
+    ("options", "name"), [({"value": 0.5}, "value"), ({"length": 2.5}, "length")]
+)
 def test_pad_does_not_cut_its_settings(options, name):
     with pytest.raises(TypeError, match=f"{name} must be a whole number"):
         pad([[1, 2]], **options)
@@ -166,16 +173,33 @@ def test_batches_lose_no_word_to_padding_inside(captions, message):
     [
         ({"captions": torch.ones(3, 4)}, TypeError, "captions must be ids of type int64"),
         ({"captions": [[1, 2]] * 3}, TypeError, "captions must be a tensor"),
-        ({"captions": torch.ones(3, dtype=torch.int64)}, ValueError, r"captions must be ids \(M, T\)"),
+        (
+            {"captions": torch.ones(3, dtype=torch.int64)},
+            ValueError,
+            r"captions must be ids \(M, T\)",
+        ),
         ({"owner": torch.tensor([0.0, 1.0, 2.0])}, TypeError, "owner must be whole numbers"),
         ({"owner": torch.tensor([True, True, False])}, TypeError, "owner must be whole numbers"),
         ({"owner": torch.zeros(3, 1, dtype=torch.int64)}, ValueError, "do not fit together"),
-        ({"batch_size": 2.5}, ValueError, "batch_size must be a whole number of at least 1, got 2.5"),
-        ({"batch_size": True}, ValueError, "batch_size must be a whole number of at least 1, got True"),
+        (
+            {"batch_size": 2.5},
+            ValueError,
+            "batch_size must be a whole number of at least 1, got 2.5",
+        ),
+        (
+            {"batch_size": True},
+            ValueError,
+            "batch_size must be a whole number of at least 1, got True",
+        ),
     ],
 )
 def test_batches_of_wrong_kinds(change, error, message):
-    arguments = {"features": torch.zeros(3, 2), "captions": GOOD, "owner": torch.arange(3), "batch_size": 2}
+    arguments = {
+        "features": torch.zeros(3, 2),
+        "captions": GOOD,
+        "owner": torch.arange(3),
+        "batch_size": 2,
+    }
     with pytest.raises(error, match=message):
         caption_batches(**(arguments | change))
 

@@ -42,7 +42,9 @@ class Recurrent(torch.nn.Module):
         self.dropout = torch.nn.Dropout(0.5)
 
     def begin(self, inputs):
-        state = Hidden(torch.tanh(inputs @ self.image), {"count": torch.zeros(len(inputs)), "none": None})
+        state = Hidden(
+            torch.tanh(inputs @ self.image), {"count": torch.zeros(len(inputs)), "none": None}
+        )
         return {"image": inputs @ self.image, "none": None}, state
 
     def step(self, tokens, state, memory):
@@ -84,7 +86,9 @@ def walk(model, image, ids):
 
 def logprob(model, image, ids, finished=True):
     rows = walk(model, image, ids)
-    return sum(float(row[i]) for row, i in zip(rows, ids)) + (float(rows[-1][EOS]) if finished else 0.0)
+    return sum(float(row[i]) for row, i in zip(rows, ids)) + (
+        float(rows[-1][EOS]) if finished else 0.0
+    )
 
 
 def enumerate_all(model, image, limit, penalty=0.0):
@@ -113,9 +117,13 @@ def plain_beam(model, image, width, penalty, limit):
         candidates = []
         for ids, score in beam:
             row = walk(model, image, ids)[-1]
-            candidates += [(score + float(p), (*ids, i)) for i, p in enumerate(row) if i not in BANNED]
+            candidates += [
+                (score + float(p), (*ids, i)) for i, p in enumerate(row) if i not in BANNED
+            ]
         candidates.sort(reverse=True)
-        finished += [(s / (t + 1) ** penalty, ids[:-1]) for s, ids in candidates[:width] if ids[-1] == EOS]
+        finished += [
+            (s / (t + 1) ** penalty, ids[:-1]) for s, ids in candidates[:width] if ids[-1] == EOS
+        ]
         beam = [(ids, s) for s, ids in candidates if ids[-1] != EOS][:width]
     return sorted(finished, reverse=True)
 
@@ -124,11 +132,13 @@ def ids_of(hypotheses):
     return [h.ids for h in hypotheses]
 
 
-# --- beam search --------------------------------------------------------------------------------------------------------
+# --- beam search ----------------------------------------------------------------------------------
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=SEEDS, penalty=st.sampled_from([0.0, 0.7, 1.0, 2.0]), sharpness=st.sampled_from([0.3, 3.0]))
+@given(
+    seed=SEEDS, penalty=st.sampled_from([0.0, 0.7, 1.0, 2.0]), sharpness=st.sampled_from([0.3, 3.0])
+)
 def test_wide_beam_lists_every_caption_in_order(seed, penalty, sharpness):
     model, x = Recurrent(seed, sharpness=sharpness), images(2, seed)
     want = [enumerate_all(model, image, 3, penalty) for image in x]
@@ -140,7 +150,9 @@ def test_wide_beam_lists_every_caption_in_order(seed, penalty, sharpness):
         assert sorted(ids_of(hypotheses)) == sorted(ids for _, ids in captions)
         assert [h.score for h in hypotheses] == pytest.approx([s for s, _ in captions], abs=1e-9)
         by_ids = dict((ids, s) for s, ids in captions)
-        assert [h.score for h in hypotheses] == pytest.approx([by_ids[h.ids] for h in hypotheses], abs=1e-9)
+        assert [h.score for h in hypotheses] == pytest.approx(
+            [by_ids[h.ids] for h in hypotheses], abs=1e-9
+        )
 
 
 @settings(max_examples=15, deadline=None)
@@ -179,12 +191,14 @@ def test_beam_equals_a_plain_search_that_never_stops_early(seed, width, penalty,
 @given(seed=SEEDS, limit=st.integers(1, 7), sharpness=st.sampled_from([0.2, 1.0, 4.0]))
 def test_beam_of_width_one_is_greedy(seed, limit, sharpness):
     model, x = Recurrent(seed, sharpness=sharpness), images(4, seed)
-    for (beam,), walked in zip(beam_search(model, x, width=1, limit=limit), greedy(model, x, limit=limit)):
+    for (beam,), walked in zip(
+        beam_search(model, x, width=1, limit=limit), greedy(model, x, limit=limit)
+    ):
         assert (beam.ids, beam.finished) == (walked.ids, walked.finished)
         assert beam.logprob == pytest.approx(walked.logprob)
 
 
-# --- ties ---------------------------------------------------------------------------------------------------------------
+# --- ties -----------------------------------------------------------------------------------------
 
 TIED = st.lists(st.sampled_from([-math.inf, 0.0, 1.0, 2.0]), min_size=7, max_size=7).filter(
     lambda row: max(row[3:]) > -9
@@ -235,9 +249,14 @@ def tied_walk(model, limit: int, banned: set[int], eos: int) -> tuple[tuple[int,
     raise AssertionError
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    rows=st.lists(TIED, min_size=1, max_size=5), times=TIMES, limit=st.integers(1, 5), eos=st.sampled_from([2, 5, 6])
+    rows=st.lists(TIED, min_size=1, max_size=5),
+    times=TIMES,
+    limit=st.integers(1, 5),
+    eos=st.sampled_from([2, 5, 6]),
 )
 def test_ties_go_to_the_lowest_id_in_greedy_and_in_a_beam_of_one(topk, rows, times, limit, eos):
     model, options = Tied(rows, times), {"limit": limit, "banned": (0, 1), "eos": eos}
@@ -249,7 +268,9 @@ def test_ties_go_to_the_lowest_id_in_greedy_and_in_a_beam_of_one(topk, rows, tim
     assert beam.logprob == pytest.approx(walked.logprob)
 
 
-def tied_beam(model, width: int, penalty: float, limit: int, banned: set[int]) -> list[tuple[int, ...]]:
+def tied_beam(
+    model, width: int, penalty: float, limit: int, banned: set[int]
+) -> list[tuple[int, ...]]:
     """Beam search in plain Python, without early stopping: equals stay in the order of their paths and of their ids."""
     beam, finished = [((), 0.0, torch.zeros(1, dtype=torch.int64))], []
     for t in range(limit + 1):
@@ -260,12 +281,16 @@ def tied_beam(model, width: int, penalty: float, limit: int, banned: set[int]) -
             ranked = sorted((i for i in range(len(row)) if i not in banned), key=lambda i: -row[i])
             candidates += [(score + row[i], (*ids, i), after) for i in ranked if row[i] > -math.inf]
         candidates.sort(key=lambda c: -c[0])
-        finished += [(s / (t + 1) ** penalty, ids[:-1]) for s, ids, _ in candidates[:width] if ids[-1] == EOS]
+        finished += [
+            (s / (t + 1) ** penalty, ids[:-1]) for s, ids, _ in candidates[:width] if ids[-1] == EOS
+        ]
         beam = [(ids, s, state) for s, ids, state in candidates if ids[-1] != EOS][:width]
     return [ids for _, ids in sorted(finished, key=lambda f: -f[0])][:width]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     rows=st.lists(TIED, min_size=1, max_size=4),
     times=TIMES,
@@ -274,7 +299,9 @@ def tied_beam(model, width: int, penalty: float, limit: int, banned: set[int]) -
     limit=st.integers(1, 4),
 )
 def test_a_wider_beam_breaks_ties_by_path_and_then_by_id(topk, rows, times, width, penalty, limit):
-    rows = [[x if i != EOS else max(x, 0.0) for i, x in enumerate(row)] for row in rows]  # there is always a way out
+    rows = [
+        [x if i != EOS else max(x, 0.0) for i, x in enumerate(row)] for row in rows
+    ]  # there is always a way out
     model = Tied(rows, times)
     want = tied_beam(model, width, penalty, limit, set(BANNED))
     options = {"width": width, "length_penalty": penalty, "limit": limit}
@@ -300,7 +327,11 @@ def test_beam_beats_greedy_where_greedy_is_led_astray():
     # After the likelier first word everything is uncertain; after the other one the end is sure.
     class Trap(Table):
         def step(self, tokens, state, memory):
-            rows = {BOS: [0, 0, 0, 0, 0.6, 0.4], 4: [0, 0, 0.2, 0, 0.4, 0.4], 5: [0, 0, 1.0, 0, 0, 0]}
+            rows = {
+                BOS: [0, 0, 0, 0, 0.6, 0.4],
+                4: [0, 0, 0.2, 0, 0.4, 0.4],
+                5: [0, 0, 1.0, 0, 0, 0],
+            }
             return torch.tensor([rows[int(t)] for t in tokens], dtype=torch.float64).log(), state
 
     model = Trap([1.0])
@@ -355,7 +386,9 @@ def test_every_caption_is_clean_and_its_logprob_is_the_models_own(seed, limit, s
                 assert not {*BANNED, EOS} & set(h.ids)
                 assert len(h.ids) <= limit
                 assert h.finished or len(h.ids) == limit
-                assert h.logprob == pytest.approx(logprob(model, image, h.ids, h.finished), abs=1e-6)
+                assert h.logprob == pytest.approx(
+                    logprob(model, image, h.ids, h.finished), abs=1e-6
+                )
                 assert all(type(i) is int for i in h.ids)
 
 
@@ -368,7 +401,10 @@ def test_beam_results_are_distinct_and_ranked_finished_first(seed, width, penalt
         assert len(set(ids_of(hypotheses))) == width
         order = [(not h.finished, -h.score) for h in hypotheses]
         assert order == sorted(order)
-        assert all(h.score == pytest.approx(h.logprob / (len(h.ids) + h.finished) ** penalty) for h in hypotheses)
+        assert all(
+            h.score == pytest.approx(h.logprob / (len(h.ids) + h.finished) ** penalty)
+            for h in hypotheses
+        )
 
 
 def test_finished_images_do_not_change_while_others_are_written():
@@ -433,7 +469,7 @@ def test_beam_stops_when_nothing_can_win_any_more():
     assert 1 < len(calls) < 8
 
 
-# --- sampling -----------------------------------------------------------------------------------------------------------
+# --- sampling -------------------------------------------------------------------------------------
 
 
 def test_samples_are_as_frequent_as_the_model_says():
@@ -457,7 +493,9 @@ def test_samples_are_as_frequent_as_the_model_says():
     assert chisquare(list(counts.values()), [n * p for p in want.values()]).pvalue > 0.001
 
 
-@pytest.mark.parametrize("options", [{"temperature": 0.5}, {"temperature": 3.0}, {"top_k": 3}, {"top_p": 0.6}])
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.5}, {"temperature": 3.0}, {"top_k": 3}, {"top_p": 0.6}]
+)
 def test_tempered_and_truncated_samples_follow_their_distribution(options):
     p = torch.tensor([0.0, 0.0, 0.3, 0.0, 0.3 - 0.02, 0.22, 0.15, 0.05], dtype=torch.float64)
     model = Table(p.tolist(), [0, 0, 1.0, 0, 0, 0, 0, 0])
@@ -488,7 +526,9 @@ def test_tempered_and_truncated_samples_follow_their_distribution(options):
     p=st.one_of(st.none(), st.floats(0.01, 1.0)),
 )
 def test_truncation_keeps_exactly_the_right_words(seed, size, temperature, k, p):
-    logits = torch.randn(2, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    logits = torch.randn(
+        2, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     got = decoding.sampling_distribution(logits, temperature=temperature, top_k=k, top_p=p)
     for row, out in zip(logits.tolist(), got.tolist()):
         # the same in plain Python
@@ -501,7 +541,9 @@ def test_truncation_keeps_exactly_the_right_words(seed, size, temperature, k, p)
             if p is not None and mass >= p:
                 break
         total = sum(weight[i] for i in kept)
-        assert out == pytest.approx([weight[i] / total if i in kept else 0.0 for i in range(size)], abs=1e-12)
+        assert out == pytest.approx(
+            [weight[i] / total if i in kept else 0.0 for i in range(size)], abs=1e-12
+        )
         assert [i for i in range(size) if out[i] > 0] == sorted(kept)
 
 
@@ -514,7 +556,9 @@ def test_truncation_by_hand():
     # top-k first: 4/7 of what it left is enough for p = 0.5
     assert narrow(logits, top_k=2, top_p=0.5).tolist() == [[0, 1, 0, 0]]
     torch.testing.assert_close(narrow(logits, top_k=99, top_p=1.0), logits.exp())
-    assert narrow(torch.zeros(1, 4), top_k=2).tolist() == [[0.5, 0.5, 0, 0]]  # a tie goes to the lower ids
+    assert narrow(torch.zeros(1, 4), top_k=2).tolist() == [
+        [0.5, 0.5, 0, 0]
+    ]  # a tie goes to the lower ids
     assert narrow(1e4 * logits, temperature=1e-30).tolist() == [[0, 1, 0, 0]]
 
 
@@ -534,7 +578,7 @@ def test_cold_samples_are_greedy():
         assert drawn.ids == walked.ids
 
 
-# --- the model's side ---------------------------------------------------------------------------------------------------
+# --- the model's side -----------------------------------------------------------------------------
 
 
 def test_mode_of_every_part_is_restored_and_no_gradient_is_kept():
@@ -543,7 +587,9 @@ def test_mode_of_every_part_is_restored_and_no_gradient_is_kept():
     model.train()
     model.frozen.eval()
     seen = []
-    model.dropout.register_forward_hook(lambda part, *_: seen.append((part.training, torch.is_grad_enabled())))
+    model.dropout.register_forward_hook(
+        lambda part, *_: seen.append((part.training, torch.is_grad_enabled()))
+    )
     for _ in every_decoder(model, x):
         assert model.training
         assert model.dropout.training
@@ -562,7 +608,9 @@ def test_first_word_read_is_bos():
 
 
 def test_other_special_ids():
-    model = Table([0.1, 0.2, 0.0, 0.7], [0.8, 0.1, 0.1, 0.0])  # here 0 closes a caption and 3 is an ordinary word
+    model = Table(
+        [0.1, 0.2, 0.0, 0.7], [0.8, 0.1, 0.1, 0.0]
+    )  # here 0 closes a caption and 3 is an ordinary word
     assert greedy(model, torch.zeros(1), banned=(), bos=1, eos=0)[0].ids == (3,)
     assert beam_search(model, torch.zeros(1), banned=(), bos=1, eos=0)[0][0].ids == (3,)
 
@@ -580,7 +628,7 @@ def test_half_precision_logits():
     assert len(want) == len(greedy(model, x)) == len(beam_search(model, x))
 
 
-# --- bad input ----------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [0, 0.0, -1.0, math.nan, math.inf])
@@ -592,7 +640,10 @@ def test_temperature_must_be_positive(temperature):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, x: beam_search(m, x, width=0), "width must be a whole number of at least 1, got 0"),
+        (
+            lambda m, x: beam_search(m, x, width=0),
+            "width must be a whole number of at least 1, got 0",
+        ),
         (lambda m, x: beam_search(m, x, width=2.5), "width must be a whole number"),
         (lambda m, x: beam_search(m, x, limit=0), "limit must be"),
         (lambda m, x: greedy(m, x, limit=0), "limit must be"),
@@ -609,32 +660,62 @@ def test_temperature_must_be_positive(temperature):
         (lambda m, x: greedy(m, x, banned=range(7)), "all 7 words are banned"),
         (lambda m, x: beam_search(m, x, banned=range(7)), "all 7 words are banned"),
         (lambda m, x: greedy(m, x, banned=(7,)), "knows 7 words, but eos or banned holds the id 7"),
-        (lambda m, x: greedy(m, x, banned=(-1,)), "banned must hold ids, whole numbers of at least 0, got -1"),
+        (
+            lambda m, x: greedy(m, x, banned=(-1,)),
+            "banned must hold ids, whole numbers of at least 0, got -1",
+        ),
         (lambda m, x: greedy(m, x, eos=9), "holds the id 9"),
         (lambda m, x: beam_tree(m, x), "a batch of one"),
         (lambda m, x: beam_tree(m, x[:1], pruned=-1), "pruned must be"),
-        (lambda m, x: beam_tree(m, x[:1], pruned=1.5), "pruned must be a whole number of at least 0, got 1.5"),
-        (lambda m, x: greedy(m, x, banned=(1.7,)), "banned must hold ids, whole numbers of at least 0, got 1.7"),
+        (
+            lambda m, x: beam_tree(m, x[:1], pruned=1.5),
+            "pruned must be a whole number of at least 0, got 1.5",
+        ),
+        (
+            lambda m, x: greedy(m, x, banned=(1.7,)),
+            "banned must hold ids, whole numbers of at least 0, got 1.7",
+        ),
         (lambda m, x: greedy(m, x, banned=(True,)), "banned must hold ids, .* got True"),
         (lambda m, x: greedy(m, x, banned=4), "banned must be a row of ids .* got 4"),
         (lambda m, x: greedy(m, x, banned=None), "banned must be a row of ids .* got None"),
         (lambda m, x: greedy(m, x, banned="45"), "banned must be a row of ids .* got '45'"),
         (lambda m, x: greedy(m, x, eos=2.0), "eos must be a whole number of at least 0, got 2.0"),
-        (lambda m, x: beam_search(m, x, bos=None), "bos must be a whole number of at least 0, got None"),
+        (
+            lambda m, x: beam_search(m, x, bos=None),
+            "bos must be a whole number of at least 0, got None",
+        ),
         (lambda m, x: greedy(m, x, bos=-1), "bos must be .* got -1"),
         (lambda m, x: beam_search(m, x, width=np.float64(2)), "width must be a whole number"),
-        (lambda m, x: beam_search(m, x, width=torch.tensor([2, 3])), "width must be a whole number"),
+        (
+            lambda m, x: beam_search(m, x, width=torch.tensor([2, 3])),
+            "width must be a whole number",
+        ),
         (lambda m, x: beam_search(m, x, width=torch.tensor(True)), "width must be a whole number"),
         (lambda m, x: greedy(m, x, limit=np.bool_(True)), "limit must be a whole number"),
-        (lambda m, x: beam_search(m, x, length_penalty="1"), "length_penalty must be a number .* got '1'"),
-        (lambda m, x: beam_search(m, x, length_penalty=True), "length_penalty must be a number .* got True"),
-        (lambda m, x: sample(m, x, temperature="1"), "temperature must be a number above 0, got '1'"),
-        (lambda m, x: sample(m, x, top_p=True), "top_p must be a number above 0 and at most 1, got True"),
+        (
+            lambda m, x: beam_search(m, x, length_penalty="1"),
+            "length_penalty must be a number .* got '1'",
+        ),
+        (
+            lambda m, x: beam_search(m, x, length_penalty=True),
+            "length_penalty must be a number .* got True",
+        ),
+        (
+            lambda m, x: sample(m, x, temperature="1"),
+            "temperature must be a number above 0, got '1'",
+        ),
+        (
+            lambda m, x: sample(m, x, top_p=True),
+            "top_p must be a number above 0 and at most 1, got True",
+        ),
         (lambda m, x: sample(m, x, top_p="1"), "top_p must be a number above 0"),
         (lambda m, x: sample(m, x, seed=1.5), "seed must be a whole number .* got 1.5"),
         (lambda m, x: sample(m, x, seed=True), "seed must be a whole number .* got True"),
         (lambda m, x: sample(m, x, seed=2**64), "seed must be a whole number from"),
-        (lambda m, x: sample(m, x, seed=torch.Generator()), "seed must be a whole number .* got <torch"),
+        (
+            lambda m, x: sample(m, x, seed=torch.Generator()),
+            "seed must be a whole number .* got <torch",
+        ),
     ],
 )
 def test_bad_arguments(call, message):
@@ -642,7 +723,9 @@ def test_bad_arguments(call, message):
         call(Recurrent(0), images(2))
 
 
-@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, torch.tensor], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "kind", [np.int64, np.int32, np.uint8, torch.tensor], ids=lambda k: k.__name__
+)
 def test_whole_numbers_of_other_libraries_are_whole_numbers(kind):
     model, x = Recurrent(0, sharpness=0.5), images(2)
     numbers = {"limit": 4, "bos": 1, "eos": 2}
@@ -661,7 +744,9 @@ def test_whole_numbers_of_other_libraries_are_whole_numbers(kind):
     assert tree == beam_tree(model, x[:1], width=3, pruned=1, **numbers)
 
 
-@pytest.mark.parametrize("banned", [np.array([0, 1, 3]), torch.tensor([3, 1, 0]), {0, 1, 3}, range(0), iter([4])])
+@pytest.mark.parametrize(
+    "banned", [np.array([0, 1, 3]), torch.tensor([3, 1, 0]), {0, 1, 3}, range(0), iter([4])]
+)
 def test_banned_ids_of_any_kind(banned):
     model, x = Recurrent(0), images(2)
     forbidden = {4} if not hasattr(banned, "__len__") else {int(i) for i in banned}
@@ -723,7 +808,9 @@ def test_a_caption_at_the_limit_that_cannot_end_is_cut_off(decode, eos):
 def test_logits_that_are_no_tensor(decode):
     model = Table([0, 0, 0.5, 0, 0.5])
     model.step = lambda tokens, state, memory: ([[0.0] * 5] * len(tokens), state)
-    with pytest.raises(TypeError, match=r"model\.step must return logits as a tensor, got list at step 0"):
+    with pytest.raises(
+        TypeError, match=r"model\.step must return logits as a tensor, got list at step 0"
+    ):
         decode(model, torch.zeros(2))
 
 
@@ -748,7 +835,9 @@ def test_logits_that_are_no_numbers(decode, bad):
 
 @pytest.mark.parametrize("decode", [greedy, sample, beam_search])
 def test_no_way_out_is_an_error_and_not_padding(decode):
-    model = Table([0, 0, 0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0, 0, 0])  # after one word only banned words are possible
+    model = Table(
+        [0, 0, 0, 0, 0.5, 0.5], [0.5, 0.5, 0, 0, 0, 0]
+    )  # after one word only banned words are possible
     with pytest.raises(ValueError, match=r"no caption for input 0: .* at step 1"):
         decode(model, torch.zeros(2))
 
@@ -778,11 +867,16 @@ def test_logits_and_rows_of_a_wrong_shape():
         greedy(model, torch.zeros(2))
 
 
-# --- the tree -----------------------------------------------------------------------------------------------------------
+# --- the tree -------------------------------------------------------------------------------------
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=SEEDS, width=st.integers(1, 4), sharpness=st.sampled_from([0.3, 2.0]), limit=st.integers(1, 5))
+@given(
+    seed=SEEDS,
+    width=st.integers(1, 4),
+    sharpness=st.sampled_from([0.3, 2.0]),
+    limit=st.integers(1, 5),
+)
 def test_tree_is_the_search(seed, width, sharpness, limit):
     model, x = Recurrent(seed, words=9, sharpness=sharpness), images(1, seed)
     tree = beam_tree(model, x, width=width, limit=limit)

@@ -26,9 +26,18 @@ CANDIDATES = [
     "the the the dog dog",
 ]
 REFERENCES = [
-    ["a red dog stands left of a tree", "the dog is left of the tree", "There is a dog, and a tree!"],
+    [
+        "a red dog stands left of a tree",
+        "the dog is left of the tree",
+        "There is a dog, and a tree!",
+    ],
     ["two cats play with one ball", "a ball and two cats"],
-    ["there is a big house", "a house in the city", "you can see a big house in the picture", "one house"],
+    [
+        "there is a big house",
+        "a house in the city",
+        "you can see a big house in the picture",
+        "one house",
+    ],
     ["a tree near the sea", "a blue car stands on the beach"],
     ["the dog sleeps", "one dog"],
 ]
@@ -45,10 +54,12 @@ def plain(captions):
 
 
 def coco(candidates, references):
-    return {i: plain(r) for i, r in enumerate(references)}, {i: plain([c]) for i, c in enumerate(candidates)}
+    return {i: plain(r) for i, r in enumerate(references)}, {
+        i: plain([c]) for i, c in enumerate(candidates)
+    }
 
 
-# --- against the packages, called directly -------------------------------------------------------------------------------
+# --- against the packages, called directly --------------------------------------------------------
 
 
 def test_scores_equal_pycocoevalcap(capsys):
@@ -114,7 +125,10 @@ def test_cider_restated(corpus):
     totals = np.zeros(len(corpus))
     for n in (1, 2, 3, 4):
         images = [set().union(*(grams(r, n) for r in own)) for own in references]
-        idf = {g: math.log(len(corpus) / sum(g in image for image in images)) for g in set().union(*images)}
+        idf = {
+            g: math.log(len(corpus) / sum(g in image for image in images))
+            for g in set().union(*images)
+        }
         vocabulary = sorted(idf | dict.fromkeys((g for c in candidates for g in grams(c, n)), 0))
         weight = np.array([idf.get(g, math.log(len(corpus))) for g in vocabulary])
         for i, (candidate, own) in enumerate(corpus):
@@ -141,10 +155,12 @@ def test_rouge_l_restated(candidate, own):
     p = max(lcs(c, r) / len(c) for r in references)
     r = max(lcs(c, r) / len(r) for r in references)
     want = (1 + 1.2**2) * p * r / (r + 1.2**2 * p) if p and r else 0.0
-    assert metrics.rouge_l([" ".join(c)], [[" ".join(r) for r in references]]) == pytest.approx(want)
+    assert metrics.rouge_l([" ".join(c)], [[" ".join(r) for r in references]]) == pytest.approx(
+        want
+    )
 
 
-# --- known answers -------------------------------------------------------------------------------------------------------
+# --- known answers --------------------------------------------------------------------------------
 
 
 def test_perfect_captions():
@@ -160,16 +176,22 @@ def test_perfect_captions():
 
 @pytest.mark.parametrize("candidate", ["", "...", "purple elephants everywhere"])
 def test_nothing_in_common_or_nothing_at_all(candidate):
-    scores = metrics.caption_scores([candidate, candidate], [["a red dog"], ["two cats", "one ball"]])
+    scores = metrics.caption_scores(
+        [candidate, candidate], [["a red dog"], ["two cats", "one ball"]]
+    )
     assert all(0 <= value < 1e-6 for value in scores.values())
 
 
 def test_bleu_by_hand():
     # Papineni's example: "the" counts as often as the reference that has most of it, which is twice: 2/7.
-    score = metrics.bleu(["the the the the the the the"], [["the cat is on the mat", "there is a cat on the mat"]], 1)
+    score = metrics.bleu(
+        ["the the the the the the the"], [["the cat is on the mat", "there is a cat on the mat"]], 1
+    )
     assert score == [pytest.approx(2 / 7)]
     # three of three words right, reference of six: exp(1 − 6/3)
-    assert metrics.bleu(["the cat is"], [["the cat is on the mat"]], 1) == [pytest.approx(math.exp(-1))]
+    assert metrics.bleu(["the cat is"], [["the cat is on the mat"]], 1) == [
+        pytest.approx(math.exp(-1))
+    ]
 
 
 def test_meteor_by_hand():
@@ -189,13 +211,17 @@ def test_meteor_needs_no_downloaded_data(tmp_path):
         "print(metrics.meteor(['the dogs sleep'], [['the dog sleeps']]))"
     )
     env = dict(os.environ, NLTK_DATA=str(tmp_path), HOME=str(tmp_path))
-    out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    ).stdout
     assert float(out) == pytest.approx(1 - 0.5 / 27)
 
 
 def test_case_and_punctuation_do_not_matter():
     loud = [c.upper() + " !!" for c in CANDIDATES]
-    assert metrics.caption_scores(loud, REFERENCES) == metrics.caption_scores(CANDIDATES, REFERENCES)
+    assert metrics.caption_scores(loud, REFERENCES) == metrics.caption_scores(
+        CANDIDATES, REFERENCES
+    )
 
 
 def test_cider_of_one_image_is_zero():
@@ -218,7 +244,12 @@ def test_distinct():
         (["a"], [["a"], ["b"]], ValueError, "1 candidates and 2 lists"),
         ([], [], ValueError, "no caption"),
         (["a"], [[]], ValueError, r"references\[0\] is empty"),
-        (["a", "b"], [["a"], [".", "b"]], ValueError, r"references\[1\] holds a caption without a word"),
+        (
+            ["a", "b"],
+            [["a"], [".", "b"]],
+            ValueError,
+            r"references\[1\] holds a caption without a word",
+        ),
         ("a dog", [["a"]], TypeError, "got one string"),
         (["a dog"], "a", TypeError, "got one string"),
         (["a dog"], ["a dog"], TypeError, r"references\[0\] must be a list"),
@@ -242,7 +273,7 @@ def test_other_bad_input():
         metrics.distinct(["a"], 0)
 
 
-# --- truth ---------------------------------------------------------------------------------------------------------------
+# --- truth ----------------------------------------------------------------------------------------
 
 
 class Verdict(enum.StrEnum):
@@ -253,13 +284,21 @@ class Verdict(enum.StrEnum):
 
 def test_truth():
     def judge(caption, scene):
-        return Verdict.UNPARSABLE if not caption else Verdict.TRUE if caption in scene else Verdict.FALSE
+        return (
+            Verdict.UNPARSABLE
+            if not caption
+            else Verdict.TRUE
+            if caption in scene
+            else Verdict.FALSE
+        )
 
     captions, scenes = ["dog", "cat", "", "sea"], ["a dog", "a dog", "a dog", "the sea"]
     assert metrics.truth_shares(captions, iter(scenes), judge) == metrics.Truth(0.5, 0.25, 0.25, 4)
     assert metrics.truth_rate(captions, scenes, judge) == 0.5
     assert metrics.truth_rate(captions, scenes, lambda c, s: c in s) == 0.75
-    assert metrics.truth_shares(captions, scenes, lambda c, s: np.bool_(False)) == metrics.Truth(0, 1, 0, 4)
+    assert metrics.truth_shares(captions, scenes, lambda c, s: np.bool_(False)) == metrics.Truth(
+        0, 1, 0, 4
+    )
 
 
 def test_truth_in_the_world():
@@ -269,7 +308,9 @@ def test_truth_in_the_world():
     some = [scenes.sample("test", i) for i in range(20)]
     written = [grammar.captions(scene, 0)[0] for scene in some]
     assert metrics.truth_rate(written, some, grammar.is_true) == 1
-    assert metrics.truth_shares(["dog a is"] * 20, some, grammar.is_true) == metrics.Truth(0, 0, 1, 20)
+    assert metrics.truth_shares(["dog a is"] * 20, some, grammar.is_true) == metrics.Truth(
+        0, 0, 1, 20
+    )
     moved = metrics.truth_shares(written, some[1:] + some[:1], grammar.is_true)
     assert moved.unparsable == 0
     assert moved.true < 0.5
@@ -286,17 +327,23 @@ def test_truth_bad_input():
         metrics.truth_rate(["a"], ["s"], lambda c, s: "maybe")
 
 
-# --- attention -----------------------------------------------------------------------------------------------------------
+# --- attention ------------------------------------------------------------------------------------
 
 
 def random_maps(seed, n, h, w, height, width):
     rng = np.random.default_rng(seed)
     attention = rng.random((n, h, w)) ** 4
-    return attention / attention.sum((1, 2), keepdims=True), rng.random((n, height, width)) < rng.random((n, 1, 1))
+    return attention / attention.sum((1, 2), keepdims=True), rng.random(
+        (n, height, width)
+    ) < rng.random((n, 1, 1))
 
 
 SIZES = dict(
-    seed=st.integers(0, 10**6), h=st.integers(1, 9), w=st.integers(1, 9), H=st.integers(1, 12), W=st.integers(1, 12)
+    seed=st.integers(0, 10**6),
+    h=st.integers(1, 9),
+    w=st.integers(1, 9),
+    H=st.integers(1, 12),
+    W=st.integers(1, 12),
 )
 
 
@@ -341,13 +388,22 @@ def test_pointing_game_restated(seed, h, w, H, W, tolerance):
 
 
 @settings(max_examples=40, deadline=None)
-@example(seed=30969, h=2, w=2, odd=5)  # interpolation rounds: a neighbour exceeds the centre by the last digit
-@given(seed=st.integers(0, 10**6), h=st.integers(2, 6), w=st.integers(2, 6), odd=st.sampled_from([1, 3, 5]))
+@example(
+    seed=30969, h=2, w=2, odd=5
+)  # interpolation rounds: a neighbour exceeds the centre by the last digit
+@given(
+    seed=st.integers(0, 10**6),
+    h=st.integers(2, 6),
+    w=st.integers(2, 6),
+    odd=st.sampled_from([1, 3, 5]),
+)
 def test_the_point_is_the_maximum_of_the_upscaled_map(seed, h, w, odd):
     # With an odd whole ratio the centre of a cell is the centre of a pixel, and the upscaled map has its maximum there.
     attention, _ = random_maps(seed, 1, h, w, 1, 1)
     size = (odd * h, odd * w)
-    big = torch.nn.functional.interpolate(torch.from_numpy(attention)[None], size, mode="bilinear")[0]
+    big = torch.nn.functional.interpolate(torch.from_numpy(attention)[None], size, mode="bilinear")[
+        0
+    ]
     highest = big > big.max() - 1e-12
     each_pixel = torch.eye(size[0] * size[1], dtype=torch.bool).view(-1, *size)
     hit = metrics.pointing_game(attention.repeat(len(each_pixel), 0), each_pixel)
@@ -383,8 +439,8 @@ def test_bad_attention(score):
 
 
 def test_import_is_light():
-    code = (
-        "import sys, mmtutor.kit.metrics; print(sorted({'torch', 'nltk', 'pycocoevalcap', 'numpy'} & set(sys.modules)))"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = "import sys, mmtutor.kit.metrics; print(sorted({'torch', 'nltk', 'pycocoevalcap', 'numpy'} & set(sys.modules)))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert out.strip() == "[]"

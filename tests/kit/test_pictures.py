@@ -35,11 +35,18 @@ def colour(picture: Any) -> list[int]:
     return found[0].tolist()
 
 
-def png(depth: int, kind: int, row: bytes, width: int, clear: tuple[int, ...] | None = None) -> Image.Image:
+def png(
+    depth: int, kind: int, row: bytes, width: int, clear: tuple[int, ...] | None = None
+) -> Image.Image:
     """A PNG of one row, written as the standard says: Pillow writes no such files itself."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     parts = [chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, kind, 0, 0, 0))]
     parts += [] if clear is None else [chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))]
@@ -53,7 +60,7 @@ def reopened(image: Image.Image, form: str, **options: Any) -> Image.Image:
     return Image.open(io.BytesIO(file.getvalue()))
 
 
-# --- More than 8 bits -----------------------------------------------------------------------------------------------------
+# --- More than 8 bits -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
@@ -70,7 +77,9 @@ def test_grey_of_16_bits_is_scaled(form: str) -> None:
 def test_16_bits_in_either_order_of_bytes(mode: str) -> None:
     raw = np.array([[0, 128, 257, 32768, 65535]], ">u2" if mode == "I;16B" else "<u2").tobytes()
     assert pixels(Image.frombytes(mode, (5, 1), raw))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
-    assert pixels(np.frombuffer(raw, ">u2" if mode == "I;16B" else "<u2")[None])[0, :, 0].tolist() == [
+    assert pixels(np.frombuffer(raw, ">u2" if mode == "I;16B" else "<u2")[None])[
+        0, :, 0
+    ].tolist() == [
         0,
         0,
         1,
@@ -111,7 +120,9 @@ def test_fractions_out_of_range_are_refused(bad: float) -> None:
 
 @pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64, np.uint32, np.uint64])
 def test_whole_numbers_that_name_no_white_are_refused(kind: type) -> None:
-    with pytest.raises(ValueError, match=f"uint8, uint16, bool or float in .0, 1., got {np.dtype(kind).name}"):
+    with pytest.raises(
+        ValueError, match=f"uint8, uint16, bool or float in .0, 1., got {np.dtype(kind).name}"
+    ):
         pictures.rgb(np.ones((2, 2), kind))
     if kind == np.int32:
         for image in (Image.new("I", (2, 2), 70000), reopened(Image.new("I", (2, 2), -1), "TIFF")):
@@ -119,7 +130,7 @@ def test_whole_numbers_that_name_no_white_are_refused(kind: type) -> None:
                 pictures.rgb(image)
 
 
-# --- Transparency ---------------------------------------------------------------------------------------------------------
+# --- Transparency ---------------------------------------------------------------------------------
 
 
 def with_alpha(mode: str) -> Image.Image:
@@ -154,7 +165,11 @@ def test_alpha_lies_over_white(mode: str) -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "GIF", "WEBP"])
 def test_a_colour_hidden_under_transparency_stays_hidden_in_files(form: str) -> None:
-    image = reopened(Image.new("RGBA", (8, 8), (255, 0, 0, 0)), form, **({"exact": True} if form == "WEBP" else {}))
+    image = reopened(
+        Image.new("RGBA", (8, 8), (255, 0, 0, 0)),
+        form,
+        **({"exact": True} if form == "WEBP" else {}),
+    )
     assert colour(image) == [255, 255, 255]
 
 
@@ -166,8 +181,12 @@ def test_one_transparent_colour() -> None:
     two = struct.pack(">2H", 32768, 32769)
     assert pixels(png(16, 0, two, 2, clear=(32769,)))[0, :, 0].tolist() == [128, 255]
     two = struct.pack(">6H", 32768, 256, 65535, 0, 0, 0)
-    assert pixels(png(16, 2, two, 2, clear=(32768, 256, 65535))).tolist() == [[[255, 255, 255], [0, 0, 0]]]
-    assert pixels(png(8, 2, bytes([9, 8, 7, 1, 2, 3]), 2, clear=(9, 8, 7))).tolist() == [[[255] * 3, [1, 2, 3]]]
+    assert pixels(png(16, 2, two, 2, clear=(32768, 256, 65535))).tolist() == [
+        [[255, 255, 255], [0, 0, 0]]
+    ]
+    assert pixels(png(8, 2, bytes([9, 8, 7, 1, 2, 3]), 2, clear=(9, 8, 7))).tolist() == [
+        [[255] * 3, [1, 2, 3]]
+    ]
     assert pixels(png(1, 0, b"\x40", 2, clear=(0,))).tolist() == [[[255] * 3] * 2]
 
 
@@ -184,11 +203,15 @@ def test_a_transparent_grey_of_few_bits(depth: int, step: int) -> None:
 def test_alpha_by_the_formula(value: list[int]) -> None:
     *colours, alpha = value
     expected = (np.array(colours) * alpha + 255 * (255 - alpha)) / 255
-    for picture in (Image.new("RGBA", (1, 1), tuple(value)), np.array([[value]], np.uint8), np.array([[value]]) / 255):
+    for picture in (
+        Image.new("RGBA", (1, 1), tuple(value)),
+        np.array([[value]], np.uint8),
+        np.array([[value]]) / 255,
+    ):
         assert np.abs(pixels(picture)[0, 0] - expected).max() <= 0.51
 
 
-# --- Upright --------------------------------------------------------------------------------------------------------------
+# --- Upright --------------------------------------------------------------------------------------
 
 MARKED = np.zeros((20, 30, 3), np.uint8)
 MARKED[:10, :15], MARKED[:10, 15:], MARKED[10:, :15] = (255, 255, 255), (255, 0, 0), (0, 255, 0)
@@ -205,12 +228,17 @@ SEEN = {
 }
 
 
-@pytest.mark.parametrize(("form", "held"), itertools.product(["PNG", "TIFF", "WEBP", "JPEG"], range(1, 9)))
+@pytest.mark.parametrize(
+    ("form", "held"), itertools.product(["PNG", "TIFF", "WEBP", "JPEG"], range(1, 9))
+)
 def test_turned_once_and_only_once(form: str, held: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = held
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(form, {})
-    found, seen = pixels(reopened(Image.fromarray(MARKED), form, exif=exif, **options)), SEEN[held](MARKED)
+    found, seen = (
+        pixels(reopened(Image.fromarray(MARKED), form, exif=exif, **options)),
+        SEEN[held](MARKED),
+    )
     assert found.shape == seen.shape
     assert np.abs(found.astype(int) - seen).max() <= 2
 
@@ -220,7 +248,9 @@ def test_16_bits_and_transparency_are_turned_too() -> None:
     exif[0x0112] = 3
     grey = reopened(Image.fromarray(np.array([[0, 65535]], np.uint16)), "PNG", exif=exif)
     assert pixels(grey)[0, :, 0].tolist() == [255, 0]
-    clear = reopened(Image.fromarray(np.array([[[9, 9, 9, 255], [9, 9, 9, 0]]], np.uint8)), "PNG", exif=exif)
+    clear = reopened(
+        Image.fromarray(np.array([[[9, 9, 9, 255], [9, 9, 9, 0]]], np.uint8)), "PNG", exif=exif
+    )
     assert pixels(clear)[0, :, 0].tolist() == [255, 9]
 
 
@@ -241,10 +271,12 @@ def test_a_broken_exif_block_does_not_spoil_the_picture(form: str, block: str) -
     assert np.abs(pixels(image).astype(int) - MARKED).mean() < 12
 
 
-# --- Every mode, every shape ----------------------------------------------------------------------------------------------
+# --- Every mode, every shape ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "RGBA", "RGBa"])
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "RGBA", "RGBa"]
+)
 def test_modes_of_8_bits_keep_their_colours(mode: str) -> None:
     """White, black and (where there is colour) red, by Pillow's own conversion into the mode."""
     for value in ((255, 255, 255), (0, 0, 0), (255, 0, 0)):
@@ -259,14 +291,18 @@ def test_lab_colours_or_a_clear_no() -> None:
     from PIL import ImageCms
 
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    image = ImageCms.profileToProfile(Image.new("RGB", (4, 4), (200, 100, 50)), srgb, lab, outputMode="LAB")
+    image = ImageCms.profileToProfile(
+        Image.new("RGB", (4, 4), (200, 100, 50)), srgb, lab, outputMode="LAB"
+    )
     try:
         image.convert("RGB")
     except ValueError:  # Pillow before 11.3
         with pytest.raises(ValueError, match="LAB"):
             pictures.rgb(image)
     else:
-        assert np.abs(np.subtract(colour(image), (200, 100, 50))).max() <= 6  # LAB of 8 bits is coarse
+        assert (
+            np.abs(np.subtract(colour(image), (200, 100, 50))).max() <= 6
+        )  # LAB of 8 bits is coarse
 
 
 def test_bits_become_black_and_white() -> None:
@@ -294,7 +330,13 @@ def test_shapes_of_arrays() -> None:
 def test_arrays_that_are_views() -> None:
     colours = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     colours.setflags(write=False)
-    for view in (colours, colours[::-1, ::-1], colours[:, ::2], colours[..., ::-1], np.asfortranarray(colours)):
+    for view in (
+        colours,
+        colours[::-1, ::-1],
+        colours[:, ::2],
+        colours[..., ::-1],
+        np.asfortranarray(colours),
+    ):
         np.testing.assert_array_equal(pixels(view), view)
     result = np.array(pictures.rgb(colours))
     assert result.flags.writeable

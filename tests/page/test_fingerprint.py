@@ -61,13 +61,18 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             for old, new in edits.get(name, []):
                 assert old in text
                 text = text.replace(old, new)
-            (folder / f"{name}.py").write_text(text.format(package=package) if name == "trial" else text)
+            (folder / f"{name}.py").write_text(
+                text.format(package=package) if name == "trial" else text
+            )
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.setattr(fp, "ROOT", package)
         for cached in (fp._module, fp._is_module, fp._versions):
             cached.cache_clear()
         function = importlib.import_module(f"{package}.trial").measure
-        answer = {name.replace(package, "p"): text.replace(package, "p") for name, text in fp.reached(function).items()}
+        answer = {
+            name.replace(package, "p"): text.replace(package, "p")
+            for name, text in fp.reached(function).items()
+        }
         monkeypatch.setattr(fp, "reached", lambda _: answer)
         found = fp.fingerprint(function, settings)
         monkeypatch.undo()
@@ -100,7 +105,14 @@ def test_code_that_runs_counts(digest, edits: dict) -> None:
     [
         {"trial": [("RATE = 0.1", "RATE = 0.1  # slow")]},
         {"trial": [("def build(seed):", 'def build(seed):\n    """Build it."""')]},
-        {"trial": [('return {{"x": build(seed) * RATE}}', 'return {{\n        "x": (build(seed) * RATE),\n    }}')]},
+        {
+            "trial": [
+                (
+                    'return {{"x": build(seed) * RATE}}',
+                    'return {{\n        "x": (build(seed) * RATE),\n    }}',
+                )
+            ]
+        },
         {"trial": [("return 5", "return 6")]},  # another experiment of the file
         {"model": [("return 1", "return 2")]},  # a function of the system that nobody calls here
     ],
@@ -132,7 +144,9 @@ def test_the_books_own_experiments_reach_their_system_its_kit_and_their_data() -
     ):
         assert place in reached, place
     assert not [
-        place for place in reached if place.startswith(("mmtutor.page", "mmtutor.world._backgrounds", "mmtutor.hub"))
+        place
+        for place in reached
+        if place.startswith(("mmtutor.page", "mmtutor.world._backgrounds", "mmtutor.hub"))
     ]
     assert "data spoken_words" in fp.reached(sound.measure_representations)
     assert "mmtutor.word2vec:nce_loss" in fp.reached(word2vec.c11)
@@ -145,13 +159,18 @@ def test_the_versions_read_from_the_source_are_those_that_the_world_has() -> Non
 
     fp._versions.cache_clear()
     expected = {name: str(world.info(name)["version"]) for name in world.names()}
-    assert fp._versions() == expected | {name: str(corpus.version) for name, corpus in corpora.CORPORA.items()}
+    assert fp._versions() == expected | {
+        name: str(corpus.version) for name, corpus in corpora.CORPORA.items()
+    }
 
 
 def test_a_data_set_of_another_version_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     from mmtutor.experiments import sound
 
-    words, order = fp.fingerprint(sound.measure_representations), fp.fingerprint(sound.measure_order)
+    words, order = (
+        fp.fingerprint(sound.measure_representations),
+        fp.fingerprint(sound.measure_order),
+    )
     changed = fp._versions() | {"spoken_words": "99"}
     monkeypatch.setattr(fp, "_versions", lambda: changed)
     assert fp.fingerprint(sound.measure_representations) != words

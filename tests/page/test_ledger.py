@@ -17,7 +17,10 @@ from mmtutor.page.ledger import Experiment, Part, Summary
 
 
 def noisy(seed: int, scale: float = 1.0) -> dict:
-    return {"value": scale * (10 + [0.0, 0.3, -0.2, 0.1, -0.4][seed % 5]), "curve": [seed, 2 * seed + 1]}
+    return {
+        "value": scale * (10 + [0.0, 0.3, -0.2, 0.1, -0.4][seed % 5]),
+        "curve": [seed, 2 * seed + 1],
+    }
 
 
 def experiment(**changes) -> Experiment:
@@ -34,7 +37,7 @@ def experiment(**changes) -> Experiment:
 def silent(_: str) -> None: ...
 
 
-# --- numbers ------------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------
 
 
 def test_interval_equals_scipys():
@@ -60,25 +63,38 @@ def test_no_or_infinite_samples_are_an_error(bad):
 def test_prediction_interval_covers_the_next_sample_99_times_in_100():
     rng = np.random.default_rng(0)
     draws = rng.normal(size=(4000, 6))
-    inside = [low <= row[5] <= high for row in draws for low, high in [ledger.prediction_interval(row[:5], slack=0)]]
+    inside = [
+        low <= row[5] <= high
+        for row in draws
+        for low, high in [ledger.prediction_interval(row[:5], slack=0)]
+    ]
     assert 0.984 < np.mean(inside) < 0.996
 
 
 @pytest.mark.parametrize(
     ("x", "text"),
-    [(0.12345, "0.123"), (12345.6, "12,346"), (4e-6, "4.0e-06"), (0, "0"), (-2.5, "-2.5"), (97.12, "97.1")],
+    [
+        (0.12345, "0.123"),
+        (12345.6, "12,346"),
+        (4e-6, "4.0e-06"),
+        (0, "0"),
+        (-2.5, "-2.5"),
+        (97.12, "97.1"),
+    ],
 )
 def test_numbers_read_well(x, text):
     assert ledger.number(x) == text
 
 
-# --- claims -------------------------------------------------------------------------------------------------------------
+# --- claims ---------------------------------------------------------------------------------------
 
 
 def test_all_47_claims_are_there_and_whole():
     claims = ledger.all_claims()
     assert list(claims) == [f"C{i:02d}" for i in range(1, 48)]
-    assert all(c.text and c.chapter and c.part and c.measure and c.expected for c in claims.values())
+    assert all(
+        c.text and c.chapter and c.part and c.measure and c.expected for c in claims.values()
+    )
 
 
 def test_unknown_claim_is_an_error_everywhere(tmp_path):
@@ -92,11 +108,14 @@ def test_unknown_claim_is_an_error_everywhere(tmp_path):
             call()
 
 
-# --- rules in parts -----------------------------------------------------------------------------------------------------
+# --- rules in parts -------------------------------------------------------------------------------
 
 
 def runs_of(*values, **lists):
-    return [{"values": {"x": v, **{name: own[i] for name, own in lists.items()}}} for i, v in enumerate(values)]
+    return [
+        {"values": {"x": v, **{name: own[i] for name, own in lists.items()}}}
+        for i, v in enumerate(values)
+    ]
 
 
 AROUND_TEN = (9.0, 9.5, 10.0, 10.5, 11.0)  # mean 10, half-width 2.776 × 0.791 / √5 = 0.98
@@ -168,7 +187,9 @@ def test_the_number_of_seeds_needed_decides_and_one_less_does_not(threshold):
     from scipy import stats
 
     needed = ledger.seeds_needed(AROUND_TEN, threshold)
-    distance = min(abs(10 - aim) for aim in (threshold if isinstance(threshold, tuple) else (threshold,)))
+    distance = min(
+        abs(10 - aim) for aim in (threshold if isinstance(threshold, tuple) else (threshold,))
+    )
 
     def half(n):
         return stats.t.ppf(0.975, n - 1) * np.std(AROUND_TEN, ddof=1) / np.sqrt(n)
@@ -187,14 +208,18 @@ def test_a_rule_is_as_strong_as_its_weakest_part():
 
 @pytest.mark.parametrize(
     ("changes", "told"),
-    [({"parts": []}, "one Part or more"), ({"limits": " "}, "does not cover"), ({"seeds": 4}, "five seeds")],
+    [
+        ({"parts": []}, "one Part or more"),
+        ({"limits": " "}, "does not cover"),
+        ({"seeds": 4}, "five seeds"),
+    ],
 )
 def test_an_experiment_that_says_too_little_is_refused(changes, told):
     with pytest.raises(ValueError, match=told):
         experiment(**changes)
 
 
-# --- files --------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 
 
 def test_run_writes_everything_and_reads_it_back(tmp_path):
@@ -205,7 +230,9 @@ def test_run_writes_everything_and_reads_it_back(tmp_path):
     assert [s.mean for s in stored["curve"]] == [2, 5]
     run = stored.runs[3]
     assert run["seed"] == 3
-    assert {"values", "seconds", "settings", "fingerprint", "versions", "machine", "commit"} <= set(run)
+    assert {"values", "seconds", "settings", "fingerprint", "versions", "machine", "commit"} <= set(
+        run
+    )
     assert run["versions"]["torch"].startswith("2.")
     assert ledger.result("C05", tmp_path).runs == stored.runs
     with pytest.raises(KeyError, match="curve"):
@@ -244,7 +271,9 @@ def test_code_edited_during_a_sweep_does_not_pass_for_the_code_that_ran(tmp_path
     script.write_text(text)
     subprocess.run([sys.executable, script, "--edit"], check=True, capture_output=True)
     assert ledger.result("C05", tmp_path)["value"].mean == 1
-    out = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout
+    out = subprocess.run(
+        [sys.executable, script], check=True, capture_output=True, text=True
+    ).stdout
     assert "stored" not in out
     assert ledger.result("C05", tmp_path)["value"].mean == 2
 
@@ -274,7 +303,9 @@ def test_fresh_seeds_stand_beside_and_decide_nothing(tmp_path, monkeypatch, caps
     monkeypatch.setattr(ledger, "results_dir", lambda: tmp_path)
     ledger.show("C05")
     assert "C05 ✓ holds, replicated ✗ on 5 fresh seeds" in capsys.readouterr().out
-    ledger.run("word2vec", [one], folder=tmp_path, report=silent)  # the first set again loses nothing of the fresh one
+    ledger.run(
+        "word2vec", [one], folder=tmp_path, report=silent
+    )  # the first set again loses nothing of the fresh one
     assert ledger.result("C05", tmp_path).replicated_on == stored.replicated_on
 
 
@@ -296,7 +327,9 @@ def test_a_sweep_killed_at_any_point_goes_on(tmp_path):
         f"ledger.run('word2vec', [e], folder={str(tmp_path)!r})\n"
     )
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment
+    )
     for line in process.stdout:
         if "seed 2" in line:
             break
@@ -306,7 +339,9 @@ def test_a_sweep_killed_at_any_point_goes_on(tmp_path):
     before = json.loads((tmp_path / "word2vec.json").read_text())["claims"]["C05"]["runs"]
     assert [r["seed"] for r in before] == list(range(len(before)))
     assert 3 <= len(before) < 6
-    out = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=True).stdout
+    out = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env=environment, check=True
+    ).stdout
     assert out.count("stored") == len(before)
     assert [r["seed"] for r in ledger.result("C05", tmp_path).runs] == list(range(6))
 
@@ -321,9 +356,15 @@ def test_two_processes_that_measure_other_claims_lose_nothing(tmp_path):
         "e = ledger.Experiment(sys.argv[1], 'rule', [ledger.Part('value', 'value', '>', 0)], quick, 'a toy', seeds=8)\n"
         f"ledger.run('word2vec', [e], folder={str(tmp_path)!r})\n"
     )
-    processes = [subprocess.Popen([sys.executable, script, id], stdout=subprocess.DEVNULL) for id in ("C05", "C06")]
+    processes = [
+        subprocess.Popen([sys.executable, script, id], stdout=subprocess.DEVNULL)
+        for id in ("C05", "C06")
+    ]
     assert [p.wait() for p in processes] == [0, 0]
-    assert {id: len(r.runs) for id, r in ledger.results("word2vec", tmp_path).items()} == {"C05": 8, "C06": 8}
+    assert {id: len(r.runs) for id, r in ledger.results("word2vec", tmp_path).items()} == {
+        "C05": 8,
+        "C06": 8,
+    }
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -339,11 +380,16 @@ def test_what_is_not_measured_says_how(tmp_path):
 
 def test_a_measurement_that_is_not_finite_is_not_stored(tmp_path):
     with pytest.raises(ValueError, match="not finite"):
-        ledger.run("word2vec", [experiment(measure=lambda seed: {"value": math.nan})], folder=tmp_path, report=silent)
+        ledger.run(
+            "word2vec",
+            [experiment(measure=lambda seed: {"value": math.nan})],
+            folder=tmp_path,
+            report=silent,
+        )
     assert not list(tmp_path.glob("*.tmp"))
 
 
-# --- live ---------------------------------------------------------------------------------------------------------------
+# --- live -----------------------------------------------------------------------------------------
 
 
 def test_live_number_inside_passes_and_outside_fails(tmp_path, monkeypatch, capsys):
@@ -366,7 +412,12 @@ def test_live_number_inside_passes_and_outside_fails(tmp_path, monkeypatch, caps
 
 def test_equal_stored_runs_leave_the_room_that_the_measure_has(tmp_path, monkeypatch):
     """Five seeds with no error among 600 do not predict that there will never be one."""
-    ledger.run("word2vec", [experiment(measure=lambda seed: {"value": 0.0})], folder=tmp_path, report=silent)
+    ledger.run(
+        "word2vec",
+        [experiment(measure=lambda seed: {"value": 0.0})],
+        folder=tmp_path,
+        report=silent,
+    )
     monkeypatch.setattr(ledger, "results_dir", lambda: tmp_path)
     with pytest.raises(AssertionError, match="predict 0 to 0"):
         ledger.live("C05", {"value": 1 / 600})
@@ -386,7 +437,7 @@ def test_the_proof_is_a_proof_without_assertions_too(tmp_path):
     assert "value is 99 now" in run.stderr
 
 
-# --- the book's own results ----------------------------------------------------------------------------------------------
+# --- the book's own results -----------------------------------------------------------------------
 
 STORED = ledger.result_files(ledger.results_dir())
 # Claims whose stored runs still come from earlier code and wait for `make ledger`. This list may only become shorter.
@@ -410,7 +461,9 @@ def test_stored_results_are_those_of_the_experiments_in_the_tree(path: Path):
             assert result.stale(e), f"{id} is fresh: take it off the list"
             continue
         assert [run["seed"] for run in result.runs] == list(range(e.seeds)), id
-        assert not result.stale(e), f"{id} was measured with other code: make ledger SYSTEM={path.stem}"
+        assert not result.stale(e), (
+            f"{id} was measured with other code: make ledger SYSTEM={path.stem}"
+        )
         assert ledger.claim_text(id).chapter == path.stem
 
 

@@ -16,12 +16,28 @@ from mmtutor.page.ledger import summarize
 # Full dichromacy on linear RGB: Machado, Oliveira and Fernandes 2009, table 1, severity 1.
 BLINDNESS = {
     "none": np.eye(3),
-    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritan": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protan": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deutan": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritan": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
 XYZ = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.0721750],
+        [0.0193339, 0.1191920, 0.9503041],
+    ]
 )
 
 
@@ -46,7 +62,10 @@ def test_lab_itself():
     assert lab("white") == pytest.approx([100, 0, 0], abs=1e-3)
     assert lab("black") == pytest.approx([0, 0, 0], abs=1e-9)
     assert lab("#ff0000") == pytest.approx([53.24, 80.09, 67.20], abs=0.02)
-    red, green = ("#e41a1c", "#4d9221")  # the classic pair that cannot be told apart gets much closer
+    red, green = (
+        "#e41a1c",
+        "#4d9221",
+    )  # the classic pair that cannot be told apart gets much closer
     near = [np.linalg.norm(lab(red, b) - lab(green, b)) for b in ("none", "deutan")]
     assert near[1] < 0.5 * near[0]
 
@@ -54,7 +73,9 @@ def test_lab_itself():
 @pytest.mark.parametrize("blindness", BLINDNESS)
 def test_any_two_colours_differ_for_every_reader(blindness):
     seen = [lab(c, blindness) for c in plotting.PALETTE]
-    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15  # 2.3 is just noticeable
+    assert (
+        min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 15
+    )  # 2.3 is just noticeable
 
 
 @pytest.mark.parametrize("blindness", BLINDNESS)
@@ -80,14 +101,21 @@ def test_style_reaches_the_figures():
     lines = [ax.plot([0, 1], [i, i + 1])[0] for i in range(9)]
     image = ax.imshow(np.eye(2))
     assert figure.dpi == 77
-    assert figure.get_facecolor() == ax.get_facecolor() == (1, 1, 1, 1)  # opaque: dark pages must not shine through
+    assert (
+        figure.get_facecolor() == ax.get_facecolor() == (1, 1, 1, 1)
+    )  # opaque: dark pages must not shine through
     assert matplotlib.rcParams["savefig.facecolor"] == "white"
     assert figure.get_size_inches().tolist() == [6.4, 3.2]
     assert isinstance(figure.get_layout_engine(), matplotlib.layout_engine.ConstrainedLayoutEngine)
     assert [line.get_color() for line in lines] == [*plotting.PALETTE, *plotting.PALETTE[:2]]
     assert lines[0].get_linestyle() == "-"
     assert lines[1].get_linestyle() == "--"
-    assert [ax.spines[side].get_visible() for side in ("left", "bottom", "right", "top")] == [True, True, False, False]
+    assert [ax.spines[side].get_visible() for side in ("left", "bottom", "right", "top")] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert image.get_cmap().name == plotting.SEQUENTIAL
     assert plotting.DIVERGING in matplotlib.colormaps
     figure.canvas.draw()
@@ -121,8 +149,14 @@ def test_intervals_stand_at_mean_low_and_high():
     summaries = [summarize(s) for s in samples]
     points, bars = drawn(plotting.intervals(ax, [10, 20, 40], summaries, label="ours", index=2))
     assert points.tolist() == [[10, pytest.approx(7 / 3)], [20, 0.5], [40, 7.0]]
-    half = 4.302653 * np.std(samples[0], ddof=1) / np.sqrt(3)  # Student's t with 2 degrees of freedom at 97.5 %
-    expected = [[[10, 7 / 3 - half], [10, 7 / 3 + half]], [[20, 0.5], [20, 0.5]], [[40, 7], [40, 7]]]
+    half = (
+        4.302653 * np.std(samples[0], ddof=1) / np.sqrt(3)
+    )  # Student's t with 2 degrees of freedom at 97.5 %
+    expected = [
+        [[10, 7 / 3 - half], [10, 7 / 3 + half]],
+        [[20, 0.5], [20, 0.5]],
+        [[40, 7], [40, 7]],
+    ]
     assert np.allclose(bars, expected)
     assert ax.get_legend_handles_labels()[1] == ["ours"]
 
@@ -137,7 +171,9 @@ def test_intervals_take_the_look_of_their_series(index):
 
 def test_intervals_pass_options_on():
     _, ax = plt.subplots()
-    line = plotting.intervals(ax, [0, 1], [summarize([1.0]), summarize([2.0])], color="red", linestyle="none")[0]
+    line = plotting.intervals(
+        ax, [0, 1], [summarize([1.0]), summarize([2.0])], color="red", linestyle="none"
+    )[0]
     assert line.get_color() == "red"
     assert line.get_linestyle() == "None"
 

@@ -112,7 +112,9 @@ def lines_of(name: str, inside: str | None = None) -> str:
         body = next(n for n in body if getattr(n, "name", None) == inside).body
     node = next(n for n in body if getattr(n, "name", None) == name)
     start = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-    return "\n".join(line[node.col_offset :] for line in file.split("\n")[start - 1 : node.end_lineno])
+    return "\n".join(
+        line[node.col_offset :] for line in file.split("\n")[start - 1 : node.end_lineno]
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,9 @@ def test_a_method_with_a_string_that_reaches_further_left():
     assert "\nno indentation\n" in shown
     scope = {}
     exec(source_of(Holder.method, docstring=False), scope)
-    assert scope["method"](None) == "\nno indentation\nsome\n"  # four spaces less, as textwrap.dedent would take them
+    assert (
+        scope["method"](None) == "\nno indentation\nsome\n"
+    )  # four spaces less, as textwrap.dedent would take them
 
 
 @pytest.mark.parametrize("module", [mmtutor, text, training, source])
@@ -165,7 +169,9 @@ def every_public_object():
                 yield pytest.param(value, id=f"{module.__name__}.{name}")
                 if isinstance(value, type):
                     for key, method in vars(value).items():
-                        code = getattr(inspect.unwrap(method) if callable(method) else None, "__code__", None)
+                        code = getattr(
+                            inspect.unwrap(method) if callable(method) else None, "__code__", None
+                        )
                         if code is not None and code.co_filename == module.__file__:
                             yield pytest.param(method, id=f"{module.__name__}.{name}.{key}")
 
@@ -217,9 +223,13 @@ def test_a_lambda_shows_its_line():
     assert "x + 2" in source_of(pair[1], docstring=False)
 
 
-@pytest.mark.parametrize("obj", [len, print, int, 3, "text", None, np.add, Holder(), [], functools.partial(len)])
+@pytest.mark.parametrize(
+    "obj", [len, print, int, 3, "text", None, np.add, Holder(), [], functools.partial(len)]
+)
 def test_what_has_no_source_is_named(obj):
-    with pytest.raises(TypeError, match=f"needs a function, class, method or module.*got {type(obj).__name__}"):
+    with pytest.raises(
+        TypeError, match=f"needs a function, class, method or module.*got {type(obj).__name__}"
+    ):
         show_source(obj)
 
 

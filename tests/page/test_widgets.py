@@ -31,21 +31,34 @@ NEAR = {"king": [("queen", 0.91), ("wine", 0.2)], "queen": [("king", 0.91)]}
 
 
 def make_frames(**changes: Any) -> widgets.Widget:
-    given = dict(images=GREYS, labels=["a", "b", "c"], label="Level", alt=["dark", "mid", "light"]) | changes
+    given = (
+        dict(images=GREYS, labels=["a", "b", "c"], label="Level", alt=["dark", "mid", "light"])
+        | changes
+    )
     return widgets.frames(given.pop("images"), given.pop("labels"), **given)
 
 
 def make_scatter(**changes: Any) -> widgets.Widget:
-    given = dict(points=POINTS, labels=NAMES, groups=["royal", "royal", "food", None], label="Words", neighbours=NEAR)
+    given = dict(
+        points=POINTS,
+        labels=NAMES,
+        groups=["royal", "royal", "food", None],
+        label="Words",
+        neighbours=NEAR,
+    )
     given |= changes
     return widgets.scatter(given.pop("points"), given.pop("labels"), given.pop("groups"), **given)
 
 
 ALL: dict[str, Callable[[], widgets.Widget]] = {
     "frames": make_frames,
-    "stepper": lambda: widgets.stepper(["a", "dog", "runs"], GREYS, label="Caption", alt=["x", "y", "z"]),
+    "stepper": lambda: widgets.stepper(
+        ["a", "dog", "runs"], GREYS, label="Caption", alt=["x", "y", "z"]
+    ),
     "player": lambda: widgets.player(TONE, RATE, label="A4"),
-    "players": lambda: widgets.players({"one": TONE, "two": TONE / 2}, RATE, label="Two", notes=["loud", "soft"]),
+    "players": lambda: widgets.players(
+        {"one": TONE, "two": TONE / 2}, RATE, label="Two", notes=["loud", "soft"]
+    ),
     "scatter": make_scatter,
 }
 
@@ -80,7 +93,7 @@ class Parsed(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-# --- What all of them share ----------------------------------------------------------------------------------------------
+# --- What all of them share -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -99,7 +112,9 @@ def test_whole_html_with_a_plain_twin(name: str) -> None:
 def test_needs_nothing_from_outside(name: str) -> None:
     html = ALL[name]()._repr_html_()
     addresses = re.findall(r"https?://[^\s\"'<>)]+", html)
-    assert set(addresses) <= {"http://www.w3.org/2000/svg"}  # the name of SVG in the script, never fetched
+    assert set(addresses) <= {
+        "http://www.w3.org/2000/svg"
+    }  # the name of SVG in the script, never fetched
     for _, attributes in Parsed(html).tags:
         assert (attributes.get("src") or "data:").startswith("data:")
 
@@ -115,7 +130,9 @@ def test_the_same_bytes_in_another_process() -> None:
         "g = [np.full((4, 6, 3), v, np.uint8) for v in (10, 120, 240)]\n"
         "print(widgets.frames(g, ['a', 'b', 'c'], label='Level', alt=['dark', 'mid', 'light']).id)"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == make_frames().id
 
 
@@ -130,7 +147,12 @@ def test_no_id_twice_and_every_reference_leads_somewhere(name: str) -> None:
 
 
 def test_other_content_has_another_id() -> None:
-    ids = {make_frames().id, make_frames(label="Other").id, make_frames(images=GREYS[::-1]).id, make_scatter().id}
+    ids = {
+        make_frames().id,
+        make_frames(label="Other").id,
+        make_frames(images=GREYS[::-1]).id,
+        make_scatter().id,
+    }
     assert len(ids) == 4
 
 
@@ -164,7 +186,10 @@ def test_text_cannot_become_markup(make: Callable[[], widgets.Widget]) -> None:
     assert parsed.open == []
     assert not parsed.of("b")
     scripts = len(parsed.of("script"))
-    assert scripts in (0, 2)  # the widget's own data and its own script, and none that came with the text
+    assert scripts in (
+        0,
+        2,
+    )  # the widget's own data and its own script, and none that came with the text
     assert parsed.tags[0][1]["aria-label"] == NASTY
 
 
@@ -179,7 +204,7 @@ def test_any_text_survives_the_way_into_the_page_and_back(text: str) -> None:
     assert Parsed(html).open == []
 
 
-# --- Pictures ------------------------------------------------------------------------------------------------------------
+# --- Pictures -------------------------------------------------------------------------------------
 
 
 def decoded(html: str) -> list[Image.Image]:
@@ -257,7 +282,9 @@ def test_pictures_are_brought_to_rgb_whatever_the_format(fmt: str) -> None:
     }
     pictures = [picture for picture, _ in given_.values()] + [Image.open(file)]
     names = [*given_, "upright"]
-    *found, upright = decoded(widgets.frames(pictures, names, label="x", alt=names, fmt=fmt)._repr_html_())
+    *found, upright = decoded(
+        widgets.frames(pictures, names, label="x", alt=names, fmt=fmt)._repr_html_()
+    )
     for (name, (_, level)), picture in zip(given_.items(), found, strict=True):
         assert np.abs(np.asarray(picture.convert("RGB")).astype(int) - level).max() <= 4, name
     seen = np.asarray(upright.convert("RGB")).astype(int)
@@ -292,8 +319,16 @@ def test_a_pyplot_figure_is_closed() -> None:
         ({"images": [np.full((2, 2), 1.5)] * 3}, ValueError, "finite and in"),
         ({"images": [np.zeros((2, 2, 5))] * 3}, ValueError, "must have shape"),
         ({"images": [np.zeros((0, 2))] * 3}, ValueError, "must have shape"),
-        ({"images": [np.zeros((2, 2), np.int64)] * 3}, ValueError, "uint8, uint16, bool or float.*int64"),
-        ({"images": [Image.new("I", (2, 2), 70000)] * 3}, ValueError, "int32, which does not say what is white"),
+        (
+            {"images": [np.zeros((2, 2), np.int64)] * 3},
+            ValueError,
+            "uint8, uint16, bool or float.*int64",
+        ),
+        (
+            {"images": [Image.new("I", (2, 2), 70000)] * 3},
+            ValueError,
+            "int32, which does not say what is white",
+        ),
         ({"images": [Image.new("F", (2, 2), 200)] * 3}, ValueError, "finite and in"),
         ({"images": ["dog.png"] * 3}, TypeError, "PIL image, an array or a figure"),
     ],
@@ -309,13 +344,15 @@ def test_a_widget_that_is_too_heavy_says_what_to_do() -> None:
         widgets.frames([noise], ["a"], label="x", alt=["noise"])
 
 
-# --- Sounds --------------------------------------------------------------------------------------------------------------
+# --- Sounds ---------------------------------------------------------------------------------------
 
 
 def waves(html: str) -> list[tuple[int, np.ndarray]]:
     out = []
     for attributes in Parsed(html).of("audio"):
-        with wave_file.open(io.BytesIO(base64.b64decode(attributes["src"].partition(",")[2]))) as file:
+        with wave_file.open(
+            io.BytesIO(base64.b64decode(attributes["src"].partition(",")[2]))
+        ) as file:
             assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
             out.append((file.getframerate(), samples))
@@ -341,14 +378,20 @@ def test_int16_is_taken_as_it_is() -> None:
 def test_normalize() -> None:
     samples = waves(widgets.player(TONE * 7, RATE, label="x", normalize=True)._repr_html_())[0][1]
     assert np.abs(samples).max() == pytest.approx(0.95, abs=1e-3)
-    silence = waves(widgets.player(np.zeros(10), RATE, label="x", normalize=True)._repr_html_())[0][1]
+    silence = waves(widgets.player(np.zeros(10), RATE, label="x", normalize=True)._repr_html_())[0][
+        1
+    ]
     assert not silence.any()
 
 
-@pytest.mark.parametrize(("old", "new"), [(16000, 8000), (22050, 8000), (8000, 22050), (16000, 11025), (16000, 22050)])
+@pytest.mark.parametrize(
+    ("old", "new"), [(16000, 8000), (22050, 8000), (8000, 22050), (16000, 11025), (16000, 22050)]
+)
 def test_resampling_keeps_what_fits_and_removes_what_does_not(old: int, new: int) -> None:
     time = np.arange(old) / old
-    envelope = np.sin(np.pi * time) ** 2  # the ends fade, so that only the inside is compared with the formula
+    envelope = (
+        np.sin(np.pi * time) ** 2
+    )  # the ends fade, so that only the inside is compared with the formula
     low, high = np.sin(2 * np.pi * 1000 * time), np.sin(2 * np.pi * 7000 * time) * (old > 14000)
     wave = 0.4 * envelope * (low + high)
     rate, samples = waves(widgets.player(wave, old, label="x", resample_to=new)._repr_html_())[0]
@@ -395,13 +438,15 @@ def test_players_in_a_row() -> None:
 
 
 def test_a_picture_of_the_sound() -> None:
-    html = widgets.player(TONE, RATE, label="A4", picture=GREYS[0], alt="one bright line at 440 Hz")._repr_html_()
+    html = widgets.player(
+        TONE, RATE, label="A4", picture=GREYS[0], alt="one bright line at 440 Hz"
+    )._repr_html_()
     assert Parsed(html).of("img")[0]["alt"] == "one bright line at 440 Hz"
     with pytest.raises(ValueError, match="must not be empty"):
         widgets.player(TONE, RATE, label="A4", picture=GREYS[0])
 
 
-# --- Points --------------------------------------------------------------------------------------------------------------
+# --- Points ---------------------------------------------------------------------------------------
 
 
 def data_of(html: str) -> Any:
@@ -446,11 +491,16 @@ def test_colours_stand_out_on_white(colour: str) -> None:
 def test_labels_do_not_overlap() -> None:
     rng = np.random.default_rng(0)
     html = make_scatter(
-        points=rng.normal(size=(300, 2)), labels=[f"w{k}" for k in range(300)], groups=None, neighbours={}
+        points=rng.normal(size=(300, 2)),
+        labels=[f"w{k}" for k in range(300)],
+        groups=None,
+        neighbours={},
     )._repr_html_()
     plain = html[html.index('class="mmt-n"') : html.index('class="mmt-o"')]
     places = re.findall(r'<text x="([\d.-]+)" y="([\d.-]+)">(\w+)</text>', plain)
-    boxes = [(float(x), float(y) - 12, float(x) + 8 * len(name), float(y) + 3) for x, y, name in places]
+    boxes = [
+        (float(x), float(y) - 12, float(x) + 8 * len(name), float(y) + 3) for x, y, name in places
+    ]
     assert 10 < len(boxes) <= 60
     for k, a in enumerate(boxes):
         for b in boxes[:k]:
@@ -461,7 +511,9 @@ def test_a_thousand_words_fit() -> None:
     rng = np.random.default_rng(1)
     n = 1500
     rows = [[(int(j), 0.5) for j in rng.integers(0, n, 8)] for _ in range(n)]
-    widget = widgets.scatter(rng.normal(size=(n, 2)), [f"word{k}" for k in range(n)], label="Words", neighbours=rows)
+    widget = widgets.scatter(
+        rng.normal(size=(n, 2)), [f"word{k}" for k in range(n)], label="Words", neighbours=rows
+    )
     assert len(widget._repr_html_()) < 600_000
 
 

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmtutor.world import captions, cast, scenes
-from mmtutor.world.captions import At, Group, Relation, Sized, Statement, Verdict, is_true, understand, wordings
+from mmtutor.world.captions import (
+    At,
+    Group,
+    Relation,
+    Sized,
+    Statement,
+    Verdict,
+    is_true,
+    understand,
+    wordings,
+)
 from mmtutor.world.scenes import Placed, Scene
 
 SCENES = [scenes.sample("train", index) for index in range(1200)]
@@ -144,15 +154,19 @@ def test_only_true_counts_as_true():
 
 
 def test_within_the_margin_is_false_both_ways():
-    beside = Scene("field", (Placed("dog", "small", 500, 200, 304), Placed("car", "small", 600, 800, 304)))
+    beside = Scene(
+        "field", (Placed("dog", "small", 500, 200, 304), Placed("car", "small", 600, 800, 304))
+    )
     for words in ("the dog is to the left of the car", "the dog is to the right of the car"):
         assert is_true(words, beside) is Verdict.FALSE
-    same = Scene("field", (Placed("dog", "small", 200, 200, 304), Placed("car", "small", 800, 200, 320)))
+    same = Scene(
+        "field", (Placed("dog", "small", 200, 200, 304), Placed("car", "small", 800, 200, 320))
+    )
     for words in ("the dog is bigger than the car", "the dog is smaller than the car"):
         assert is_true(words, same) is Verdict.FALSE
 
 
-# --- Thousands of captions made by the grammar ----------------------------------------------------------------------
+# --- Thousands of captions made by the grammar ----------------------------------------------------
 
 
 def test_five_different_true_captions_of_the_right_length():
@@ -166,7 +180,9 @@ def test_five_different_true_captions_of_the_right_length():
 
 
 def test_captions_are_a_function_of_the_dice():
-    assert [captions.captions(scene, seed) for seed, scene in enumerate(SCENES[:30])] == CAPTIONS[:30]
+    assert [captions.captions(scene, seed) for seed, scene in enumerate(SCENES[:30])] == CAPTIONS[
+        :30
+    ]
     assert captions.captions(SCENES[0], 1) != CAPTIONS[0]
     assert len(set(captions.captions(SCENES[5], 0, count=20))) == 20
 
@@ -181,14 +197,16 @@ def test_the_language_is_varied_and_its_vocabulary_moderate():
     openings = Counter(" ".join(caption.split()[:2]) for caption, _ in PAIRS)
     assert openings.most_common(1)[0][1] < 0.15 * len(PAIRS)
     told = sum(
-        any(f" {w} " in caption for w in ("of", "above", "below", "under", "over", "near", "behind"))
+        any(
+            f" {w} " in caption for w in ("of", "above", "below", "under", "over", "near", "behind")
+        )
         for caption, _ in PAIRS
     )
     assert told > 0.3 * len(PAIRS)
     assert vocabulary < set(captions.vocabulary(scenic_only=False))
 
 
-# --- Corruptions, judged by a checker of its own --------------------------------------------------------------------
+# --- Corruptions, judged by a checker of its own --------------------------------------------------
 
 # This checker knows neither the parser nor the statements: it looks for words and looks them up in the scene.
 _GROUND_OF = {
@@ -221,7 +239,11 @@ def test_a_noun_that_is_not_there_makes_it_false():
         plural = match.group(1) == cast.thing(name).plural and match.group(1) != name
         if name == "sheep" or any(colour in caption.split() for colour in cast.COLOURS):
             continue
-        wrong = caption[: match.start()] + (other.plural if plural else other.name) + caption[match.end() :]
+        wrong = (
+            caption[: match.start()]
+            + (other.plural if plural else other.name)
+            + caption[match.end() :]
+        )
         assert is_true(wrong, scene) is Verdict.FALSE, (caption, wrong)
         done += 1
     assert done > 3000
@@ -240,13 +262,24 @@ def test_another_ground_makes_it_false():
     done = 0
     for caption, scene in PAIRS:
         wrong = caption
-        for phrase in ("in the field", "in the desert", "in the forest", "in the woods", "in the snow", "in the room"):
+        for phrase in (
+            "in the field",
+            "in the desert",
+            "in the forest",
+            "in the woods",
+            "in the snow",
+            "in the room",
+        ):
             if phrase in caption:
                 wrong = caption.replace(phrase, "in the " + swaps[phrase.split()[-1]])
         if "on the beach" in caption:
             wrong = caption.replace("on the beach", "in the desert")
         if wrong != caption:
-            named = [ground for ground, words in _GROUND_OF.items() if set(words.split()) & set(wrong.split())]
+            named = [
+                ground
+                for ground, words in _GROUND_OF.items()
+                if set(words.split()) & set(wrong.split())
+            ]
             assert scene.background not in named
             assert is_true(wrong, scene) is Verdict.FALSE, wrong
             done += 1
@@ -278,7 +311,12 @@ def test_the_opposite_relation_makes_it_false():
     done = 0
     for caption, scene in PAIRS:
         names = [name for name, _ in _names_in(caption)]
-        if len(names) != 2 or names[0] == names[1] or set(caption.split()) & kinds or " and " in caption:
+        if (
+            len(names) != 2
+            or names[0] == names[1]
+            or set(caption.split()) & kinds
+            or " and " in caption
+        ):
             continue
         if any([one.name for one in scene.things].count(name) != 1 for name in names):
             continue
@@ -296,7 +334,11 @@ def test_the_wrong_size_makes_it_false():
     for caption, scene in PAIRS:
         match = re.search(r"\b(small|large) ", caption)
         names = _names_in(caption)
-        if not match or not names or not caption[match.end() :].startswith(tuple(name for name, _ in names)):
+        if (
+            not match
+            or not names
+            or not caption[match.end() :].startswith(tuple(name for name, _ in names))
+        ):
             continue
         name = next(n for n, m in names if m.start() == match.end())
         sizes = {one.size for one in scene.things if one.name == name}
@@ -320,15 +362,21 @@ def test_shuffled_words_have_no_grammar():
 
 
 def test_a_caption_of_another_scene_is_seldom_true_and_always_grammatical():
-    verdicts = Counter(is_true(caption, SCENES[(k // 5 + 7) % len(SCENES)]) for k, (caption, _) in enumerate(PAIRS))
+    verdicts = Counter(
+        is_true(caption, SCENES[(k // 5 + 7) % len(SCENES)]) for k, (caption, _) in enumerate(PAIRS)
+    )
     assert verdicts[Verdict.UNPARSABLE] == 0
     assert verdicts[Verdict.TRUE] < 0.08 * len(PAIRS)
     assert verdicts[Verdict.TRUE] > 0  # "three things in the field" is true of more than one scene
 
 
-# --- Properties -----------------------------------------------------------------------------------------------------
+# --- Properties -----------------------------------------------------------------------------------
 
-_NOUNS = ["thing", *(kind for kind in cast.KINDS if cast.kind_noun(kind)), *(one.name for one in cast.CAST)]
+_NOUNS = [
+    "thing",
+    *(kind for kind in cast.KINDS if cast.kind_noun(kind)),
+    *(one.name for one in cast.CAST),
+]
 
 
 @st.composite
@@ -346,7 +394,9 @@ def groups(draw, subject=True):
 
 
 claims = st.one_of(
-    st.builds(Relation, st.sampled_from([*scenes.RELATIONS, *captions.COMPARISONS]), groups(subject=False)),
+    st.builds(
+        Relation, st.sampled_from([*scenes.RELATIONS, *captions.COMPARISONS]), groups(subject=False)
+    ),
     st.builds(At, st.sampled_from(sorted(captions._PLACE_WORDS))),
     st.builds(Sized, st.sampled_from(scenes.SIZES)),
 )
@@ -370,7 +420,9 @@ def test_whatever_is_said_is_understood(statement, seed):
 
 
 @settings(max_examples=25, deadline=None)
-@given(statements.filter(lambda s: len(s.groups) + len(s.claims) <= 3), st.sampled_from(SCENES[:50]))
+@given(
+    statements.filter(lambda s: len(s.groups) + len(s.claims) <= 3), st.sampled_from(SCENES[:50])
+)
 def test_all_wordings_mean_the_same(statement, scene):
     verdicts = set()
     for number, words in enumerate(wordings(statement)):
@@ -385,7 +437,8 @@ def test_all_wordings_mean_the_same(statement, scene):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from([*captions.vocabulary(), "zebra", "?", ","]), max_size=14), st.sampled_from(SCENES[:50])
+    st.lists(st.sampled_from([*captions.vocabulary(), "zebra", "?", ","]), max_size=14),
+    st.sampled_from(SCENES[:50]),
 )
 def test_any_words_get_a_verdict(words, scene):
     assert is_true(" ".join(words), scene) in set(Verdict)
@@ -406,7 +459,7 @@ def test_wordings_are_many_and_distinct():
     assert "a dog with a car on its right in the field" in words
 
 
-# --- One to many ----------------------------------------------------------------------------------------------------
+# --- One to many ----------------------------------------------------------------------------------
 
 
 def test_describe_lists_true_statements_only_and_each_once():
@@ -422,14 +475,21 @@ def test_describe_finds_every_simple_statement_that_is_true():
     told = set(captions.describe(scene))
     for one in cast.SCENIC:
         article = "an" if one.name[0] in "aeiou" else "a"
-        for background, phrase in (("forest", "in the forest"), ("snow", "in the snow"), ("city", "in the city")):
+        for background, phrase in (
+            ("forest", "in the forest"),
+            ("snow", "in the snow"),
+            ("city", "in the city"),
+        ):
             caption = f"{article} {one.name} {phrase}"
             expected = bool(is_true(caption, scene))
             assert (Statement((Group("a", one.name),), (), background) in told) == expected
 
 
 def test_one_caption_is_true_of_many_scenes():
-    counts = [sum(map(bool, (is_true(caption, scene) for scene in SCENES[:300]))) for caption, _ in PAIRS[:100]]
+    counts = [
+        sum(map(bool, (is_true(caption, scene) for scene in SCENES[:300])))
+        for caption, _ in PAIRS[:100]
+    ]
     assert max(counts) >= 10
 
 
@@ -456,22 +516,34 @@ def test_things_joined_by_and_are_different_things():
     """One pizza is not a pizza and a pizza; against an assignment of things to noun phrases that is tried out in full."""
     from itertools import permutations
 
-    scene = next(s for s in SCENES if len(s.things) == 2 and len({one.name for one in s.things}) == 2)
+    scene = next(
+        s for s in SCENES if len(s.things) == 2 and len({one.name for one in s.things}) == 2
+    )
     first, second = (one.name for one in scene.things)
     assert is_true(f"there is a {first} and a {second}", scene) is Verdict.TRUE
-    for wrong in (f"there is a {first} and a {first}", f"there is a {first} and a {second} and a {first}"):
+    for wrong in (
+        f"there is a {first} and a {first}",
+        f"there is a {first} and a {second} and a {first}",
+    ):
         assert is_true(wrong, scene) is Verdict.FALSE, wrong
     assert is_true(f"there is a {first} and a thing", scene) is Verdict.TRUE
 
     names = sorted({one.name for scene in SCENES[:60] for one in scene.things})[:12]
-    told = [Group("a", "thing"), Group("two", "thing", plural=True), *(Group("a", name) for name in names)]
+    told = [
+        Group("a", "thing"),
+        Group("two", "thing", plural=True),
+        *(Group("a", name) for name in names),
+    ]
     seen = Counter()
     for number, scene in enumerate(SCENES[:200]):
-        own = [Group("a", one.name) for one in scene.things] + [Group("a", member.kind) for member in scene.members]
+        own = [Group("a", one.name) for one in scene.things] + [
+            Group("a", member.kind) for member in scene.members
+        ]
         groups = tuple((own + told)[(number * 7 + k * 5) % len(own + told)] for k in range(3))
         apart = any(
             all(
-                set(order[sum(g.least() for g in groups[:k]) :][: group.least()]) <= set(group.members(scene))
+                set(order[sum(g.least() for g in groups[:k]) :][: group.least()])
+                <= set(group.members(scene))
                 for k, group in enumerate(groups)
             )
             for order in permutations(range(len(scene.things)), sum(g.least() for g in groups))
@@ -484,7 +556,9 @@ def test_things_joined_by_and_are_different_things():
 
 
 def test_naming_wants_one_thing():
-    two = Scene("snow", (Placed("dog", "small", 200, 500, 304), Placed("cat", "small", 800, 500, 304)))
+    two = Scene(
+        "snow", (Placed("dog", "small", 200, 500, 304), Placed("cat", "small", 800, 500, 304))
+    )
     with pytest.raises(ValueError, match="one thing, got one of 2"):
         captions.naming(two)
     one = Scene("city", two.things[:1])
@@ -494,4 +568,6 @@ def test_naming_wants_one_thing():
     said = captions.naming(one, 3, 10)
     assert len(set(said)) == 10
     assert said == captions.naming(one, 3, 10)
-    assert all("dog" in caption and "city" in caption for caption in said)  # "at night" alone names no place
+    assert all(
+        "dog" in caption and "city" in caption for caption in said
+    )  # "at night" alone names no place

@@ -46,7 +46,9 @@ def test_korean_names_agree_with_the_emoji_package():
     shared = 0
     singles = [one for one in cast.CAST if len(one.emoji) == 1]
     for one in singles:
-        official = emoji.demojize(one.emoji + "\ufe0f", language="ko").strip(":\ufe0f").replace("_", " ")
+        official = (
+            emoji.demojize(one.emoji + "\ufe0f", language="ko").strip(":\ufe0f").replace("_", " ")
+        )
         shared += any(syllable in official for syllable in one.korean.replace(" ", ""))
     assert shared >= 0.8 * len(singles)
 
@@ -54,7 +56,9 @@ def test_korean_names_agree_with_the_emoji_package():
 def test_english_names_agree_with_unicode():
     """The first word of most names occurs in Unicode's own name of the character (the rest are chosen by hand)."""
     singles = [one for one in cast.CAST if len(one.emoji) == 1]
-    agree = sum(one.name.split()[0][:4].upper() in unicodedata.name(one.emoji, "") for one in singles)
+    agree = sum(
+        one.name.split()[0][:4].upper() in unicodedata.name(one.emoji, "") for one in singles
+    )
     assert agree >= 0.7 * len(singles)
 
 
@@ -101,12 +105,19 @@ def test_no_two_things_look_alike_at_64_pixels():
         pictures.append(((square[..., :3] * alpha + 255 * (255 - alpha)) // 255).ravel())
     pictures = np.stack(pictures).astype(np.float64)  # (N, 64 * 64 * 3)
     square = (pictures**2).sum(1)
-    distance = np.sqrt(np.maximum(square[:, None] + square[None] - 2 * pictures @ pictures.T, 0) / pictures.shape[1])
+    distance = np.sqrt(
+        np.maximum(square[:, None] + square[None] - 2 * pictures @ pictures.T, 0)
+        / pictures.shape[1]
+    )
     distance[np.diag_indices(len(distance))] = np.inf
     pairs = {(man.name, woman.name) for man, woman in cast.job_pairs()}
     names = [one.name for one in cast.CAST]
     for i, j in zip(*np.nonzero(distance < 30), strict=True):
-        assert (names[i], names[j]) in pairs or (names[j], names[i]) in pairs, (names[i], names[j], distance[i, j])
+        assert (names[i], names[j]) in pairs or (names[j], names[i]) in pairs, (
+            names[i],
+            names[j],
+            distance[i, j],
+        )
     assert distance.min() > 12
 
 
@@ -148,9 +159,19 @@ def test_sprites_are_exact_means(name, size):
     art = cast.premultiplied(name, size)
     random = np.random.default_rng(0)
     for _ in range(25):
-        row, column, channel = random.integers(art.shape[0]), random.integers(art.shape[1]), random.integers(4)
-        top, bottom = Fraction(int(row) * high, art.shape[0]), Fraction((int(row) + 1) * high, art.shape[0])
-        left, right = Fraction(int(column) * wide, art.shape[1]), Fraction((int(column) + 1) * wide, art.shape[1])
+        row, column, channel = (
+            random.integers(art.shape[0]),
+            random.integers(art.shape[1]),
+            random.integers(4),
+        )
+        top, bottom = (
+            Fraction(int(row) * high, art.shape[0]),
+            Fraction((int(row) + 1) * high, art.shape[0]),
+        )
+        left, right = (
+            Fraction(int(column) * wide, art.shape[1]),
+            Fraction((int(column) + 1) * wide, art.shape[1]),
+        )
         total = Fraction(0)
         for y in range(int(top), -(-bottom // 1)):
             for x in range(int(left), -(-right // 1)):

@@ -153,7 +153,12 @@ def test_a_bag_of_frames_is_the_same_backwards():
     """The pictures of a clip and of its mirror in time are the same set, so only their order can tell the verb."""
     forwards = clips.render(HAND["rises"], 64).frames
     backwards = clips.render(HAND["falls"], 64).frames
-    assert np.abs(np.sort(forwards.reshape(12, -1), 0).astype(int) - np.sort(backwards.reshape(12, -1), 0)).mean() < 3
+    assert (
+        np.abs(
+            np.sort(forwards.reshape(12, -1), 0).astype(int) - np.sort(backwards.reshape(12, -1), 0)
+        ).mean()
+        < 3
+    )
     assert np.abs(forwards.astype(int) - backwards).mean() > 3
 
 
@@ -161,7 +166,9 @@ def test_a_bag_of_frames_is_the_same_backwards():
 def test_truth_does_not_hang_on_the_number_of_frames(frames):
     for clip in SOME[:80]:
         told = Counter((h.subject, h.verb, h.object) for h in happenings(clip))
-        assert Counter((h.subject, h.verb, h.object) for h in happenings(clip, frames=frames)) == told
+        assert (
+            Counter((h.subject, h.verb, h.object) for h in happenings(clip, frames=frames)) == told
+        )
 
 
 def test_boxes_follow_the_actors():

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     return path
 
 
-# --- Words and sentences --------------------------------------------------------------------------------------------
+# --- Words and sentences --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,10 @@ def test_words(text: str, expected: list[str]) -> None:
     assert corpora.words(text) == expected
 
 
-@given(st.lists(st.from_regex(r"[a-z]+('[a-z]+)?", fullmatch=True)), st.sampled_from([" ", ", ", "; ", "--", "\n"]))
+@given(
+    st.lists(st.from_regex(r"[a-z]+('[a-z]+)?", fullmatch=True)),
+    st.sampled_from([" ", ", ", "; ", "--", "\n"]),
+)
 def test_words_undo_joining(tokens: list[str], separator: str) -> None:
     assert corpora.words(separator.join(tokens)) == tokens
 
@@ -63,7 +66,7 @@ def test_split_sentences() -> None:
     assert corpora.split_sentences("   ") == []
 
 
-# --- The King James Bible -------------------------------------------------------------------------------------------
+# --- The King James Bible -------------------------------------------------------------------------
 
 
 def test_kjv_begins_and_ends_as_everybody_knows() -> None:
@@ -83,8 +86,13 @@ def test_kjv_holds_every_word_of_the_package() -> None:
     assert sorted(order) == order
     for position in random.Random(0).sample(range(len(order)), 500):
         source = bible.get_scripture(order[position]).replace("-", " ").replace("—", " ")
-        plain = [word.strip(".,;:?!()[]’").replace("[", "").replace("]", "").lower() for word in source.split()]
-        assert [word.replace("'", "’") for word in verses[position]] == [word for word in plain if word]
+        plain = [
+            word.strip(".,;:?!()[]’").replace("[", "").replace("]", "").lower()
+            for word in source.split()
+        ]
+        assert [word.replace("'", "’") for word in verses[position]] == [
+            word for word in plain if word
+        ]
 
 
 def test_flat_and_sentences_agree() -> None:
@@ -115,7 +123,7 @@ def test_the_list_is_the_callers_own() -> None:
     assert len(world.corpus("news")) > 0
 
 
-# --- Wiki markup ----------------------------------------------------------------------------------------------------
+# --- Wiki markup ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -128,17 +136,26 @@ def test_the_list_is_the_callers_own() -> None:
         ("{| class=x\n| cell {{t}}\n{|\n| inner\n|}\n|}\nAfter.", ["After."]),
         ("Before [[File:x.jpg|thumb|A [[cat]] in {{a}} b]]after", ["Before after"]),
         ("[[Category:Music]]\nText", ["Text"]),
-        ('One<ref>two</ref> three<ref name=x /> four<ref name="a">{{b}}</ref>.', ["One three four ."]),
+        (
+            'One<ref>two</ref> three<ref name=x /> four<ref name="a">{{b}}</ref>.',
+            ["One three four ."],
+        ),
         ("x <!-- gone\nstill gone --> y", ["x y"]),
         ("<math>x < y</math>The <b>bold</b><br/>end", ["The bold end"]),
         ("[http://a.b/c?d words here] and http://e.f/g [https://x.y]", ["words here and"]),
         ("Fish &amp; chips&nbsp;now", ["Fish & chips now"]),
-        ("== Head ==\nText\n== References ==\nno\n=== Deeper ===\nno\n== More ==\nyes", ["Text", "yes"]),
+        (
+            "== Head ==\nText\n== References ==\nno\n=== Deeper ===\nno\n== More ==\nyes",
+            ["Text", "yes"],
+        ),
         ("* one\n** two\n# three\n: four", ["one", "two", "three", "four"]),
         ("open [[link", ["open link"]),
         ("stray ]] and }} and |}", ["stray and and |}"]),
         ("{{never closed", []),
-        ("[[a {{b]] c}} d", ["a d"]),  # crossed: the template is closed with the link around it, the rest is prose
+        (
+            "[[a {{b]] c}} d",
+            ["a d"],
+        ),  # crossed: the template is closed with the link around it, the rest is prose
         ("", []),
     ],
 )
@@ -212,16 +229,20 @@ def test_wikipedia_has_no_markup_left_and_agrees_with_gensim() -> None:
                 theirs = Counter(corpora.words(filter_wiki(markup)))
                 shared = sum((ours[title] & theirs).values())
                 assert shared > 0.97 * sum(ours[title].values())  # what we keep, they keep
-                assert shared > 0.75 * sum(theirs.values())  # they also keep headings, reference lists and captions
+                assert shared > 0.75 * sum(
+                    theirs.values()
+                )  # they also keep headings, reference lists and captions
             if title == list(ours)[-1]:
                 break
 
 
-# --- Errors ---------------------------------------------------------------------------------------------------------
+# --- Errors ---------------------------------------------------------------------------------------
 
 
 def test_wrong_names() -> None:
-    with pytest.raises(ValueError, match=r"no corpus 'bible'; there are 'kjv', 'wikipedia', 'news'"):
+    with pytest.raises(
+        ValueError, match=r"no corpus 'bible'; there are 'kjv', 'wikipedia', 'news'"
+    ):
         world.corpus("bible")
     with pytest.raises(TypeError, match="must be a string, not int"):
         world.corpus(3)
@@ -229,10 +250,14 @@ def test_wrong_names() -> None:
         world.corpus_info("")
 
 
-def test_without_gensim_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_gensim_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path))
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "gensim" else real(name, *a))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "gensim" else real(name, *a)
+    )
     with pytest.raises(ModuleNotFoundError, match=r'pip install "mmtutor\[corpora\]"'):
         world.corpus("wikipedia")
     assert world.corpus("kjv")[:2] == ["in", "the"]
@@ -240,12 +265,14 @@ def test_without_gensim_the_error_says_what_to_install(monkeypatch: pytest.Monke
 
 def test_gensim_is_read_but_not_imported(folder: Path) -> None:
     code = "import sys; from mmtutor import world; world.corpus('news'); print(*[m for m in ('gensim','torch','datasets','scipy') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == ""
     assert result.stderr == ""
 
 
-# --- The cache ------------------------------------------------------------------------------------------------------
+# --- The cache ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -260,7 +287,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
         yield ["안녕", "세계"]
 
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(corpora.CORPORA, "tiny", corpora.Corpus("Tiny", "line", "pytest", "here", "none", 1, read))
+    monkeypatch.setitem(
+        corpora.CORPORA, "tiny", corpora.Corpus("Tiny", "line", "pytest", "here", "none", 1, read)
+    )
     return reads
 
 
@@ -290,7 +319,9 @@ def test_damaged_cache_is_noticed_and_repaired(counted: list[int], damage: str) 
     assert len(counted) == 2
 
 
-def test_a_replaced_file_is_read_anew_though_size_and_time_are_the_same(monkeypatch, tmp_path: Path) -> None:
+def test_a_replaced_file_is_read_anew_though_size_and_time_are_the_same(
+    monkeypatch, tmp_path: Path
+) -> None:
     source, stamps = tmp_path / "source.txt", set()
     entry = corpora.Corpus(
         *("Tiny", "line", "pytest", "here", "none", 1),
@@ -313,10 +344,14 @@ def test_the_files_that_a_corpus_is_read_from_are_known(name: str) -> None:
     assert file.stat().st_size > 100_000
 
 
-def test_other_code_or_another_table_of_letters_reads_anew(counted: list[int], monkeypatch, tmp_path: Path) -> None:
+def test_other_code_or_another_table_of_letters_reads_anew(
+    counted: list[int], monkeypatch, tmp_path: Path
+) -> None:
     world.corpus("tiny")
     edited = tmp_path / "corpora.py"
-    edited.write_text(Path(corpora.__file__).read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    edited.write_text(
+        Path(corpora.__file__).read_text(encoding="utf-8") + "# edited\n", encoding="utf-8"
+    )
     with monkeypatch.context() as patch:
         patch.setattr(corpora, "__file__", str(edited))
         world.corpus("tiny")
@@ -329,10 +364,15 @@ def test_other_code_or_another_table_of_letters_reads_anew(counted: list[int], m
     assert len(counted) == 3
 
 
-def test_reading_one_corpus_leaves_what_another_process_writes_of_another(counted: list[int], tmp_path: Path) -> None:
+def test_reading_one_corpus_leaves_what_another_process_writes_of_another(
+    counted: list[int], tmp_path: Path
+) -> None:
     world.corpus("tiny")
     (path,) = cache.cache_dir().rglob("tiny-*.txt")
-    mine, theirs = path.with_name(path.name + ".1.partial"), path.with_name("kjv-1-0-0123456789ab.txt.1.partial")
+    mine, theirs = (
+        path.with_name(path.name + ".1.partial"),
+        path.with_name("kjv-1-0-0123456789ab.txt.1.partial"),
+    )
     mine.write_text("half")
     theirs.write_text("in the making")
     path.unlink()
@@ -341,20 +381,26 @@ def test_reading_one_corpus_leaves_what_another_process_writes_of_another(counte
     assert theirs.exists()
 
 
-def test_unusable_cache_directory_warns_and_still_answers(counted: list[int], monkeypatch, tmp_path: Path) -> None:
+def test_unusable_cache_directory_warns_and_still_answers(
+    counted: list[int], monkeypatch, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("not a directory")
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.warns(cache.CacheWarning, match="MMTUTOR_CACHE"):
         assert world.corpus("tiny") == ["hello", "world", "안녕", "세계"]
 
 
-def test_failure_while_reading_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failure_while_reading_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def read():
         yield ["half"]
         raise RuntimeError("interrupted")
 
     monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path))
-    monkeypatch.setitem(corpora.CORPORA, "broken", corpora.Corpus("", "line", "pytest", "", "", 1, read))
+    monkeypatch.setitem(
+        corpora.CORPORA, "broken", corpora.Corpus("", "line", "pytest", "", "", 1, read)
+    )
     with pytest.raises(RuntimeError, match="interrupted"):
         world.corpus("broken")
     assert not list(tmp_path.rglob("broken*.txt"))
@@ -365,7 +411,12 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     code = "import hashlib; from mmtutor import world; print(hashlib.md5(' '.join(world.corpus('kjv')).encode()).hexdigest())"
     environment = {**os.environ, "MMTUTOR_CACHE": str(tmp_path)}
     running = [
-        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         for _ in range(2)
     ]
     answers = [process.communicate() for process in running]

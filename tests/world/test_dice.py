@@ -37,7 +37,9 @@ def test_rng_is_the_same_on_every_machine() -> None:
 
 
 def test_rng_streams_are_unrelated() -> None:
-    first = np.array([rng("toy", "train", 0, index).random(2) for index in range(4000)])  # (4000, 2)
+    first = np.array(
+        [rng("toy", "train", 0, index).random(2) for index in range(4000)]
+    )  # (4000, 2)
     assert abs(first.mean() - 0.5) < 4 * np.sqrt(1 / 12 / first.size)
     assert abs(np.corrcoef(first[:-1, 0], first[1:, 0])[0, 1]) < 4 / np.sqrt(4000)
 

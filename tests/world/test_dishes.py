@@ -39,13 +39,22 @@ def cook(instructions) -> list[tuple[frozenset, bool, bool]]:
     for here, line in enumerate(lines):
         if goes_in(line):
             if "mixture" in line:
-                source = next(one for one in lines[:here][::-1] if one.startswith(("mix ", "stir ")))
+                source = next(
+                    one for one in lines[:here][::-1] if one.startswith(("mix ", "stir "))
+                )
                 items = named(source)
             else:
                 items = named(line)
             before = lines[:here]
-            cut = all(any(one.startswith(("chop", "cut")) and item in named(one) for one in before) for item in items)
-            hot = any(one.startswith(("toast", "fry")) and item in named(one) for item in items for one in before)
+            cut = all(
+                any(one.startswith(("chop", "cut")) and item in named(one) for one in before)
+                for item in items
+            )
+            hot = any(
+                one.startswith(("toast", "fry")) and item in named(one)
+                for item in items
+                for one in before
+            )
             hot = hot or any("oven" in one or "golden" in one for one in lines[here:])
             turned = sum("over" in one.split() or "upside" in one for one in lines[here:])
             dish.append((frozenset(items), cut, hot, turned))
@@ -74,12 +83,18 @@ def test_known_recipes():
     late = layers(read(["take the bread first", "add the tomatoes", "chop the tomatoes"]))
     assert early[1].chopped
     assert not late[1].chopped
-    turned = layers(read(["start with the sponge", "add the jam", "turn the whole thing over", "add the cream"]))
+    turned = layers(
+        read(["start with the sponge", "add the jam", "turn the whole thing over", "add the cream"])
+    )
     assert [layer.items[0] for layer in turned] == ["jam", "sponge", "cream"]
-    mixed = layers(read(["start with the sponge", "stir the jam into the cream", "add the mixture"]))
+    mixed = layers(
+        read(["start with the sponge", "stir the jam into the cream", "add the mixture"])
+    )
     assert mixed[1] == Layer(("cream", "jam"))
     assert str(Layer(("cream", "jam"), True, True)) == "chopped browned cream and jam"
-    assert layers(read(["Start with the rice.", "rinse the peas with water", "serve at once"])) == (Layer(("rice",)),)
+    assert layers(read(["Start with the rice.", "rinse the peas with water", "serve at once"])) == (
+        Layer(("rice",)),
+    )
 
 
 def test_there_are_enough_classes_and_recipes():
@@ -117,7 +132,9 @@ def test_the_order_of_the_steps_shows_in_every_kind_of_dish():
             differ = np.abs(at(first, first.variant) - at(second, first.variant)).max(-1) > 24
             shares[first.dish].append(differ.mean())
             # what is worked out from the layers is about what is seen
-            assert dishes.order_shows(first.dish, first.layers, second.layers) < differ.mean() + 0.12
+            assert (
+                dishes.order_shows(first.dish, first.layers, second.layers) < differ.mean() + 0.12
+            )
     assert {dish: min(row) for dish, row in shares.items() if min(row) < 0.15} == {}
     assert all(np.mean(row) > 0.3 for row in shares.values())
 
@@ -127,7 +144,9 @@ def test_pictures_alone_tell_the_right_twin():
     others, right, by_class = (70, 71, 72), [], Counter()
     for first, second in zip(SOME[:500:2], SOME[1:500:2], strict=True):
         picture = at(first, first.variant)
-        mine, other = (np.mean([at(recipe, v) for v in others], axis=0) for recipe in (first, second))
+        mine, other = (
+            np.mean([at(recipe, v) for v in others], axis=0) for recipe in (first, second)
+        )
         right.append(np.abs(picture - mine).mean() < np.abs(picture - other).mean())
         by_class[first.dish] += 1
     assert np.mean(right) > 0.98
@@ -162,10 +181,18 @@ def test_how_much_of_an_order_shows():
 def test_steps_without_effect_change_nothing():
     recipe = SOME[0]
     idle = Recipe(
-        recipe.dish, recipe.title, recipe.ingredients, (*recipe.instructions, "enjoy your meal"), recipe.variant
+        recipe.dish,
+        recipe.title,
+        recipe.ingredients,
+        (*recipe.instructions, "enjoy your meal"),
+        recipe.variant,
     )
     washed = Recipe(
-        recipe.dish, recipe.title, recipe.ingredients, ("wash the ham", *recipe.instructions), recipe.variant
+        recipe.dish,
+        recipe.title,
+        recipe.ingredients,
+        ("wash the ham", *recipe.instructions),
+        recipe.variant,
     )
     assert idle.layers == washed.layers == recipe.layers
     assert draw_dish(idle).tobytes() == draw_dish(washed).tobytes() == draw_dish(recipe).tobytes()
@@ -195,7 +222,9 @@ def test_train_and_test_share_no_recipe_whatever_its_order_or_wording():
     def keys(split):
         return {
             dishes._key(recipe.dish, read(recipe.instructions))
-            for recipe in (dishes.sample(split, index, seed) for seed in (0, 1) for index in range(0, 800, 2))
+            for recipe in (
+                dishes.sample(split, index, seed) for seed in (0, 1) for index in range(0, 800, 2)
+            )
         }
 
     assert not keys("train") & keys("test")
@@ -208,10 +237,16 @@ def test_json_round_trip():
 
 
 steps = st.one_of(
-    st.builds(Step, st.sampled_from(["add", "chop", "toast", "wash"]), st.tuples(st.sampled_from(sorted(INGREDIENTS)))),
+    st.builds(
+        Step,
+        st.sampled_from(["add", "chop", "toast", "wash"]),
+        st.tuples(st.sampled_from(sorted(INGREDIENTS))),
+    ),
     st.builds(Step, st.sampled_from(["bake", "turn", "serve"])),
     st.builds(
-        Step, st.just("mix"), st.tuples(st.sampled_from(["jam", "honey"]), st.sampled_from(["cream", "yoghurt"]))
+        Step,
+        st.just("mix"),
+        st.tuples(st.sampled_from(["jam", "honey"]), st.sampled_from(["cream", "yoghurt"])),
     ),
 )
 
@@ -225,16 +260,23 @@ steps = st.one_of(
 def test_any_recipe_can_be_read_cooked_and_drawn(dish, body, data):
     """Also those that nobody would cook: sentences are read back, two cooks agree, and there is a picture."""
     todo = [Step("start", (CLASSES[dish].base,)), *body]
-    said = tuple(data.draw(st.sampled_from(dishes._SENTENCES[step.action])).format(*step.items) for step in todo)
+    said = tuple(
+        data.draw(st.sampled_from(dishes._SENTENCES[step.action])).format(*step.items)
+        for step in todo
+    )
     assert read(said) == todo
     recipe = Recipe(dish, "a dish", (), said, data.draw(st.integers(0, 999)))
-    assert [(frozenset(layer.items), layer.chopped, layer.browned) for layer in recipe.layers] == cook(said)
+    assert [
+        (frozenset(layer.items), layer.chopped, layer.browned) for layer in recipe.layers
+    ] == cook(said)
     assert draw_dish(recipe, 32).size == (32, 32)
 
 
 def test_the_truth_is_the_same_everywhere():
     """The digest of a table of truths: on every machine and version the same. Change it only with the world itself."""
-    table = [dishes.sample(split, index).to_json() for split in dishes.SPLITS for index in range(60)]
+    table = [
+        dishes.sample(split, index).to_json() for split in dishes.SPLITS for index in range(60)
+    ]
     assert hashlib.sha256("\n".join(table).encode()).hexdigest()[:16] == "c4d29de96a20436b"
 
 

@@ -25,7 +25,7 @@ def looks(trait: str) -> np.ndarray:
     return np.array([getattr(one, trait) for one in FACES])
 
 
-# --- what is tied and what is not -------------------------------------------------------------------------------------
+# --- what is tied and what is not -----------------------------------------------------------------
 
 
 def test_tied_traits_correlate_as_stated():
@@ -38,7 +38,10 @@ def test_independent_traits_tell_nothing_of_the_voice():
     voice_traits = ("pitch", "formants", "rate", "liveliness")
     for trait in ("nose", "eye_spacing", "mouth_width", "spots"):
         for of_voice in voice_traits:
-            assert abs(np.corrcoef(looks(trait).astype(float), voice(of_voice))[0, 1]) < 0.165, (trait, of_voice)
+            assert abs(np.corrcoef(looks(trait).astype(float), voice(of_voice))[0, 1]) < 0.165, (
+                trait,
+                of_voice,
+            )
     for trait in ("skin", "hat", "hat_colour", "eye_colour", "glasses"):
         values = looks(trait)
         kinds = sorted(set(values))
@@ -55,16 +58,24 @@ def retrieval(of_face: tuple[str, ...], trials: int = 40) -> dict[int, float]:
     A linear map learnt from the speakers of training; faces are ranked by their likelihood under its errors.
     """
     heard = np.array(
-        [[person.standard(trait) for trait in ("pitch", "formants", "rate", "liveliness")] for person in PEOPLE]
+        [
+            [person.standard(trait) for trait in ("pitch", "formants", "rate", "liveliness")]
+            for person in PEOPLE
+        ]
     )
-    heard, seen = np.c_[heard, np.ones(len(PEOPLE))], np.array([looks(trait) for trait in of_face]).T
+    heard, seen = (
+        np.c_[heard, np.ones(len(PEOPLE))],
+        np.array([looks(trait) for trait in of_face]).T,
+    )
     known = np.array([person.split == "train" for person in PEOPLE])
     weights = np.linalg.lstsq(heard[known], seen[known], rcond=None)[0]
     spread = np.square(seen - heard @ weights)[known].mean(0)
     random, ranks = np.random.default_rng(0), []
     for _ in range(trials):
         some = random.permutation(np.flatnonzero(~known))[:100]
-        away = (np.square((heard[some] @ weights)[:, None] - seen[some]) / spread).sum(-1)  # (voices, faces)
+        away = (np.square((heard[some] @ weights)[:, None] - seen[some]) / spread).sum(
+            -1
+        )  # (voices, faces)
         ranks.append((away < np.diag(away)[:, None]).sum(1))
     return {k: float((np.array(ranks) < k).mean()) for k in (1, 5, 10)}
 
@@ -83,9 +94,19 @@ def test_the_voice_finds_the_face_but_never_surely():
 def test_nothing_is_tied_to_the_accent():
     # Where somebody comes from must not be seen.
     accents = np.array([person.accent for person in PEOPLE])
-    for trait in ("head_size", "head_width", "eye_size", "ear_size", "nose", "eye_spacing", "mouth_width"):
+    for trait in (
+        "head_size",
+        "head_width",
+        "eye_size",
+        "ear_size",
+        "nose",
+        "eye_spacing",
+        "mouth_width",
+    ):
         z = looks(trait)
-        between = sum((accents == a).sum() * (z[accents == a].mean() - z.mean()) ** 2 for a in voices.ACCENTS)
+        between = sum(
+            (accents == a).sum() * (z[accents == a].mean() - z.mean()) ** 2 for a in voices.ACCENTS
+        )
         assert between < 4 + 5 * np.sqrt(8), trait
     for trait in ("skin", "hat", "glasses"):
         table = Counter(zip(accents, looks(trait), strict=True))
@@ -100,13 +121,15 @@ def test_nothing_is_tied_to_the_accent():
 
 
 def test_no_two_faces_are_alike():
-    kinds = {(f.skin, f.hat, f.hat_colour, f.eye_colour, f.glasses, f.spots, f.head_size) for f in FACES}
+    kinds = {
+        (f.skin, f.hat, f.hat_colour, f.eye_colour, f.glasses, f.spots, f.head_size) for f in FACES
+    }
     assert len(kinds) == len(FACES) == 600
     pictures = {draw_face(one, pixels=32).tobytes() for one in FACES[:100]}
     assert len(pictures) == 100
 
 
-# --- drawing ---------------------------------------------------------------------------------------------------------
+# --- drawing --------------------------------------------------------------------------------------
 
 
 def skin_area(picture: np.ndarray, traits: faces.Face) -> np.ndarray:
@@ -124,9 +147,19 @@ def test_canonical_faces_are_frontal():
 
 def test_every_trait_can_be_seen():
     base = replace(FACES[0], hat="cap", glasses="none", spots=False)
-    numbers = ("head_size", "head_width", "eye_size", "ear_size", "nose", "eye_spacing", "mouth_width")
+    numbers = (
+        "head_size",
+        "head_width",
+        "eye_size",
+        "ear_size",
+        "nose",
+        "eye_spacing",
+        "mouth_width",
+    )
     for trait in numbers:
-        low, high = (draw_face(replace(base, **{trait: value})).astype(int) for value in (-1.5, 1.5))
+        low, high = (
+            draw_face(replace(base, **{trait: value})).astype(int) for value in (-1.5, 1.5)
+        )
         assert (np.abs(low - high).max(axis=2) > 40).sum() >= 8, trait
     for trait, kinds in (
         ("skin", faces.SKINS),
@@ -136,7 +169,9 @@ def test_every_trait_can_be_seen():
         ("glasses", faces.GLASSES),
         ("spots", (False, True)),
     ):
-        pictures = [draw_face(replace(base, eye_size=1.0, **{trait: kind})).astype(int) for kind in kinds]
+        pictures = [
+            draw_face(replace(base, eye_size=1.0, **{trait: kind})).astype(int) for kind in kinds
+        ]
         for i, a in enumerate(pictures):
             for b in pictures[i + 1 :]:
                 assert (np.abs(a - b).max(axis=2) > 20).sum() >= 8, trait
@@ -145,7 +180,9 @@ def test_every_trait_can_be_seen():
 NUMBERS = (*faces.TIED, *faces.INDEPENDENT[:3])
 
 
-def read_off(train: np.ndarray, traits: np.ndarray, test: np.ndarray, strength: float) -> np.ndarray:
+def read_off(
+    train: np.ndarray, traits: np.ndarray, test: np.ndarray, strength: float
+) -> np.ndarray:
     """A linear probe: ridge regression from pixels (N, P) to numbers (N, T), applied to (M, P)."""
     centre, mean = train.mean(0), traits.mean(0)
     train, test = train - centre, test - centre
@@ -155,11 +192,15 @@ def read_off(train: np.ndarray, traits: np.ndarray, test: np.ndarray, strength: 
 
 
 def correlations(guessed: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    return {name: float(np.corrcoef(guessed[:, k], truth[:, k])[0, 1]) for k, name in enumerate(NUMBERS)}
+    return {
+        name: float(np.corrcoef(guessed[:, k], truth[:, k])[0, 1]) for k, name in enumerate(NUMBERS)
+    }
 
 
 def test_a_linear_probe_reads_every_number_off_canonical_faces():
-    pictures = np.stack([draw_face(one) for one in FACES]).reshape(len(FACES), -1).astype(np.float32) / 255
+    pictures = (
+        np.stack([draw_face(one) for one in FACES]).reshape(len(FACES), -1).astype(np.float32) / 255
+    )
     truth = np.array([looks(name) for name in NUMBERS]).T.astype(np.float32)
     known = np.array([person.split == "train" for person in PEOPLE])
     r = correlations(read_off(pictures[known], truth[known], pictures[~known], 0.1), truth[~known])
@@ -180,18 +221,35 @@ def test_varied_faces_show_the_numbers_too():
         random = np.random.default_rng(len(people))
         drawn = [draw_face(person, faces.random_look(random)) for person in chosen]
         pictures[split] = np.stack(drawn).astype(np.float32) / 255 - 0.5
-        truth[split] = np.array([[getattr(face(p), name) for name in NUMBERS] for p in chosen], np.float32)
+        truth[split] = np.array(
+            [[getattr(face(p), name) for name in NUMBERS] for p in chosen], np.float32
+        )
     flat = {split: value.reshape(len(value), -1) for split, value in pictures.items()}
     r = correlations(read_off(flat["train"], truth["train"], flat["test"], 0.2), truth["test"])
     assert (
-        min(r[name] for name in ("nose", "eye_spacing", "mouth_width", "head_size", "head_width", "ear_size")) > 0.15
+        min(
+            r[name]
+            for name in (
+                "nose",
+                "eye_spacing",
+                "mouth_width",
+                "head_size",
+                "head_width",
+                "ear_size",
+            )
+        )
+        > 0.15
     ), r
 
     torch.manual_seed(0)
     nn = torch.nn
 
     def block(inputs: int, outputs: int, stride: int = 2) -> list:
-        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        return [
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
 
     stages = (*block(3, 16), *block(16, 32), *block(32, 48, 1), *block(48, 64), *block(64, 96))
     net = nn.Sequential(*stages, nn.Flatten(), nn.Dropout(0.2), nn.Linear(96 * 16, len(NUMBERS)))
@@ -239,19 +297,33 @@ def test_looks_do_what_they_say():
         return float((dark.sum(axis=0) * columns).sum() / dark.sum())
 
     one = replace(one, eye_colour="black", hat_colour="red")
-    assert dark_centre(draw_face(one, Look(yaw=25))) > 2 > -2 > dark_centre(draw_face(one, Look(yaw=-25)))
+    assert (
+        dark_centre(draw_face(one, Look(yaw=25)))
+        > 2
+        > -2
+        > dark_centre(draw_face(one, Look(yaw=-25)))
+    )
     assert draw_face(one, Look(brightness=0.6)).mean() < 0.7 * draw_face(one).mean()
     right = draw_face(one, Look(light=0, contrast=1)).astype(float)
     assert right[:, 48:].mean() > right[:, :16].mean() + 20
     above = draw_face(one, Look(light=90, contrast=1)).astype(float)
     assert above[:8].mean() > above[-8:].mean() + 20
-    mouths = [(draw_face(one, Look(mouth=m)).astype(int) - draw_face(one)).any(axis=2).sum() for m in (0.3, 0.6, 1)]
+    mouths = [
+        (draw_face(one, Look(mouth=m)).astype(int) - draw_face(one)).any(axis=2).sum()
+        for m in (0.3, 0.6, 1)
+    ]
     assert mouths == sorted(mouths)
     assert mouths[0] > 5
 
 
 def test_bad_looks_and_arguments():
-    for wrong in ({"yaw": 90}, {"mouth": -0.1}, {"eyes": 2}, {"smile": "glad"}, {"scale": float("nan")}):
+    for wrong in (
+        {"yaw": 90},
+        {"mouth": -0.1},
+        {"eyes": 2},
+        {"smile": "glad"},
+        {"scale": float("nan")},
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a number from"):
             Look(**wrong)
     with pytest.raises(ValueError, match="three numbers"):
@@ -270,7 +342,7 @@ def test_bad_looks_and_arguments():
             draw_talking(FACES[0], wrong)
 
 
-# --- talking ---------------------------------------------------------------------------------------------------------
+# --- talking --------------------------------------------------------------------------------------
 
 
 def test_mouth_follows_made_up_phonemes():
@@ -305,8 +377,12 @@ def test_mouth_follows_made_up_phonemes():
 
 @pytest.mark.parametrize("speaker", [None, PEOPLE[3].name, PEOPLE[77].name])
 def test_mouth_follows_real_speech(speaker):
-    said = voices.speak("Papa bought a map. My mama has a big bag, a car and a lamp.", speaker=speaker)
-    track = mouth_track(said.phonemes, round(said.seconds * 100), 100)  # fine enough to see every phoneme
+    said = voices.speak(
+        "Papa bought a map. My mama has a big bag, a car and a lamp.", speaker=speaker
+    )
+    track = mouth_track(
+        said.phonemes, round(said.seconds * 100), 100
+    )  # fine enough to see every phoneme
 
     def inside(phoneme):
         a, b = int(np.ceil(phoneme.start * 100)), int(np.floor(phoneme.end * 100))
@@ -326,7 +402,9 @@ def test_opening_goes_with_loudness():
     # The reason why a face helps to hear: over frames, the open mouth is the loud one.
     r = []
     for person in PEOPLE[5:500:100]:
-        said = voices.speak("The small dog is behind a red car. Two cats are on the meadow.", speaker=person)
+        said = voices.speak(
+            "The small dog is behind a red car. Two cats are on the meadow.", speaker=person
+        )
         frames = int(said.seconds * 25)
         track = mouth_track(said.phonemes, frames)
         level = np.sqrt(np.square(said.wave[: frames * 640]).reshape(frames, 640).mean(axis=1))
@@ -337,7 +415,12 @@ def test_opening_goes_with_loudness():
 def test_visemes():
     shape = faces.visemes
     assert all(shape(symbol)[0].opening == 0 for symbol in ("p", "b", "m", "ph", "p-", PAUSE))
-    assert shape("ɑː")[0].opening > shape("ɛ")[0].opening > shape("ɪ")[0].opening > shape("v")[0].opening
+    assert (
+        shape("ɑː")[0].opening
+        > shape("ɛ")[0].opening
+        > shape("ɪ")[0].opening
+        > shape("v")[0].opening
+    )
     assert shape("uː")[0].roundness > 0.5 > -0.5 > shape("iː")[0].roundness
     assert len(shape("aɪ")) == 2
     assert shape("aɪ")[0].opening > shape("aɪ")[1].opening
@@ -363,13 +446,18 @@ def test_talking_frames_are_faces():
         track = np.stack([random.random(4), random.uniform(-1, 1, 4)], axis=1).astype(np.float32)
         frames = draw_talking(person, track, look, 48)
         for frame, (opening, roundness) in zip(frames, track.tolist(), strict=True):
-            assert np.array_equal(frame, draw_face(person, replace(look, mouth=opening, roundness=roundness), 48))
+            assert np.array_equal(
+                frame, draw_face(person, replace(look, mouth=opening, roundness=roundness), 48)
+            )
 
 
 def test_blinking_goes_on_through_the_parts_of_a_clip():
     track = np.tile(np.float32([0.3, 0.0]), (150, 1))
     whole = draw_talking(PEOPLE[4], track, pixels=48)
-    parts = [draw_talking(PEOPLE[4], track[first : first + 50], pixels=48, first=first) for first in (0, 50, 100)]
+    parts = [
+        draw_talking(PEOPLE[4], track[first : first + 50], pixels=48, first=first)
+        for first in (0, 50, 100)
+    ]
     assert np.array_equal(np.concatenate(parts), whole)
     assert len({frame.tobytes() for frame in whole}) == 2  # eyes open and shut
 

@@ -34,7 +34,9 @@ def imports(source: str, module: str, is_package: bool, modules: set[str]) -> se
             base = node.module or ""
             if node.level:
                 parts = module.split(".")
-                base = ".".join([*parts[: len(parts) - node.level + is_package], *([base] if base else [])])
+                base = ".".join(
+                    [*parts[: len(parts) - node.level + is_package], *([base] if base else [])]
+                )
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
                 self.found.add(whole if whole in modules else base)
@@ -51,7 +53,9 @@ def graph() -> dict[str, set[str]]:
         parts = path.relative_to(HOME).with_suffix("").parts
         paths[".".join([PACKAGE, *(part for part in parts if part != "__init__")])] = path
     return {
-        name: imports(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", set(paths))
+        name: imports(
+            path.read_text(encoding="utf-8"), name, path.name == "__init__.py", set(paths)
+        )
         for name, path in paths.items()
     }
 
@@ -77,7 +81,9 @@ def test_no_sample_depends_on_what_the_key_leaves_out() -> None:
 
 def test_the_graph_sees_what_there_is() -> None:
     found = graph()
-    assert {f"{PACKAGE}.scenes", f"{PACKAGE}.captions", f"{PACKAGE}._store"} <= found[f"{PACKAGE}.rows.scenes"]
+    assert {f"{PACKAGE}.scenes", f"{PACKAGE}.captions", f"{PACKAGE}._store"} <= found[
+        f"{PACKAGE}.rows.scenes"
+    ]
     assert found[f"{PACKAGE}.cast"] == set()
     assert len(found) >= 20
 

@@ -130,13 +130,20 @@ def test_what_a_question_asks_for(question, expected):
 def test_no_answer_hangs_on_a_hair():
     """Worked out from distances to the thresholds, not by moving things."""
 
-    def beside(value: float, *thresholds: float) -> bool:  # a threshold lies between a value and 24 units from it
+    def beside(
+        value: float, *thresholds: float
+    ) -> bool:  # a threshold lies between a value and 24 units from it
         return any(
-            min(abs(value - t), abs(value - t - 1), abs(value - t + 1)) < questions.DOUBT - 2 for t in thresholds
+            min(abs(value - t), abs(value - t - 1), abs(value - t + 1)) < questions.DOUBT - 2
+            for t in thresholds
         )
 
     hung = checked = 0
-    for pair in [questions.pair("train", number, only=kind) for kind in ("where", "yes/no") for number in range(150)]:
+    for pair in [
+        questions.pair("train", number, only=kind)
+        for kind in ("where", "yes/no")
+        for number in range(150)
+    ]:
         if questions.subtype(pair.question) not in ("place", "distance"):
             continue
         for scene in pair.scenes:
@@ -149,7 +156,11 @@ def test_no_answer_hangs_on_a_hair():
                 hung += beside(scenes.gap(*named), *((64,) if "near" in words else (256,)))
             elif "middle" in words:
                 inside = [420 <= v <= 604 for v in (one.x, one.y)]
-                hung += any(beside(v, 420, 604) for v in (one.x, one.y)) and any(inside) and len(set(inside)) == 1
+                hung += (
+                    any(beside(v, 420, 604) for v in (one.x, one.y))
+                    and any(inside)
+                    and len(set(inside)) == 1
+                )
             elif "left" in words or "right" in words:
                 hung += beside(one.x, 360 if "left" in words else 664)
             elif "top" in words or "bottom" in words:
@@ -175,7 +186,9 @@ def test_what_is_asked_about_can_be_seen():
         for scene in pair.scenes:
             owner = scenes.render(scene, 64).owner
             seen += [
-                int((owner == k + 1).sum()) for k, one in enumerate(scene.things) if f" {one.name}" in pair.question
+                int((owner == k + 1).sum())
+                for k, one in enumerate(scene.things)
+                if f" {one.name}" in pair.question
             ]
     assert min(seen) >= 40
     assert len(seen) > 100
@@ -184,10 +197,15 @@ def test_what_is_asked_about_can_be_seen():
 def test_the_words_are_explained_with_the_thresholds_that_decide():
     said = questions.MEANING
     assert all(
-        str(number) in " ".join(said.values()) for number in (scenes.APART, scenes.NEAR, scenes.FAR, *scenes.MIDDLE)
+        str(number) in " ".join(said.values())
+        for number in (scenes.APART, scenes.NEAR, scenes.FAR, *scenes.MIDDLE)
     )
     assert (scenes.APART, scenes.NEAR, scenes.FAR) == (190, 64, 256)
-    assert set(", ".join(said).split(", ")) >= {*questions._RELATION_OF, *questions._PLACE_OF, *scenes.SIZES}
+    assert set(", ".join(said).split(", ")) >= {
+        *questions._RELATION_OF,
+        *questions._PLACE_OF,
+        *scenes.SIZES,
+    }
 
 
 YES_NO = {
@@ -208,7 +226,9 @@ def test_yes_and_no_need_the_scene_not_only_its_things():
         assert (answer(question, scene) == "yes") == expected
         _, parts = questions._parse(question)
         named = [parts[key] for key in ("subject", "object") if key in parts]
-        there = all(any(questions._fits(one, noun, False) for one in scene.things) for noun in named)
+        there = all(
+            any(questions._fits(one, noun, False) for one in scene.things) for noun in named
+        )
         right[questions.subtype(question)].append(there == expected)
     assert set(right) == {"existence", "place", "side", "distance", "depth"}
     assert all(right["existence"])
@@ -228,7 +248,10 @@ def probe(describe) -> float:
     from sklearn.linear_model import LogisticRegression
 
     table = FeatureHasher(2**16, input_type="string", alternate_sign=False)
-    x = {split: table.transform([describe(q, scene) for q, scene, _ in rows]) for split, rows in YES_NO.items()}
+    x = {
+        split: table.transform([describe(q, scene) for q, scene, _ in rows])
+        for split, rows in YES_NO.items()
+    }
     y = {split: [said for _, _, said in rows] for split, rows in YES_NO.items()}
     return LogisticRegression(max_iter=300).fit(x["train"], y["train"]).score(x["test"], y["test"])
 
@@ -246,11 +269,16 @@ def test_yes_and_no_need_question_and_picture_brought_together():
         return f"{one.x * 3 // 1025} {one.y * 3 // 1025}"
 
     def asked(question):
-        return [f"asked {key} {value}" for key, value in parts_of(question).items() if key != "article"]
+        return [
+            f"asked {key} {value}" for key, value in parts_of(question).items() if key != "article"
+        ]
 
     def there(scene):
         return [
-            f"there {what} {more}" for one in scene.things for what in (one.name, one.kind) for more in ("", cell(one))
+            f"there {what} {more}"
+            for one in scene.things
+            for what in (one.name, one.kind)
+            for more in ("", cell(one))
         ]
 
     def added(question, scene):
@@ -269,7 +297,10 @@ def test_yes_and_no_need_question_and_picture_brought_together():
         if subject:
             found += [f"{how} x {cell(subject)[0]}", f"{how} y {cell(subject)[-1]}"]
         if subject and other:
-            found += [f"{how} dx {(subject.x - other.x) // 128}", f"{how} dy {(subject.y - other.y) // 128}"]
+            found += [
+                f"{how} dx {(subject.x - other.x) // 128}",
+                f"{how} dy {(subject.y - other.y) // 128}",
+            ]
             found += [f"{how} gap {scenes.gap(subject, other) // 64}"]
             found += [f"{how} front {scene.things.index(subject) > scene.things.index(other)}"]
         return found
@@ -300,10 +331,14 @@ def test_the_question_alone_stays_at_chance():
         assert hits <= 1
         right[pair.type] += hits
     for kind in questions.TYPES:
-        assert right[kind] <= sum(pair.type == kind for pair in TEST)  # that is half of its questions
+        assert right[kind] <= sum(
+            pair.type == kind for pair in TEST
+        )  # that is half of its questions
     # even on what it was trained on, the majority by question gets no more than half
     memorised = sum(
-        votes[pair.question].most_common(1)[0][0] == expected for pair in TRAIN for expected in pair.answers
+        votes[pair.question].most_common(1)[0][0] == expected
+        for pair in TRAIN
+        for expected in pair.answers
     )
     assert memorised <= len(TRAIN)
 
@@ -342,7 +377,9 @@ def test_a_pair_depends_on_its_number_only():
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(max_size=60) | st.sampled_from([pair.question for pair in TRAIN]).map(lambda q: q[:-1]))
+@given(
+    st.text(max_size=60) | st.sampled_from([pair.question for pair in TRAIN]).map(lambda q: q[:-1])
+)
 def test_any_text_is_answered_or_refused(text):
     readable = True
     try:
@@ -376,11 +413,15 @@ def test_mirroring_turns_left_into_right():
         )
         question = pair.question
         if "left" in question or "right" in question:
-            question = " ".join({"left": "right", "right": "left"}.get(word, word) for word in question.split())
+            question = " ".join(
+                {"left": "right", "right": "left"}.get(word, word) for word in question.split()
+            )
         expected = pair.answers[0]
         if pair.type == "where":
             expected = other.get(expected, expected)
-        if "near" not in question and "far" not in question:  # a box of odd width shifts by one unit
+        if (
+            "near" not in question and "far" not in question
+        ):  # a box of odd width shifts by one unit
             assert answer(question, mirrored) == expected, (pair.question, scene)
 
 
@@ -398,7 +439,8 @@ def test_a_smaller_world_asks_about_its_own_things():
 def test_the_truth_is_the_same_everywhere():
     """The digest of a table of truths: on every machine and version the same. Change it only with the world itself."""
     table = [
-        "\t".join([pair.question, *pair.answers, *(scene.to_json() for scene in pair.scenes)]) for pair in TRAIN[:40]
+        "\t".join([pair.question, *pair.answers, *(scene.to_json() for scene in pair.scenes)])
+        for pair in TRAIN[:40]
     ]
     assert hashlib.sha256("\n".join(table).encode()).hexdigest()[:16] == "c1d2cd033c721d2a"
 

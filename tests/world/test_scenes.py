@@ -48,7 +48,9 @@ def test_another_process_with_another_hash_seed_makes_the_same_truth():
         ).stdout.strip()
         for seed in ("1", "2")
     }  # fmt: skip
-    here = "".join(scenes.sample(split, index).to_json() for split in scenes.SPLITS for index in range(8))
+    here = "".join(
+        scenes.sample(split, index).to_json() for split in scenes.SPLITS for index in range(8)
+    )
     assert outputs == {hashlib.sha256(here.encode()).hexdigest()}
 
 
@@ -79,7 +81,9 @@ def test_unseen_splits_show_what_was_held_out(what):
 
 
 def test_held_out_tables_are_sane():
-    assert sorted(name for name, _ in scenes.HELD_OUT_PLACES) == sorted(one.name for one in cast.CAST)
+    assert sorted(name for name, _ in scenes.HELD_OUT_PLACES) == sorted(
+        one.name for one in cast.CAST
+    )
     assert len(scenes.HELD_OUT_RELATIONS) >= 10
     assert len(scenes.HELD_OUT_PAIRS) >= 50
 
@@ -119,7 +123,16 @@ def test_directions_are_clear_cut():
         for i, j in combinations(range(len(scene.things)), 2):
             first, second = scene.things[i], scene.things[j]
             told = {r for r in directions if scenes._holds(r, first, second, False)}
-            for dx, dy in ((36, 0), (-36, 0), (0, 36), (0, -36), (36, 36), (-36, 36), (36, -36), (-36, -36)):
+            for dx, dy in (
+                (36, 0),
+                (-36, 0),
+                (0, 36),
+                (0, -36),
+                (36, 36),
+                (-36, 36),
+                (36, -36),
+                (-36, -36),
+            ):
                 moved = Placed(second.name, second.size, second.x + dx, second.y + dy, second.side)
                 assert told == {r for r in directions if scenes._holds(r, first, moved, False)}
 
@@ -155,7 +168,9 @@ def test_masks_mark_the_pixels_that_a_thing_changes():
         changed = (full.image != rest.image).any(-1)
         mask = full.owner == len(scene.things)
         shares.append(changed[mask].mean())
-        grown = np.asarray([np.roll(mask, (dy, dx), (0, 1)) for dy in range(-4, 5) for dx in range(-4, 5)]).any(0)
+        grown = np.asarray(
+            [np.roll(mask, (dy, dx), (0, 1)) for dy in range(-4, 5) for dx in range(-4, 5)]
+        ).any(0)
         assert not changed[~grown].any()
     assert np.mean(shares) > 0.95
 
@@ -169,7 +184,10 @@ def test_things_are_mostly_visible_and_large_enough():
             scenes.lay(np.zeros((64, 64, 3), np.uint8), alone, number, one, 64)
             shares.append((drawn.owner == number + 1).sum() / alone.astype(bool).sum())
             pixels.append(
-                max(drawn.boxes[number][2] - drawn.boxes[number][0], drawn.boxes[number][3] - drawn.boxes[number][1])
+                max(
+                    drawn.boxes[number][2] - drawn.boxes[number][0],
+                    drawn.boxes[number][3] - drawn.boxes[number][1],
+                )
             )
     assert min(shares) > 0.15
     assert np.quantile(shares, 0.01) > 0.5
@@ -183,7 +201,9 @@ def test_grounds_look_different_and_vary():
     def look(name: str, variant: int) -> np.ndarray:
         return _backgrounds.paint(name, variant, 64).reshape(8, 8, 64, 3).mean((1, 2)).ravel()
 
-    centres = np.stack([np.mean([look(name, v) for v in range(40)], 0) for name in scenes.BACKGROUNDS])
+    centres = np.stack(
+        [np.mean([look(name, v) for v in range(40)], 0) for name in scenes.BACKGROUNDS]
+    )
     right = [
         np.argmin(((centres - look(name, v)) ** 2).sum(1)) == k
         for k, name in enumerate(scenes.BACKGROUNDS)
@@ -208,7 +228,10 @@ def test_light_never_wraps_round():
 def test_json_round_trip():
     for scene in SOME[:100]:
         assert Scene.from_json(scene.to_json()) == scene
-        assert scenes.draw_scene(scene.to_json(), 64).tobytes() == scenes.draw_scene(scene, 64).tobytes()
+        assert (
+            scenes.draw_scene(scene.to_json(), 64).tobytes()
+            == scenes.draw_scene(scene, 64).tobytes()
+        )
     for text in ("", "{}", "[1, 2]", '{"background": "field", "things": [[1]], "variant": 0}'):
         with pytest.raises(ValueError, match="not a scene"):
             Scene.from_json(text)
@@ -281,8 +304,14 @@ def test_portraits_show_the_whole_cast():
 
 def test_a_smaller_world_of_portraits_has_one_thing_of_each_kind():
     assert scenes.portrait_pool() == tuple(one.name for one in cast.CAST)
-    assert len({cast.thing(name).kind for name in scenes.portrait_pool(12)}) == len(scenes.portrait_pool(12)) == 12
-    seen = Counter(scenes.portrait("train", index, things=12).things[0].name for index in range(600))
+    assert (
+        len({cast.thing(name).kind for name in scenes.portrait_pool(12)})
+        == len(scenes.portrait_pool(12))
+        == 12
+    )
+    seen = Counter(
+        scenes.portrait("train", index, things=12).things[0].name for index in range(600)
+    )
     assert set(seen) == set(scenes.portrait_pool(12))
     for things in (11, 100, scenes.WHOLE_CAST + 1):
         with pytest.raises(ValueError, match="portraits have 12 to"):
@@ -293,17 +322,29 @@ def test_a_smaller_world_of_portraits_has_one_thing_of_each_kind():
 def test_more_combinations_are_held_out_of_portraits_on_demand(things):
     names = scenes.portrait_pool(things)
     for count in (1, 2, 3):
-        apart = {(name, ground) for name in names for ground in scenes.held_out_grounds(name, count)}
+        apart = {
+            (name, ground) for name in names for ground in scenes.held_out_grounds(name, count)
+        }
         assert len(apart) == count * things  # 12, 24 and 36 of 96 in a world of 12 things
         shown = Counter(ground for _, ground in apart)
-        if count > 1 and things in (12, scenes.WHOLE_CAST):  # every ground loses about as many things
-            assert max(shown[ground] for ground in scenes.BACKGROUNDS) <= min(shown[g] for g in scenes.BACKGROUNDS) + 1
+        if count > 1 and things in (
+            12,
+            scenes.WHOLE_CAST,
+        ):  # every ground loses about as many things
+            assert (
+                max(shown[ground] for ground in scenes.BACKGROUNDS)
+                <= min(shown[g] for g in scenes.BACKGROUNDS) + 1
+            )
         if count > 1:  # fewer are the beginning of more
             assert all(
-                scenes.held_out_grounds(n, count)[: count - 1] == scenes.held_out_grounds(n, count - 1) for n in names
+                scenes.held_out_grounds(n, count)[: count - 1]
+                == scenes.held_out_grounds(n, count - 1)
+                for n in names
             )
         for split in scenes.PORTRAIT_SPLITS:
-            some = [scenes.portrait(split, index, 1, things, "centred", count) for index in range(150)]
+            some = [
+                scenes.portrait(split, index, 1, things, "centred", count) for index in range(150)
+            ]
             unseen = [(scene.things[0].name, scene.background) in apart for scene in some]
             assert all(unseen) if split == "test_unseen_places" else not any(unseen)
             assert all((scene.variant % 4 > 0) == (split == "train") for scene in some)
@@ -337,9 +378,13 @@ def test_swapping_changes_the_thing_and_nothing_else():
         assert (other.background, other.variant) == (scene.background, scene.variant)
         a, b = scenes.render(scene, 96), scenes.render(other, 96)
         changed = (a.image != b.image).any(-1)
-        box = np.array([np.minimum(a.boxes[0][:2], b.boxes[0][:2]), np.maximum(a.boxes[0][2:], b.boxes[0][2:])])
+        box = np.array(
+            [np.minimum(a.boxes[0][:2], b.boxes[0][:2]), np.maximum(a.boxes[0][2:], b.boxes[0][2:])]
+        )
         outside = np.ones_like(changed)
-        outside[max(0, box[0, 1] - 24) : box[1, 1] + 24, max(0, box[0, 0] - 24) : box[1, 0] + 24] = False
+        outside[
+            max(0, box[0, 1] - 24) : box[1, 1] + 24, max(0, box[0, 0] - 24) : box[1, 0] + 24
+        ] = False
         assert not changed[outside].any()
     with pytest.raises(ValueError, match="no number 9"):
         scenes.swap(SOME[0], 9, "dog")
@@ -349,7 +394,9 @@ def test_swapping_changes_the_thing_and_nothing_else():
 
 def test_the_truth_is_the_same_everywhere():
     """The digest of a table of truths: on every machine and version the same. Change it only with the world itself."""
-    table = [scenes.sample(split, index).to_json() for split in scenes.SPLITS for index in range(40)]
+    table = [
+        scenes.sample(split, index).to_json() for split in scenes.SPLITS for index in range(40)
+    ]
     assert hashlib.sha256("\n".join(table).encode()).hexdigest()[:16] == "5022d7c0373eff8e"
 
 

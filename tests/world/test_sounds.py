@@ -20,7 +20,10 @@ def fundamental(wave: np.ndarray, rate: int, expected: float) -> float:
     n = 1 << 18
     spectrum = np.abs(np.fft.rfft(wave * np.hanning(len(wave)), n))
     trial = expected * np.exp(np.linspace(-0.25, 0.25, 501))
-    score = [sum(np.interp(k * f, np.arange(len(spectrum)) * rate / n, spectrum) for k in (1, 2, 3, 4)) for f in trial]
+    score = [
+        sum(np.interp(k * f, np.arange(len(spectrum)) * rate / n, spectrum) for k in (1, 2, 3, 4))
+        for f in trial
+    ]
     return float(trial[int(np.argmax(score))])
 
 
@@ -35,7 +38,9 @@ def octave_is_right(wave: np.ndarray, rate: int, expected: float) -> bool:
     return near(rate / expected) > 0.5 and near(rate / expected) > near(rate / expected / 2)
 
 
-@pytest.mark.parametrize("instrument", ["piano", "violin", "trumpet", "flute", "guitar", "clarinet"])
+@pytest.mark.parametrize(
+    "instrument", ["piano", "violin", "trumpet", "flute", "guitar", "clarinet"]
+)
 @pytest.mark.parametrize("pitch", [55, 60, 69, 76])
 def test_a_note_has_its_pitch(instrument, pitch):
     wave = play_note(instrument, pitch, seconds=1.0)
@@ -71,7 +76,15 @@ def test_every_program_sounds():
     assert set(_midi.ALIASES.values()) <= set(_midi.PROGRAMS)
     pretty = pytest.importorskip("pretty_midi")
     # General MIDI's own table agrees where it counts
-    for name in ("violin", "trumpet", "flute", "church organ", "bird tweet", "seashore", "tubular bells"):
+    for name in (
+        "violin",
+        "trumpet",
+        "flute",
+        "church organ",
+        "bird tweet",
+        "seashore",
+        "tubular bells",
+    ):
         assert pretty.instrument_name_to_program(name.title()) == _midi.program_number(name)
     for number in range(0, 128, 7):
         assert np.abs(_midi.render(number, 60, 100, 0.3, 0.1)).max() > 0.005
@@ -83,7 +96,11 @@ def test_midi_file_is_a_midi_file():
     mido = pytest.importorskip("mido")
     file = mido.MidiFile(file=io.BytesIO(_midi._midi_file(0, 40, 67, 90, 1.5, 0.25)))
     assert file.length == pytest.approx(1.75)
-    notes = [message for message in file.tracks[0] if message.type in ("program_change", "note_on", "note_off")]
+    notes = [
+        message
+        for message in file.tracks[0]
+        if message.type in ("program_change", "note_on", "note_off")
+    ]
     assert [m.type for m in notes] == ["program_change", "note_on", "note_off"]
     assert (notes[0].program, notes[1].note, notes[1].velocity, notes[2].time) == (40, 67, 90, 1500)
 
@@ -120,7 +137,11 @@ def test_bad_notes(arguments, error, message):
 
 def test_at_least_24_things_sound_and_every_effect_exists():
     assert len(sounds.sounding()) >= 24
-    wanted = {str(t.sound).partition(":")[2] for t in cast.things(sounding=True) if str(t.sound).startswith("effect:")}
+    wanted = {
+        str(t.sound).partition(":")[2]
+        for t in cast.things(sounding=True)
+        if str(t.sound).startswith("effect:")
+    }
     assert wanted <= set(_effects.EFFECTS)
     assert len({t.sound for t in sounds.sounding()}) == len(sounds.sounding())
 
@@ -141,13 +162,17 @@ def test_things_have_their_character():
         return float((power * np.fft.rfftfreq(44100, 1 / 22050)).sum() / power.sum())
 
     def crest(name):  # how much it comes in strokes
-        blocks = np.square(play_thing(name, 2.0)[: 44100 // 441 * 441]).reshape(-1, 441).mean(axis=1)
+        blocks = (
+            np.square(play_thing(name, 2.0)[: 44100 // 441 * 441]).reshape(-1, 441).mean(axis=1)
+        )
         return float(blocks.max() / blocks.mean())
 
     assert centroid("cow") < centroid("dog") < centroid("snake")
     assert centroid("storm") < centroid("bird")
     assert centroid("tractor") < centroid("key")
-    assert min(crest("clock"), crest("hammer"), crest("door")) > 2 * max(crest("bee"), crest("airplane"), crest("car"))
+    assert min(crest("clock"), crest("hammer"), crest("door")) > 2 * max(
+        crest("bee"), crest("airplane"), crest("car")
+    )
 
 
 def test_higher_is_higher():
@@ -183,7 +208,12 @@ def test_reverberation_decays_as_stated():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.sampled_from(sorted(_effects.EFFECTS)), st.floats(0.3, 2.0), st.floats(0.6, 1.7), st.integers(0, 99))
+@given(
+    st.sampled_from(sorted(_effects.EFFECTS)),
+    st.floats(0.3, 2.0),
+    st.floats(0.6, 1.7),
+    st.integers(0, 99),
+)
 def test_effects_are_finite_and_of_the_right_length(name, seconds, ratio, seed):
     wave = _effects.make(name, seconds, ratio, np.random.default_rng(seed))
     assert wave.shape == (round(seconds * _effects.RATE),)
@@ -200,16 +230,23 @@ def test_a_voice_is_the_sum_of_its_harmonics():
     phase = 2 * np.pi * np.cumsum(f0) / _effects.RATE
     expected = np.zeros_like(t)
     for k in range(1, 61):
-        gain = sum(strength / (1 + ((k * f0 - centre) / width) ** 2) for centre, width, strength in formants)
+        gain = sum(
+            strength / (1 + ((k * f0 - centre) / width) ** 2)
+            for centre, width, strength in formants
+        )
         expected += np.where(k * f0 < 0.47 * _effects.RATE, gain * k**-0.5, 0.0) * np.sin(k * phase)
     assert np.abs(made[::64] - expected[::64]).max() < 1e-6 * np.abs(expected).max()
-    assert np.sqrt(np.mean((made - expected) ** 2)) < 0.01 * expected.std()  # between, it is a straight line
+    assert (
+        np.sqrt(np.mean((made - expected) ** 2)) < 0.01 * expected.std()
+    )  # between, it is a straight line
 
 
 def test_a_piece_of_one_note_is_that_note():
     piece = _midi.render_score([_midi.Note(40, 67, 90, 0.0, 0.4)], 0.5)
     assert np.array_equal(piece, _midi.render(40, 67, 90, 0.4, 0.1))
-    later = _midi.render_score([_midi.Note(40, 67, 90, 0.25, 0.5), _midi.Note(0, 60, 90, 9.0, 9.5)], 0.6)
+    later = _midi.render_score(
+        [_midi.Note(40, 67, 90, 0.25, 0.5), _midi.Note(0, 60, 90, 9.0, 9.5)], 0.6
+    )
     assert len(later) == round(0.6 * _midi.RENDER_RATE)
     assert not later[: round(0.2 * _midi.RENDER_RATE)].any()
     assert later[round(0.26 * _midi.RENDER_RATE) :].any()
@@ -222,7 +259,9 @@ def test_third_sources_are_as_loud_as_speech_and_always_the_same(kind, sample_ra
     for wave in waves:
         assert wave.dtype == np.float32
         assert wave.shape == (round(1.6 * sample_rate),)
-        assert np.sqrt(np.mean(np.square(wave, dtype=np.float64))) == pytest.approx(speech.LOUDNESS, rel=1e-3)
+        assert np.sqrt(np.mean(np.square(wave, dtype=np.float64))) == pytest.approx(
+            speech.LOUDNESS, rel=1e-3
+        )
         assert np.abs(wave).max() <= speech.PEAK
         # it is heard all the time: no tenth of a second is silent
         assert np.sqrt(np.mean(wave.reshape(16, -1) ** 2, axis=1)).min() > 0.2 * speech.LOUDNESS
@@ -236,12 +275,17 @@ def test_noise_is_pink_and_music_has_notes():
         return power, np.fft.rfftfreq(32000, 1 / 16000)
 
     power, hertz = spectrum("noise", 4)
-    octaves = [10 * np.log10(power[(f <= hertz) & (hertz < 2 * f)].sum()) for f in (125, 250, 500, 1000, 2000, 4000)]
+    octaves = [
+        10 * np.log10(power[(f <= hertz) & (hertz < 2 * f)].sum())
+        for f in (125, 250, 500, 1000, 2000, 4000)
+    ]
     assert np.ptp(octaves) < 1.5
     assert power[hertz < 49].sum() < 1e-6 * power.sum()
     for seed in range(3):
         shares = []
-        for kind in sounds.THIRD_SOURCES:  # how much of the power lies in the strongest hundredth of the spectrum
+        for kind in (
+            sounds.THIRD_SOURCES
+        ):  # how much of the power lies in the strongest hundredth of the spectrum
             power = np.sort(spectrum(kind, seed)[0][200:8000])
             shares.append(power[-78:].sum() / power.sum())
         assert shares[1] > 2.5 * shares[0]

@@ -45,7 +45,9 @@ def test_phonemes_tile_the_wave(text, language, sample_rate):
 
 def test_known_phonemes():
     # The dictionary pronunciations of General American, as any pronouncing dictionary has them.
-    heard = [phoneme.symbol for phoneme in speak("Ship, meat, moon.").phonemes if phoneme.symbol != PAUSE]
+    heard = [
+        phoneme.symbol for phoneme in speak("Ship, meat, moon.").phonemes if phoneme.symbol != PAUSE
+    ]
     assert heard == ["ʃ", "ɪ", "p", "m", "iː", "t", "m", "uː", "n"]
     stressed = [phoneme.stress for phoneme in speak("banana").phonemes if phoneme.symbol != PAUSE]
     assert stressed.count(2) == 1
@@ -222,7 +224,9 @@ def test_a_cache_that_is_cleared_in_the_middle_of_a_word(monkeypatch, tmp_path, 
         used.append(data_path)
         if data_path == str(folder):
             (folder / "complete").unlink()  # clearing begins with it
-            names = {"everything": "**/*", "the dictionary": "*_dict", "the voices": "lang/**/*"}[lost]
+            names = {"everything": "**/*", "the dictionary": "*_dict", "the voices": "lang/**/*"}[
+                lost
+            ]
             for path in folder.glob(names):
                 if not path.is_dir():
                     path.unlink()
@@ -275,31 +279,44 @@ def test_resampling_keeps_the_time_of_an_event(rate, shift):
     wave = np.zeros(4410)
     wave[2000 + shift] = 1.0
     out = resample(wave, 22050, rate)
-    assert np.argmax(np.abs(out)) / rate == pytest.approx((2000 + shift) / 22050, abs=0.6 / min(rate, 22050))
+    assert np.argmax(np.abs(out)) / rate == pytest.approx(
+        (2000 + shift) / 22050, abs=0.6 / min(rate, 22050)
+    )
 
 
 @pytest.mark.parametrize(
-    ("source", "target"), [(11127, 16000), (16000, 44101), (999_983, 16000), (999_999, 1_000_000), (1000, 999_999)]
+    ("source", "target"),
+    [(11127, 16000), (16000, 44101), (999_983, 16000), (999_999, 1_000_000), (1000, 999_999)],
 )
 def test_rates_without_a_common_divisor_keep_a_sine_and_a_short_filter(source, target, monkeypatch):
     made = []
     lowpass = speech._lowpass.__wrapped__
-    monkeypatch.setattr(speech, "_lowpass", lambda up, down: made.append(lowpass(up, down)) or made[-1])
+    monkeypatch.setattr(
+        speech, "_lowpass", lambda up, down: made.append(lowpass(up, down)) or made[-1]
+    )
     hertz = 0.2 * min(source, target)
     count = 30_000 if source > 1000 else 100
     out = resample(np.sin(2 * np.pi * hertz * np.arange(count) / source), source, target)
     assert out.dtype == np.float32
     assert len(out) == -(-count * target // source)
     inner = slice(len(out) // 3, -len(out) // 3)
-    assert np.abs(out - np.sin(2 * np.pi * hertz * np.arange(len(out)) / target))[inner].max() < 1e-3
-    assert sum(map(len, made)) < 5_000_000  # one filter for 1,000,000 positions would have 44 million weights
+    assert (
+        np.abs(out - np.sin(2 * np.pi * hertz * np.arange(len(out)) / target))[inner].max() < 1e-3
+    )
+    assert (
+        sum(map(len, made)) < 5_000_000
+    )  # one filter for 1,000,000 positions would have 44 million weights
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1_000_001, 16000.0, True, None, "16000"])
 def test_resample_names_a_rate_that_cannot_be(bad):
-    with pytest.raises(ValueError, match="source_rate must be a whole number from 1 to 1000000 hertz, got"):
+    with pytest.raises(
+        ValueError, match="source_rate must be a whole number from 1 to 1000000 hertz, got"
+    ):
         resample(np.zeros(100), bad, 16000)
-    with pytest.raises(ValueError, match="target_rate must be a whole number from 1 to 1000000 hertz, got"):
+    with pytest.raises(
+        ValueError, match="target_rate must be a whole number from 1 to 1000000 hertz, got"
+    ):
         resample(np.zeros(100), 16000, bad)
     with pytest.raises(ValueError, match="source_rate=1 and target_rate=1000000 lie further apart"):
         resample(np.zeros(100), 1, 1_000_000)
@@ -351,7 +368,9 @@ def test_other_bad_arguments():
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.text(alphabet="abcdefghij klmnopqrstuvwxyz.,!?'\"()0123456789éüß", min_size=1, max_size=60))
+@given(
+    st.text(alphabet="abcdefghij klmnopqrstuvwxyz.,!?'\"()0123456789éüß", min_size=1, max_size=60)
+)
 def test_any_speakable_text_gives_sound(text):
     if not any(character.isalnum() for character in text):
         with pytest.raises(ValueError, match="nothing to say"):

@@ -102,7 +102,12 @@ class Toy:
     def start(self, size: int, processes: int = 1, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", LOAD, str(self.home), str(size), str(processes)],
-            env={**os.environ, "MMTUTOR_CACHE": str(self.cache), "TOY_LOG": str(self.log), **environment},
+            env={
+                **os.environ,
+                "MMTUTOR_CACHE": str(self.cache),
+                "TOY_LOG": str(self.log),
+                **environment,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -129,7 +134,7 @@ def direct(size: int, split: str = "train", seed: int = 0, **options) -> dict[st
     return importlib.import_module("toy_world").build(split, range(size), seed, **options)
 
 
-# --- What comes back ------------------------------------------------------------------------------------------------
+# --- What comes back ------------------------------------------------------------------------------
 
 
 def test_values_are_the_builders_values(toy: Toy) -> None:
@@ -188,7 +193,10 @@ def test_default_size_split_seed_and_options(toy: Toy) -> None:
     assert one[0]["caption"] == "train 1 0"
     assert (one[:]["image"] != two[:]["image"]).any()
     assert world.load("toy", size=5, pixels=8)[0]["image"].shape == (8, 8, 3)
-    assert world.load("toy", size=5, pixels=np.int64(8)).cache_files == world.load("toy", size=5, pixels=8).cache_files
+    assert (
+        world.load("toy", size=5, pixels=np.int64(8)).cache_files
+        == world.load("toy", size=5, pixels=8).cache_files
+    )
     assert world.load("toy", size=np.int64(5), seed=np.int32(1))[:]["caption"] == one[:]["caption"]
 
 
@@ -198,7 +206,9 @@ def test_largest_size_is_reached(toy: Toy) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 95), min_size=1, max_size=5))
-def test_any_order_of_sizes_gives_prefixes_of_one_sequence(tmp_path_factory, sizes: list[int]) -> None:
+def test_any_order_of_sizes_gives_prefixes_of_one_sequence(
+    tmp_path_factory, sizes: list[int]
+) -> None:
     toy = Toy(tmp_path_factory.mktemp("toy"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MMTUTOR_CACHE", str(toy.cache))
@@ -226,7 +236,7 @@ def test_second_load_builds_nothing(toy: Toy) -> None:
     assert toy.built() == Counter(range(60))  # only what was missing
 
 
-# --- Processes ------------------------------------------------------------------------------------------------------
+# --- Processes ------------------------------------------------------------------------------------
 
 
 def test_process_count_does_not_change_a_byte(toy: Toy, tmp_path: Path) -> None:
@@ -263,10 +273,14 @@ def test_killed_build_is_taken_up_where_it_stopped(toy: Toy, processes: int) -> 
     victim.communicate()
     finished = len(toy.shards())
     assert 2 <= finished < 6  # killed in the middle of the work
-    data = world.load("toy", size=60)  # neither waits for a dead owner's lock nor trusts half a file
+    data = world.load(
+        "toy", size=60
+    )  # neither waits for a dead owner's lock nor trusts half a file
     assert fingerprint(data) == fingerprint(world.load("toy", size=60))
     np.testing.assert_array_equal(data[:]["image"], np.stack(direct(60)["image"]))
-    assert not [path for path in toy.cache.rglob("*.partial") if path.stat().st_mtime < time.time() - 30]
+    assert not [
+        path for path in toy.cache.rglob("*.partial") if path.stat().st_mtime < time.time() - 30
+    ]
     for shard in toy.shards():
         assert _store.read_shard(shard) is not None
 
@@ -282,7 +296,9 @@ def test_waits_for_a_builder_that_holds_the_lock(toy: Toy) -> None:
     assert (out.strip(), err) == (fingerprint(world.load("toy", size=10)), "")
 
 
-def test_helper_that_cannot_start_or_dies_is_made_good(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_helper_that_cannot_start_or_dies_is_made_good(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_store, "_WORTH_A_HELPER", 0)
     monkeypatch.setenv("TOY_SECONDS", "0.01")
     expected = np.stack(direct(80)["image"])
@@ -294,7 +310,9 @@ def test_helper_that_cannot_start_or_dies_is_made_good(toy: Toy, monkeypatch: py
         world.clear_cache()
 
 
-def test_error_in_a_builder_is_raised_and_stores_nothing_wrong(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_in_a_builder_is_raised_and_stores_nothing_wrong(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOY_SECONDS", "not a number")
     with pytest.raises(ValueError, match="could not convert"):
         world.load("toy", size=30)
@@ -303,7 +321,7 @@ def test_error_in_a_builder_is_raised_and_stores_nothing_wrong(toy: Toy, monkeyp
     assert len(world.load("toy", size=30)) == 30
 
 
-# --- Damage ---------------------------------------------------------------------------------------------------------
+# --- Damage ---------------------------------------------------------------------------------------
 
 
 def _noise(content: bytes, start: int, stop: int) -> bytes:
@@ -333,7 +351,9 @@ def test_damaged_shard_is_noticed_and_repaired(toy: Toy, damage: str) -> None:
     victim.write_bytes(DAMAGE[damage](contents[1]))
     assert fingerprint(world.load("toy", size=40)) == good
     assert [path.read_bytes() for path in toy.shards()] == contents  # repaired, byte for byte
-    assert toy.built() == Counter([*range(40), *range(10, 20)])  # and only that shard was built again
+    assert toy.built() == Counter(
+        [*range(40), *range(10, 20)]
+    )  # and only that shard was built again
 
 
 def test_missing_shards_and_foreign_files(toy: Toy) -> None:
@@ -359,17 +379,23 @@ def test_open_data_set_survives_repair_and_clearing(toy: Toy) -> None:
 
 def test_changed_source_is_never_answered_from_an_old_cache(toy: Toy) -> None:
     first = toy.start(10).communicate(timeout=60)[0]
-    (toy.home / "toy_world.py").write_text(TOY.replace('f"{split} {seed} {index}"', 'f"changed {index}"'))
+    (toy.home / "toy_world.py").write_text(
+        TOY.replace('f"{split} {seed} {index}"', 'f"changed {index}"')
+    )
     second = toy.start(10).communicate(timeout=60)[0]
     (toy.home / "toy_world.py").write_text(TOY)
     assert toy.start(10).communicate(timeout=60)[0] == first != second
     assert toy.built()[0] == 2  # the third came from the cache of the first
 
 
-def test_every_source_of_samples_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_source_of_samples_is_in_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whichever file is edited that draws, plays, speaks or gathers rows: the key of every data set is another one."""
     copy = tmp_path / "world"
-    shutil.copytree(Path(_store.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        Path(_store.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__")
+    )
     builder = _store._builder("scenes")
     home = Path(_store.__file__).parent
     monkeypatch.setattr(_store, "__file__", str(copy / "_store.py"))
@@ -393,14 +419,16 @@ def test_every_source_of_samples_is_in_the_key(tmp_path: Path, monkeypatch: pyte
     _store._source_digest.cache_clear()
 
 
-# --- A disk that refuses --------------------------------------------------------------------------------------------
+# --- A disk that refuses --------------------------------------------------------------------------
 
 
 def test_cache_directory_that_cannot_exist(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     good = fingerprint(world.load("toy", size=20))
     (toy.home / "file").write_text("a file, not a directory")
     monkeypatch.setenv("MMTUTOR_CACHE", str(toy.home / "file" / "cache"))
-    with pytest.warns(cache.CacheWarning, match=r"file/cache/world.*environment variable MMTUTOR_CACHE"):
+    with pytest.warns(
+        cache.CacheWarning, match=r"file/cache/world.*environment variable MMTUTOR_CACHE"
+    ):
         data = world.load("toy", size=20)
     assert fingerprint(data) == good
 
@@ -413,7 +441,9 @@ def test_read_only_file_system(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Non
         assert fingerprint(world.load("toy", size=20)) == good
 
 
-def test_read_only_cache_that_holds_the_data_is_simply_read(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_cache_that_holds_the_data_is_simply_read(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = fingerprint(world.load("toy", size=20))
 
     def refuse(*_args, **_kwargs):
@@ -477,13 +507,15 @@ def test_no_space_left_after_the_first_shard(toy: Toy, monkeypatch: pytest.Monke
     assert data.with_format(None)["index"][:] == list(range(40))
 
 
-# --- Quiet and tidy -------------------------------------------------------------------------------------------------
+# --- Quiet and tidy -------------------------------------------------------------------------------
 
 
 def test_writes_nowhere_else_and_says_nothing(toy: Toy) -> None:
     home = toy.home / "home"
     home.mkdir()
-    places = {name: str(home) for name in ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "TMPDIR", "HF_HOME")}
+    places = {
+        name: str(home) for name in ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "TMPDIR", "HF_HOME")
+    }
     for _ in range(2):
         _, err = toy.start(40, 2, **places).communicate(timeout=60)
         assert err == ""
@@ -492,11 +524,13 @@ def test_writes_nowhere_else_and_says_nothing(toy: Toy) -> None:
 
 def test_importing_the_world_loads_nothing_heavy() -> None:
     code = "import sys; from mmtutor import world; world.names(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {"torch", "datasets", "pyarrow", "PIL", "pandas", "pretty_midi"} & set(loaded)
 
 
-# --- Wrong arguments ------------------------------------------------------------------------------------------------
+# --- Wrong arguments ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -555,7 +589,9 @@ def test_info(toy: Toy) -> None:
     ],
 )
 def test_builder_that_breaks_its_promise(toy: Toy, change: str, message: str) -> None:
-    source = TOY.replace("    return columns", textwrap.indent(change, "    ") + "\n    return columns")
+    source = TOY.replace(
+        "    return columns", textwrap.indent(change, "    ") + "\n    return columns"
+    )
     (toy.home / "toy_world.py").write_text(source)
     importlib.invalidate_caches()
     with pytest.raises(ValueError, match=message):
@@ -563,7 +599,7 @@ def test_builder_that_breaks_its_promise(toy: Toy, change: str, message: str) ->
     assert not toy.shards()
 
 
-# --- The real data sets ---------------------------------------------------------------------------------------------
+# --- The real data sets ---------------------------------------------------------------------------
 
 
 def test_registry_lists_exactly_what_the_modules_define() -> None:
@@ -577,7 +613,17 @@ def test_registry_lists_exactly_what_the_modules_define() -> None:
 
 
 # What is drawn or synthesised may differ in a last bit between processors and library versions; what is true may not.
-RENDERED = {"image", "canonical", "frames", "owner", "mask", "boxes", "wave", "opening", "roundness"}
+RENDERED = {
+    "image",
+    "canonical",
+    "frames",
+    "owner",
+    "mask",
+    "boxes",
+    "wave",
+    "opening",
+    "roundness",
+}
 RENDERED |= {"phonemes", "starts", "ends", "start", "end", "begins"}  # told by the synthesiser
 TRUTH = Path(__file__).parent / "truth.json"
 
@@ -595,7 +641,9 @@ def truth_hashes(name: str) -> dict[str, str]:
     found = {"version": str(world.info(name)["version"])}
     for split in world.info(name)["default_size"]:
         data = world.load(name, split, size=8, seed=3).with_format(None)
-        data = data.select_columns([column for column in data.column_names if column not in RENDERED])
+        data = data.select_columns(
+            [column for column in data.column_names if column not in RENDERED]
+        )
         rows = [{column: plain(value) for column, value in row.items()} for row in data]
         text = json.dumps(rows, sort_keys=True, ensure_ascii=False)
         found[split] = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
@@ -627,7 +675,9 @@ def test_a_sample_does_not_depend_on_its_neighbours(name: str) -> None:
         assert set(part) == set(whole)
         for column, values in part.items():
             for index, value in zip(piece, values, strict=True):
-                np.testing.assert_equal(np.asarray(value), np.asarray(whole[column][index - 2]), err_msg=column)
+                np.testing.assert_equal(
+                    np.asarray(value), np.asarray(whole[column][index - 2]), err_msg=column
+                )
 
 
 @pytest.mark.parametrize("name", world.names())
@@ -637,7 +687,10 @@ def test_splits_and_seeds_are_other_samples(name: str, real_cache: None) -> None
     for split, seed in [("train", 3), ("test", 3), ("train", 4)]:
         data = world.load(name, split, size=8, seed=seed)
         drawn = [column for column in ("image", "frames", "wave") if column in data.column_names]
-        rows[split, seed] = {b"".join(row[column].tobytes() for column in drawn) for row in data.select_columns(drawn)}
+        rows[split, seed] = {
+            b"".join(row[column].tobytes() for column in drawn)
+            for row in data.select_columns(drawn)
+        }
         assert len(rows[split, seed]) == 8
     assert not rows["train", 3] & rows["test", 3]
     assert not rows["train", 3] & rows["train", 4]
@@ -645,4 +698,6 @@ def test_splits_and_seeds_are_other_samples(name: str, real_cache: None) -> None
 
 if __name__ == "__main__":
     TRUTH.parent.mkdir(exist_ok=True)
-    TRUTH.write_text(json.dumps({name: truth_hashes(name) for name in world.names()}, indent=1) + "\n")
+    TRUTH.write_text(
+        json.dumps({name: truth_hashes(name) for name in world.names()}, indent=1) + "\n"
+    )

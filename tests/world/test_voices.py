@@ -58,7 +58,9 @@ def test_the_population():
 
 
 def test_no_two_speakers_are_alike():
-    keys = {(p.pitch, p.formants, p.rate, p.liveliness, p.accent, p.timbre) for p in voices.speakers()}
+    keys = {
+        (p.pitch, p.formants, p.rate, p.liveliness, p.accent, p.timbre) for p in voices.speakers()
+    }
     assert len(keys) == len(voices.speakers())
 
 
@@ -101,7 +103,9 @@ def envelope(wave: np.ndarray, rate: int) -> np.ndarray:
     power = np.abs(np.fft.rfft(wave)) ** 2
     hertz = np.fft.rfftfreq(len(wave), 1 / rate)
     grid = np.geomspace(250, 4000, 200)
-    return np.array([10 * np.log10(power[(hertz > f / 1.12) & (hertz < f * 1.12)].mean()) for f in grid])
+    return np.array(
+        [10 * np.log10(power[(hertz > f / 1.12) & (hertz < f * 1.12)].mean()) for f in grid]
+    )
 
 
 def test_resonances_are_scaled_as_stated():
@@ -110,8 +114,12 @@ def test_resonances_are_scaled_as_stated():
     for wanted in (0.9, 1.15):
         playback, setting, _, made = voices._tune(voices.TIMBRES["plain"], 120, wanted, 1.0)
         assert made == pytest.approx(wanted, rel=0.02)
-        people[made] = replace(base, _playback=playback, _pitch_setting=setting, liveliness=1.0, formants=made)
-    (low, a), (high, b) = ((m, envelope(voices.speak(VOICED, speaker=p).wave, 16000)) for m, p in people.items())
+        people[made] = replace(
+            base, _playback=playback, _pitch_setting=setting, liveliness=1.0, formants=made
+        )
+    (low, a), (high, b) = (
+        (m, envelope(voices.speak(VOICED, speaker=p).wave, 16000)) for m, p in people.items()
+    )
     step = np.log(4000 / 250) / 199
     shifts = range(0, 40)
     fit = [np.corrcoef(a[: 200 - s], b[s:])[0, 1] for s in shifts]
@@ -159,7 +167,10 @@ def test_korean_subject_particles():
 
 
 def test_distance_in_pitch():
-    low, high = min(voices.speakers(), key=lambda p: p.pitch), max(voices.speakers(), key=lambda p: p.pitch)
+    low, high = (
+        min(voices.speakers(), key=lambda p: p.pitch),
+        max(voices.speakers(), key=lambda p: p.pitch),
+    )
     octaves = np.log2(high.pitch / low.pitch)
     assert voices.semitones(low.name, high) == pytest.approx(12 * octaves)
     assert voices.semitones(high, low) == pytest.approx(-12 * octaves)
@@ -177,7 +188,9 @@ def test_pairs_by_pitch_lie_in_their_band(low, high):
     assert pairs.shape == (len(fits), 2)
     assert pairs.dtype == np.int64
     assert {frozenset(pair) for pair in pairs.tolist()} == fits  # all that there are, none twice
-    with pytest.raises(ValueError, match=f"only {len(fits)} pairs lie {low} to {high} semitones apart"):
+    with pytest.raises(
+        ValueError, match=f"only {len(fits)} pairs lie {low} to {high} semitones apart"
+    ):
         voices.pairs_by_pitch("test", low, high, len(fits) + 1)
     few = voices.pairs_by_pitch("test", low, high, 20, seed=1)
     assert np.array_equal(few, voices.pairs_by_pitch(list(people), low, high, 20, seed=1))
@@ -190,7 +203,9 @@ def test_pairs_by_pitch_of_a_column_of_names():
     pairs = voices.pairs_by_pitch(names, 0, 100, 500)
     assert all(names[i] != names[j] for i, j in pairs)
     assert len({frozenset(pair) for pair in pairs.tolist()}) == 500
-    assert len(voices.pairs_by_pitch(names, 0, 100, 9 * 66)) == 594  # 66 pairs of people, 9 of places for each
+    assert (
+        len(voices.pairs_by_pitch(names, 0, 100, 9 * 66)) == 594
+    )  # 66 pairs of people, 9 of places for each
     with pytest.raises(ValueError, match="only 594 pairs"):
         voices.pairs_by_pitch(names, 0, 100, 595)
 

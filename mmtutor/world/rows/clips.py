@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
     """The columns of these clips.
 
-    ``frames`` (T, H, W, 3); ``boxes`` (T, actors, 4); ``subjects``, ``verbs`` and ``objects`` belong together (an empty
-    object means none; of "enters" and "leaves" it is the side); ``clip`` is the whole truth as JSON.
+    ``frames`` (T, H, W, 3); ``boxes`` (T, actors, 4); ``subjects``, ``verbs`` and ``objects``
+    belong together (an empty object means none; of "enters" and "leaves" it is the side); ``clip``
+    is the whole truth as JSON.
     """
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def _build(split: str, indices: range, seed: int, pixels: int = 64) -> dict[str, list]:
-    """The columns of these recipes: ``layers`` tells in words what the picture shows; ``recipe`` is all of it as JSON."""
+    """The columns of these recipes: ``layers`` tells in words what the picture shows; ``recipe`` is
+    all of it as JSON."""
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:
         recipe = dishes.sample(split, index, seed)

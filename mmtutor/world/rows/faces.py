@@ -1,4 +1,5 @@
-"""Rows of ``faces`` and ``talking_faces``: the speakers' faces, still and talking, with voice and truth."""
+"""Rows of ``faces`` and ``talking_faces``: the speakers' faces, still and talking, with voice and
+truth."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def _column_features() -> dict[str, datasets.Value]:
 
 
 def _in_turn(name: str, split: str, seed: int, index: int) -> voices.Speaker:
-    """Every run of as many samples as there are speakers shows each of them once, in an order of its own."""
+    """Every run of as many samples as there are speakers shows each of them once, in an order of
+    its own."""
     people = voices.speakers(split)
     block, place = divmod(index, len(people))
     return people[int(rng(name, split, seed, "order", block).permutation(len(people))[place])]
@@ -58,7 +60,8 @@ def _canonical(name: str, pixels: int) -> np.ndarray:
 def _build_faces(
     split: str, indices: range, seed: int, pixels: int, seconds: int = 0, sample_rate: int = 16000
 ) -> dict[str, list]:
-    """The columns of these faces; with ``seconds`` above 0 also that much of the speaker's voice, one wave a row."""
+    """The columns of these faces; with ``seconds`` above 0 also that much of the speaker's voice,
+    one wave a row."""
     rows = []
     for index in indices:
         person = _in_turn("faces", split, seed, index)
@@ -71,7 +74,9 @@ def _build_faces(
             **{f"look_{name}": getattr(look, name) for name in _LOOK_NUMBERS},
         }
         if seconds:
-            text, wave, _ = _utterance(person, rng("faces", "voice", split, seed, index, seconds), sample_rate, seconds)
+            text, wave, _ = _utterance(
+                person, rng("faces", "voice", split, seed, index, seconds), sample_rate, seconds
+            )
             row |= {
                 "wave": speech.to_int16(wave[: seconds * sample_rate]),
                 "sample_rate": sample_rate,
@@ -117,7 +122,8 @@ def _gentle_look(random: np.random.Generator) -> faces.Look:
 def _utterance(
     person: voices.Speaker, random: np.random.Generator, sample_rate: int, least: float
 ) -> tuple[str, np.ndarray, list[speech.Phoneme]]:
-    """As many sentences as it takes to speak for ``least`` seconds, without the silence behind the last."""
+    """As many sentences as it takes to speak for ``least`` seconds, without the silence behind the
+    last."""
     sentences = [voices.sentence(random) for _ in range(math.ceil(least / 2))]
     while True:
         text = " ".join(sentences)
@@ -134,8 +140,8 @@ def _build_talking(
 ) -> dict[str, list]:
     """The columns of these clips.
 
-    ``text`` is the whole utterance, ``begins`` the time in it (s) at which the clip begins, a whole frame; ``starts`` and
-    ``ends`` of the phonemes are seconds of the clip.
+    ``text`` is the whole utterance, ``begins`` the time in it (s) at which the clip begins, a whole
+    frame; ``starts`` and ``ends`` of the phonemes are seconds of the clip.
     """
     per_second = faces.FRAMES_PER_SECOND
     frames, length = seconds * per_second, seconds * sample_rate
@@ -144,13 +150,21 @@ def _build_talking(
         person = _in_turn("talking_faces", split, seed, index)
         if start == "anywhere":
             random = rng("talking_faces", start, split, seed, index, seconds)
-            text, wave, phonemes = _utterance(person, random, sample_rate, max(LEAST_SPOKEN, seconds + 3.0))
+            text, wave, phonemes = _utterance(
+                person, random, sample_rate, max(LEAST_SPOKEN, seconds + 3.0)
+            )
             first = int(random.integers(math.floor((phonemes[-1].end - seconds) * per_second) + 1))
         else:
             random = rng("talking_faces", split, seed, index)
-            text = " ".join(voices.sentence(random) for _ in range(max(2, seconds)))  # long enough to fill the clip
+            text = " ".join(
+                voices.sentence(random) for _ in range(max(2, seconds))
+            )  # long enough to fill the clip
             wave, phonemes = speech.utter(text, person.settings(), sample_rate)
-            phonemes = [one._replace(end=min(one.end, float(seconds))) for one in phonemes if one.start < seconds]
+            phonemes = [
+                one._replace(end=min(one.end, float(seconds)))
+                for one in phonemes
+                if one.start < seconds
+            ]
             first = 0
         begins = first / per_second
         # from the whole utterance: at the clip's edges, lips know what was and what will be said
@@ -158,7 +172,9 @@ def _build_talking(
         wave = wave[first * sample_rate // per_second :][:length]
         wave = np.pad(wave, (0, length - len(wave)))
         heard = [
-            one._replace(start=max(one.start - begins, 0.0), end=min(one.end - begins, float(seconds)))
+            one._replace(
+                start=max(one.start - begins, 0.0), end=min(one.end - begins, float(seconds))
+            )
             for one in phonemes
             if one.start < begins + seconds and one.end > begins
         ]
@@ -219,7 +235,13 @@ DATASETS: dict[str, Builder] = {
         "Drawn faces of the speakers, varied in pose, light and expression, each with its canonical picture",
         options={
             "pixels": PIXELS,
-            "seconds": (0, 2, 4, 5, 6),  # how much of the speaker's voice comes with a face; 0 is none
+            "seconds": (
+                0,
+                2,
+                4,
+                5,
+                6,
+            ),  # how much of the speaker's voice comes with a face; 0 is none
             "sample_rate": (16000, 8000),
         },
         packages=("espeakng-loader", "pillow"),

@@ -12,16 +12,25 @@ if TYPE_CHECKING:
 
 
 #: Values of the option ``only``, which stand in names of folders, and what they mean.
-_ONLY = {"all": "all", **{kind.replace("/", "-").replace(" ", "-"): kind for kind in questions.TYPES}}
+_ONLY = {
+    "all": "all",
+    **{kind.replace("/", "-").replace(" ", "-"): kind for kind in questions.TYPES},
+}
 
 
 def _build(
-    split: str, indices: range, seed: int, pixels: int = 64, things: int = scenes.ALL_THINGS, only: str = "all"
+    split: str,
+    indices: range,
+    seed: int,
+    pixels: int = 64,
+    things: int = scenes.ALL_THINGS,
+    only: str = "all",
 ) -> dict[str, list]:
-    """The columns of these questions: one question and answer a row, with the picture and its truth.
+    """The columns of these questions: one question and answer a row, with the picture and its
+    truth.
 
-    ``subtype`` is what has to be seen for the answer (:func:`questions.subtype`); :data:`questions.MEANING` says what
-    the words mean.
+    ``subtype`` is what has to be seen for the answer (:func:`questions.subtype`);
+    :data:`questions.MEANING` says what the words mean.
     """
     rows: dict[str, list] = {name: [] for name in _features(pixels)}
     for index in indices:
@@ -41,7 +50,9 @@ def _build(
     return rows
 
 
-def _features(pixels: int = 64, things: int = scenes.ALL_THINGS, only: str = "all") -> datasets.Features:
+def _features(
+    pixels: int = 64, things: int = scenes.ALL_THINGS, only: str = "all"
+) -> datasets.Features:
     import datasets
 
     text = datasets.Value("string")

@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     import datasets
 
 
-def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int = scenes.ALL_THINGS) -> dict[str, list]:
+def _build(
+    split: str, indices: range, seed: int, pixels: int = 64, things: int = scenes.ALL_THINGS
+) -> dict[str, list]:
     """The columns of these scenes.
 
-    ``image`` (H, W, 3) and ``owner`` (H, W) are as in :class:`scenes.Rendered`, as are ``boxes``; ``things`` and ``sizes`` name
-    the things in the same order; ``questions``, ``answers`` and ``question_types`` belong together; ``scene`` is the
-    whole truth as JSON, for :func:`scenes.Scene.from_json` and for everything that takes a scene.
+    ``image`` (H, W, 3) and ``owner`` (H, W) are as in :class:`scenes.Rendered`, as are ``boxes``;
+    ``things`` and ``sizes`` name the things in the same order; ``questions``, ``answers`` and
+    ``question_types`` belong together; ``scene`` is the whole truth as JSON, for
+    :func:`scenes.Scene.from_json` and for everything that takes a scene.
     """
     rows: dict[str, list] = {name: [] for name in _COLUMNS}
     for index in indices:
@@ -30,7 +33,9 @@ def _build(split: str, indices: range, seed: int, pixels: int = 64, things: int 
         rows["things"].append([one.name for one in scene.things])
         rows["sizes"].append([one.size for one in scene.things])
         rows["background"].append(scene.background)
-        rows["captions"].append(captions.captions(scene, Dice("captions", split, seed, index, *scenes.address(things))))
+        rows["captions"].append(
+            captions.captions(scene, Dice("captions", split, seed, index, *scenes.address(things)))
+        )
         rows["questions"].append([one.question for one in asked])
         rows["answers"].append([one.answer for one in asked])
         rows["question_types"].append([one.type for one in asked])
@@ -84,9 +89,11 @@ def _build_portraits(
     framing: str = "anywhere",
     held_out: int = 1,
 ) -> dict[str, list]:
-    """The columns of these portraits: the picture, whose pixels are whose, and what there is to say about it.
+    """The columns of these portraits: the picture, whose pixels are whose, and what there is to say
+    about it.
 
-    ``captions`` are :data:`captions.PER_PORTRAIT` sentences, each of which names the thing and the ground.
+    ``captions`` are :data:`captions.PER_PORTRAIT` sentences, each of which names the thing and the
+    ground.
     """
     rows: dict[str, list] = {name: [] for name in _portrait_features(pixels)}
     for index in indices:

@@ -1,6 +1,8 @@
-"""Rows of ``sounds`` and ``sounding_scenes``: things that are heard, over pitch, loudness, room and noise.
+"""Rows of ``sounds`` and ``sounding_scenes``: things that are heard, over pitch, loudness, room and
+noise.
 
-Train and test share no *setting*: for every thing, a quarter of the pitches is heard in testing only.
+Train and test share no *setting*: for every thing, a quarter of the pitches is heard in testing
+only.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ CLIP_SECONDS = 2.0
 NOTE_RANGE, EFFECT_RANGE = 12, 6  # semitones up and down from the thing's own pitch
 _VELOCITIES = (60, 80, 100, 120)
 TWO_SOURCES = 0.3
-"""Share of the sounding scenes in which two things are heard, unless one asks for one or for two."""
+"""Share of the sounding scenes in which two things are heard, unless one asks for one or for
+two."""
 
 
 def semitones_of(split: str, thing: cast.Thing) -> tuple[int, ...]:
-    """The pitches that a thing has in a split, in semitones from its own; the splits' pitches are disjoint."""
+    """The pitches that a thing has in a split, in semitones from its own; the splits' pitches are
+    disjoint."""
     reach = NOTE_RANGE if str(thing.sound).startswith("note:") else EFFECT_RANGE
     # what sounds alike (the church and the bell) is parted alike
     place = [one.sound for one in sounds.sounding()].index(thing.sound)
@@ -55,7 +59,9 @@ def _clip(split: str, thing: cast.Thing, sample_rate: int, random: np.random.Gen
     loudness = float(random.uniform(-30.0, -14.0))
     wave = sounds.perform(str(thing.sound), semitones, seconds, velocity, sample_rate, random)
     rms = float(np.sqrt(np.mean(np.square(wave))))
-    gain = min(10 ** (loudness / 20) / (rms + 1e-9), 0.7)  # the wave's peak is 1; leave headroom for the room
+    gain = min(
+        10 ** (loudness / 20) / (rms + 1e-9), 0.7
+    )  # the wave's peak is 1; leave headroom for the room
     full = np.zeros(round(CLIP_SECONDS * sample_rate), dtype=np.float32)
     start = round(onset * sample_rate)
     part = wave[: len(full) - start]
@@ -66,11 +72,14 @@ def _clip(split: str, thing: cast.Thing, sample_rate: int, random: np.random.Gen
 def _room_and_noise(
     wave: np.ndarray, level: float, sample_rate: int, random: np.random.Generator
 ) -> tuple[np.ndarray, float, float, float]:
-    """The clip as it is heard, its reverberation time (s), signal-to-noise ratio (dB) and last change of level (dB)."""
+    """The clip as it is heard, its reverberation time (s), signal-to-noise ratio (dB) and last
+    change of level (dB)."""
     t60 = 0.0 if random.random() < 0.3 else float(random.uniform(0.15, 1.0))
     snr = float(random.uniform(8.0, 40.0))
     wet = sounds.reverberate(wave, t60, sample_rate, random)
-    noise = random.standard_normal(len(wave), dtype=np.float32) * np.float32(10 ** ((level - snr) / 20))
+    noise = random.standard_normal(len(wave), dtype=np.float32) * np.float32(
+        10 ** ((level - snr) / 20)
+    )
     heard = wet + noise
     gain = min(1.0, speech.PEAK / (float(np.abs(heard).max()) + 1e-9))  # 1 but for the loudest
     return heard * np.float32(gain), t60, snr, 20 * math.log10(gain)
@@ -81,7 +90,8 @@ def _build_sounds(split: str, indices: range, seed: int, sample_rate: int) -> di
     rows = []
     for index in indices:
         random = rng("sounds", split, seed, index)
-        # Every run of as many samples as there are things has each thing once, in an order of its own.
+        # Every run of as many samples as there are things has each thing once, in an order of its
+        # own.
         block, place = divmod(index, len(things))
         label = int(rng("sounds", split, seed, "order", block).permutation(len(things))[place])
         thing = things[label]
@@ -110,10 +120,16 @@ def _build_sounds(split: str, indices: range, seed: int, sample_rate: int) -> di
 def _sound_features(sample_rate: int) -> datasets.Features:
     import datasets
 
-    text, whole, number = datasets.Value("string"), datasets.Value("int32"), datasets.Value("float32")
+    text, whole, number = (
+        datasets.Value("string"),
+        datasets.Value("int32"),
+        datasets.Value("float32"),
+    )
     return datasets.Features(
         {
-            "wave": datasets.Sequence(datasets.Value("int16"), length=round(CLIP_SECONDS * sample_rate)),
+            "wave": datasets.Sequence(
+                datasets.Value("int16"), length=round(CLIP_SECONDS * sample_rate)
+            ),
             "sample_rate": whole,
             "thing": text,
             "label": datasets.ClassLabel(names=[thing.name for thing in sounds.sounding()]),
@@ -131,7 +147,8 @@ def _sound_features(sample_rate: int) -> datasets.Features:
 
 
 class _Plan(NamedTuple):
-    """A sounding scene before anything is drawn or played: the scene, what plays, and where its accidents come from."""
+    """A sounding scene before anything is drawn or played: the scene, what plays, and where its
+    accidents come from."""
 
     scene: scenes.Scene
     playing: list[int]  # places in scene.things, rising
@@ -140,7 +157,8 @@ class _Plan(NamedTuple):
 
 @lru_cache(maxsize=1)
 def sounding_pool() -> tuple[str, ...]:
-    """The things that sounding scenes are made of where everything can sound: one of the scenes for every sound."""
+    """The things that sounding scenes are made of where everything can sound: one of the scenes for
+    every sound."""
     return tuple(one.name for one in sounds.sounding() if one.scenic)
 
 
@@ -151,7 +169,9 @@ def _some_can_sound(split: str, index: int, seed: int, sources: str) -> _Plan:
     for attempt in range(1000):
         scene = scenes.compose(split, Dice("sounding_scenes", split, seed, index, attempt))
         heard = [one.sound for one in scene.members]
-        able = [i for i, one in enumerate(scene.members) if one.sounds and heard.count(one.sound) == 1]
+        able = [
+            i for i, one in enumerate(scene.members) if one.sounds and heard.count(one.sound) == 1
+        ]
         if len(able) >= least and len(scene.things) >= 2:
             break
     else:
@@ -160,16 +180,28 @@ def _some_can_sound(split: str, index: int, seed: int, sources: str) -> _Plan:
         count = 2 if len(able) > 1 and random.random() < TWO_SOURCES else 1
     else:
         count = least
-    return _Plan(scene, [able[i] for i in sorted(random.choice(len(able), size=count, replace=False))], random)
+    return _Plan(
+        scene,
+        [able[i] for i in sorted(random.choice(len(able), size=count, replace=False))],
+        random,
+    )
 
 
 def _all_can_sound(split: str, index: int, seed: int, sources: str, pictures: str) -> _Plan:
     """A scene in which everything can sound, each thing in its own way.
 
-    Of a pair, both samples draw the scene and the order of its things from the pair's address: the first sample plays
-    the things at the beginning of that order, the second those at its end.
+    Of a pair, both samples draw the scene and the order of its things from the pair's address: the
+    first sample plays the things at the beginning of that order, the second those at its end.
     """
-    address = ("sounding_scenes", "all", sources, pictures, split, seed, index // 2 if pictures == "pairs" else index)
+    address = (
+        "sounding_scenes",
+        "all",
+        sources,
+        pictures,
+        split,
+        seed,
+        index // 2 if pictures == "pairs" else index,
+    )
     order_from = rng(*address)
     if sources == "mixed":
         count = 2 if order_from.random() < TWO_SOURCES else 1
@@ -185,11 +217,14 @@ def _all_can_sound(split: str, index: int, seed: int, sources: str, pictures: st
         raise RuntimeError("no sounding scene was found")  # pragma: no cover
     order = [int(i) for i in order_from.permutation(len(scene.things))]
     second = pictures == "pairs" and index % 2 == 1
-    return _Plan(scene, sorted(order[-count:] if second else order[:count]), rng(*address, "sound", index))
+    return _Plan(
+        scene, sorted(order[-count:] if second else order[:count]), rng(*address, "sound", index)
+    )
 
 
 def plan(split: str, index: int, seed: int, sounding: str, sources: str, pictures: str) -> _Plan:
-    """What sample ``index`` of ``sounding_scenes`` shows and plays; the arguments are the data set's options."""
+    """What sample ``index`` of ``sounding_scenes`` shows and plays; the arguments are the data
+    set's options."""
     if sounding == "some":
         if pictures == "pairs":
             raise ValueError(
@@ -200,20 +235,30 @@ def plan(split: str, index: int, seed: int, sounding: str, sources: str, picture
 
 
 def _build_scenes(
-    split: str, indices: range, seed: int, pixels: int, sample_rate: int, sounding: str, sources: str, pictures: str
+    split: str,
+    indices: range,
+    seed: int,
+    pixels: int,
+    sample_rate: int,
+    sounding: str,
+    sources: str,
+    pictures: str,
 ) -> dict[str, list]:
     """The columns of these sounding scenes.
 
-    ``playing`` are the places in ``things`` of what is heard, ``mask`` is 1 where one sees it; ``semitones``,
-    ``onsets``, ``seconds`` and ``loudness`` belong to ``playing``. With ``pictures="pairs"``, samples 2k and 2k + 1 have
-    the same picture and other things that play; ``picture`` is the number of the picture.
+    ``playing`` are the places in ``things`` of what is heard, ``mask`` is 1 where one sees it;
+    ``semitones``, ``onsets``, ``seconds`` and ``loudness`` belong to ``playing``. With
+    ``pictures="pairs"``, samples 2k and 2k + 1 have the same picture and other things that play;
+    ``picture`` is the number of the picture.
     """
     rows = []
     for index in indices:
         scene, playing, random = plan(split, index, seed, sounding, sources, pictures)
         clips = [_clip(split, scene.members[i], sample_rate, random) for i in playing]
         mixed = np.sum([clip.wave for clip in clips], axis=0, dtype=np.float32)
-        heard, t60, snr, change = _room_and_noise(mixed, max(clip.loudness for clip in clips), sample_rate, random)
+        heard, t60, snr, change = _room_and_noise(
+            mixed, max(clip.loudness for clip in clips), sample_rate, random
+        )
         drawn = _drawn(scene, pixels)
         rows.append(
             {
@@ -246,7 +291,9 @@ def _drawn(scene: scenes.Scene, pixels: int) -> scenes.Rendered:
     return scenes.render(scene, pixels)
 
 
-def _scene_features(pixels: int, sample_rate: int, sounding: str, sources: str, pictures: str) -> datasets.Features:
+def _scene_features(
+    pixels: int, sample_rate: int, sounding: str, sources: str, pictures: str
+) -> datasets.Features:
     import datasets
 
     def many(kind: str) -> datasets.Sequence:
@@ -263,7 +310,9 @@ def _scene_features(pixels: int, sample_rate: int, sounding: str, sources: str, 
             "playing": many("int32"),
             "playing_things": many("string"),
             "mask": datasets.Array2D((pixels, pixels), "uint8"),
-            "wave": datasets.Sequence(datasets.Value("int16"), length=round(CLIP_SECONDS * sample_rate)),
+            "wave": datasets.Sequence(
+                datasets.Value("int16"), length=round(CLIP_SECONDS * sample_rate)
+            ),
             "sample_rate": datasets.Value("int32"),
             "semitones": many("int32"),
             "onsets": many("float32"),
@@ -304,7 +353,10 @@ DATASETS: dict[str, Builder] = {
             "sample_rate": SAMPLE_RATES,
             "sounding": ("all", "some"),  # whether everything in the scene can sound, or something
             "sources": ("mixed", "one", "two"),  # how many are heard
-            "pictures": ("single", "pairs"),  # samples 2k and 2k + 1 show the same picture and play other things
+            "pictures": (
+                "single",
+                "pairs",
+            ),  # samples 2k and 2k + 1 show the same picture and play other things
         },
         chunk=100,
         packages=_PACKAGES,

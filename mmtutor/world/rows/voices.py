@@ -1,4 +1,5 @@
-"""Rows of ``speech``, ``spoken_words`` and ``spoken_scenes``: what the speakers say, and who they are."""
+"""Rows of ``speech``, ``spoken_words`` and ``spoken_scenes``: what the speakers say, and who they
+are."""
 
 from __future__ import annotations
 
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
 SAMPLE_RATES = (16000, 8000, 22050)
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-WORDS: tuple[str, ...] = (*DIGITS, "dog", "cat", "horse", "apple", "bus", "piano", "house", "tree", "hammer", "star")
+WORDS: tuple[str, ...] = (
+    *DIGITS,
+    "dog",
+    "cat",
+    "horse",
+    "apple",
+    "bus",
+    "piano",
+    "house",
+    "tree",
+    "hammer",
+    "star",
+)
 """The vocabulary of the data set ``spoken_words``: ten digits and ten things of the cast."""
 
 
@@ -51,7 +64,9 @@ def trait_features() -> dict[str, datasets.Value]:
     }
 
 
-def _build_speech(split: str, indices: range, seed: int, language: str, sample_rate: int) -> dict[str, list]:
+def _build_speech(
+    split: str, indices: range, seed: int, language: str, sample_rate: int
+) -> dict[str, list]:
     people = voices.speakers(split)
     rows = []
     for index in indices:
@@ -118,7 +133,9 @@ def _build_words(split: str, indices: range, seed: int, sample_rate: int) -> dic
         part = wave[:length]
         full[start : start + len(part)] = part
         snr = float(random.uniform(15.0, 40.0))
-        noise = random.standard_normal(length, dtype=np.float32) * (speech.LOUDNESS * 10 ** (-snr / 20))
+        noise = random.standard_normal(length, dtype=np.float32) * (
+            speech.LOUDNESS * 10 ** (-snr / 20)
+        )
         rows.append(
             {
                 "wave": speech.to_int16(full + noise.astype(np.float32)),
@@ -139,7 +156,9 @@ def _word_features(sample_rate: int) -> datasets.Features:
 
     return datasets.Features(
         {
-            "wave": datasets.Sequence(datasets.Value("int16"), length=round(WORD_SECONDS * sample_rate)),
+            "wave": datasets.Sequence(
+                datasets.Value("int16"), length=round(WORD_SECONDS * sample_rate)
+            ),
             "sample_rate": datasets.Value("int32"),
             "word": datasets.Value("string"),
             "label": datasets.ClassLabel(names=list(WORDS)),
@@ -184,7 +203,9 @@ def _build_spoken_scenes(
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
-def _spoken_scene_features(pixels: int, things: int, voice: str, sample_rate: int) -> datasets.Features:
+def _spoken_scene_features(
+    pixels: int, things: int, voice: str, sample_rate: int
+) -> datasets.Features:
     import datasets
 
     def many(kind: str) -> datasets.Sequence:

@@ -20,7 +20,8 @@ from mmtutor.world.speech import Phoneme
 
 def same(a, b):
     return a.keys() == b.keys() and all(
-        len(a[key]) == len(b[key]) and all(np.array_equal(x, y) for x, y in zip(a[key], b[key], strict=True))
+        len(a[key]) == len(b[key])
+        and all(np.array_equal(x, y) for x, y in zip(a[key], b[key], strict=True))
         for key in a
     )
 
@@ -30,7 +31,10 @@ def test_samples_are_pure(name, picture):
     builder = rows_of.DATASETS[name]
     options = {key: values[0] for key, values in builder.options.items()}
     whole = builder.build("train", range(4), 3, **options)
-    first, second = builder.build("train", range(2), 3, **options), builder.build("train", range(2, 4), 3, **options)
+    first, second = (
+        builder.build("train", range(2), 3, **options),
+        builder.build("train", range(2, 4), 3, **options),
+    )
     assert same(whole, {key: [*first[key], *second[key]] for key in first})
     assert not same(first, builder.build("train", range(2), 4, **options))
     assert not same(first, builder.build("test", range(2), 3, **options))
@@ -40,7 +44,10 @@ def test_samples_are_pure(name, picture):
         f"print(hashlib.sha256(b''.join(p.tobytes() for p in b[{picture!r}])).hexdigest())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == hashlib.sha256(b"".join(p.tobytes() for p in second[picture])).hexdigest()
+    assert (
+        done.stdout.strip()
+        == hashlib.sha256(b"".join(p.tobytes() for p in second[picture])).hexdigest()
+    )
 
 
 @pytest.fixture
@@ -51,7 +58,9 @@ def cache(monkeypatch, tmp_path):
 def test_faces_data_set(cache):
     test = world.load("faces", "test", 150, processes=1)
     train = world.load("faces", "train", 40, processes=1)
-    assert set(Counter(test[:120]["speaker"]).values()) == {1}  # everybody once, before anybody twice
+    assert set(Counter(test[:120]["speaker"]).values()) == {
+        1
+    }  # everybody once, before anybody twice
     assert not set(test["speaker"]) & set(train["speaker"])
     for row in test.select(range(30)):
         traits = face(row["speaker"])
@@ -67,7 +76,9 @@ def test_faces_data_set(cache):
 
 def test_faces_come_with_a_voice_if_asked(cache):
     """The same rows, with so many seconds of the speaker's voice; a longer one tells the rate better."""
-    plain, voiced = (world.load("faces", "test", 60, processes=1, **more) for more in ({}, {"seconds": 5}))
+    plain, voiced = (
+        world.load("faces", "test", 60, processes=1, **more) for more in ({}, {"seconds": 5})
+    )
     assert set(voiced.column_names) - set(plain.column_names) == {"wave", "sample_rate", "text"}
     assert list(voiced["speaker"]) == list(plain["speaker"])
     for row, bare in zip(voiced.select(range(6)), plain.select(range(6)), strict=True):
@@ -100,15 +111,24 @@ def test_talking_faces_data_set(cache, start, seconds):
         # the wave is that part of what the speaker says, and the clip is full
         said = voices.speak(row["text"], speaker=row["speaker"])
         first = round(row["begins"] * 16000)
-        assert np.array_equal(row["wave"], speech.to_int16(said.wave[first : first + 16000 * seconds]))
+        assert np.array_equal(
+            row["wave"], speech.to_int16(said.wave[first : first + 16000 * seconds])
+        )
         assert said.phonemes[-2].end >= (rows_of.LEAST_SPOKEN if start == "anywhere" else seconds)
         heard = [
-            Phoneme(s, float(a), float(b)) for s, a, b in zip(row["phonemes"], row["starts"], row["ends"], strict=True)
+            Phoneme(s, float(a), float(b))
+            for s, a, b in zip(row["phonemes"], row["starts"], row["ends"], strict=True)
         ]
         assert heard[0].start == 0
         assert heard[-1].end == pytest.approx(seconds)
-        assert all(one.end == pytest.approx(other.start) for one, other in itertools.pairwise(heard))
-        inside = [p for p in said.phonemes if p.start < row["begins"] + seconds - 1e-6 and p.end > row["begins"] + 1e-6]
+        assert all(
+            one.end == pytest.approx(other.start) for one, other in itertools.pairwise(heard)
+        )
+        inside = [
+            p
+            for p in said.phonemes
+            if p.start < row["begins"] + seconds - 1e-6 and p.end > row["begins"] + 1e-6
+        ]
         assert [one.symbol for one in heard] == [p.symbol for p in inside]
         assert heard[1].start + row["begins"] == pytest.approx(inside[1].start, abs=1e-4)
         again = mouth_track(heard, 25 * seconds)
@@ -116,7 +136,9 @@ def test_talking_faces_data_set(cache, start, seconds):
         assert np.corrcoef(again[:, 0][2:-2], row["opening"][2:-2])[0, 1] > 0.99
         # what one sees is what the track says: open frames differ from closed ones, and alike ones are alike
         order = np.argsort(row["opening"])
-        moved = np.abs(row["frames"][order[-1]].astype(int) - row["frames"][order[0]].astype(int)).sum()
+        moved = np.abs(
+            row["frames"][order[-1]].astype(int) - row["frames"][order[0]].astype(int)
+        ).sum()
         assert moved > 500
 
 
@@ -129,7 +151,11 @@ def test_clips_begin_anywhere():
     assert len(set(begins)) > 40
     ends = []
     for text, name, begin in zip(rows["text"], rows["speaker"], rows["begins"], strict=True):
-        sounds = [p for p in voices.speak(text, speaker=name, sample_rate=8000).phonemes if p.symbol != speech.PAUSE]
+        sounds = [
+            p
+            for p in voices.speak(text, speaker=name, sample_rate=8000).phonemes
+            if p.symbol != speech.PAUSE
+        ]
         assert begin + 1 <= sounds[-1].end + 1e-6
         ends.append(begin / (sounds[-1].end - 1))
     assert np.mean(ends) == pytest.approx(0.5, abs=0.12)  # three standard errors of a uniform place
@@ -159,25 +185,35 @@ def _seen_opening(frames):
 
 def _lagged(a, b, lag):
     """Correlation of ``a`` with ``b`` ``lag`` frames earlier."""
-    return np.corrcoef(a[max(lag, 0) : len(a) + min(lag, 0)], b[max(-lag, 0) : len(b) - max(lag, 0)])[0, 1]
+    return np.corrcoef(
+        a[max(lag, 0) : len(a) + min(lag, 0)], b[max(-lag, 0) : len(b) - max(lag, 0)]
+    )[0, 1]
 
 
 @pytest.fixture(scope="module")
 def talking():
     options = {"pixels": 48, "sample_rate": 8000, "seconds": 2}
     build = rows_of.DATASETS["talking_faces"].build
-    return {start: build("test", range(48), 0, start=start, **options) for start in ("anywhere", "beginning")}
+    return {
+        start: build("test", range(48), 0, start=start, **options)
+        for start in ("anywhere", "beginning")
+    }
 
 
 @pytest.mark.parametrize("start", ["anywhere", "beginning"])
 def test_the_mouth_is_in_step(talking, start):
     rows = talking[start]
-    said = [_openness(*row, 50) for row in zip(rows["phonemes"], rows["starts"], rows["ends"], strict=True)]
+    said = [
+        _openness(*row, 50)
+        for row in zip(rows["phonemes"], rows["starts"], rows["ends"], strict=True)
+    ]
     heard = [_loudness(wave) for wave in rows["wave"]]
     seen = [_seen_opening(frames) for frames in rows["frames"]]
 
     def at(first, second, lag):
-        return float(np.nanmean([abs(_lagged(a, b, lag)) for a, b in zip(first, second, strict=True)]))
+        return float(
+            np.nanmean([abs(_lagged(a, b, lag)) for a, b in zip(first, second, strict=True)])
+        )
 
     for first, second, least in (
         (rows["opening"], said, 0.85),  # measured: 0.90; the envelope 0.63 and 0.57; pictures 0.83
@@ -197,7 +233,10 @@ def test_which_face_speaks_can_be_told_and_not_by_the_clock(talking):
     """
     usual = {}
     for start, rows in talking.items():
-        heard, open_ = np.array([_loudness(wave) for wave in rows["wave"]]), np.array(rows["opening"])
+        heard, open_ = (
+            np.array([_loudness(wave) for wave in rows["wave"]]),
+            np.array(rows["opening"]),
+        )
         r = np.corrcoef(heard, open_)[:48, 48:]  # every voice with every mouth
         others = r[~np.eye(48, dtype=bool)].reshape(48, 47)
         assert np.mean(np.diag(r)[:, None] > others) > 0.98  # measured: 0.996 and 1.000; chance 0.5

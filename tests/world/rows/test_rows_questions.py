@@ -13,7 +13,9 @@ def test_builder_rows_come_in_pairs():
     for k in range(0, 10, 2):
         assert rows["question"][k] == rows["question"][k + 1]
         assert rows["answer"][k] != rows["answer"][k + 1]
-    for question, expected, scene in zip(rows["question"], rows["answer"], rows["scene"], strict=True):
+    for question, expected, scene in zip(
+        rows["question"], rows["answer"], rows["scene"], strict=True
+    ):
         assert answer(question, scene) == expected
     alone = rows_of._build("test", range(7, 8), 0)
     assert alone["scene"] == rows["scene"][7:8]

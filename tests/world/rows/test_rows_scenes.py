@@ -36,7 +36,10 @@ def test_a_smaller_world_gives_its_own_scenes():
 
 
 def test_portraits_say_who_is_seen():
-    rows, part = rows_of._build_portraits("test", range(6), 0), rows_of._build_portraits("test", range(4, 5), 0)
+    rows, part = (
+        rows_of._build_portraits("test", range(6), 0),
+        rows_of._build_portraits("test", range(4, 5), 0),
+    )
     assert set(rows_of._portrait_features()) == set(rows)
     assert rows["scene"][4:5] == part["scene"]
     assert (rows["image"][4] == part["image"][0]).all()
@@ -47,7 +50,9 @@ def test_portraits_say_who_is_seen():
 def test_portraits_are_those_of_before_unless_asked_otherwise():
     """The digest of truths that were made before portraits had options."""
     scenes_of = [
-        row for split in scenes.PORTRAIT_SPLITS for row in rows_of._build_portraits(split, range(40), 0)["scene"]
+        row
+        for split in scenes.PORTRAIT_SPLITS
+        for row in rows_of._build_portraits(split, range(40), 0)["scene"]
     ]
     assert hashlib.sha256("\n".join(scenes_of).encode()).hexdigest()[:16] == "b2bcb1e068e3516b"
     assert rows_of.DATASETS["portraits"].options["pixels"][0] == 64
@@ -61,7 +66,9 @@ def test_captions_of_portraits_name_the_thing_and_the_ground():
     ):
         scene = scenes.Scene.from_json(truth)
         others = [scenes.swap(scene, 0, other) for other in names if other != name]
-        others += [scenes.Scene(g, scene.things, scene.variant) for g in scenes.BACKGROUNDS if g != ground]
+        others += [
+            scenes.Scene(g, scene.things, scene.variant) for g in scenes.BACKGROUNDS if g != ground
+        ]
         assert len(set(said)) == len(said) == captions.PER_PORTRAIT >= 2
         for caption in said:
             assert captions.is_true(caption, scene)
@@ -80,7 +87,10 @@ def test_a_small_judge_knows_centred_portraits_at_32_pixels():
     def read(split: str, count: int, seed: int) -> tuple:
         rows = rows_of._build_portraits(split, range(count), seed, 32, 12, "centred", 2)
         pictures = torch.from_numpy(np.stack(rows["image"])).permute(0, 3, 1, 2).float() / 255 - 0.5
-        labels = [[names.index(n), grounds.index(g)] for n, g in zip(rows["name"], rows["background"], strict=True)]
+        labels = [
+            [names.index(n), grounds.index(g)]
+            for n, g in zip(rows["name"], rows["background"], strict=True)
+        ]
         return pictures, torch.tensor(labels)
 
     # a judge must have seen all combinations
@@ -90,8 +100,14 @@ def test_a_small_judge_knows_centred_portraits_at_32_pixels():
     torch.manual_seed(0)
     stages: list = []
     for inputs, outputs in ((3, 24), (24, 48), (48, 64)):
-        stages += [nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-    net = nn.Sequential(*stages, nn.Flatten(), nn.Linear(64 * 16, 12 + 8)).to(memory_format=torch.channels_last)
+        stages += [
+            nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+        ]
+    net = nn.Sequential(*stages, nn.Flatten(), nn.Linear(64 * 16, 12 + 8)).to(
+        memory_format=torch.channels_last
+    )
     steps = 250
     optimiser = torch.optim.AdamW(net.parameters(), 3e-3, weight_decay=0.05)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 6e-3, total_steps=steps)
@@ -112,6 +128,8 @@ def test_a_small_judge_knows_centred_portraits_at_32_pixels():
         assert (scores[:, 12:].argmax(1) == labels[:, 1]).float().mean() >= 0.95, split
     # blind: the best guess of the thing from the ground (and of the ground from nothing), learnt from the same rows
     seen = Counter(map(tuple, y1.tolist()))
-    best = [max(range(12), key=lambda thing, ground=ground: seen[thing, ground]) for ground in range(8)]
+    best = [
+        max(range(12), key=lambda thing, ground=ground: seen[thing, ground]) for ground in range(8)
+    ]
     blind = np.mean([best[ground] == thing for thing, ground in tests["test"][1].tolist()])
     assert blind < 0.2  # 1/9: a standard error of 0.022 with 200 pictures

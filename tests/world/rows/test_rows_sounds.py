@@ -29,7 +29,8 @@ def test_train_and_test_share_no_note_setting():
 
 def same(a, b):
     return a.keys() == b.keys() and all(
-        len(a[key]) == len(b[key]) and all(np.array_equal(x, y) for x, y in zip(a[key], b[key], strict=True))
+        len(a[key]) == len(b[key])
+        and all(np.array_equal(x, y) for x, y in zip(a[key], b[key], strict=True))
         for key in a
     )
 
@@ -39,7 +40,10 @@ def test_samples_are_pure(name):
     builder = rows_of.DATASETS[name]
     options = {key: values[0] for key, values in builder.options.items()}
     whole = builder.build("train", range(8), 3, **options)
-    first, second = builder.build("train", range(4), 3, **options), builder.build("train", range(4, 8), 3, **options)
+    first, second = (
+        builder.build("train", range(4), 3, **options),
+        builder.build("train", range(4, 8), 3, **options),
+    )
     assert same(whole, {key: [*first[key], *second[key]] for key in first})
     assert not same(first, builder.build("train", range(4), 4, **options))
     assert not same(first, builder.build("test", range(4), 3, **options))
@@ -49,7 +53,10 @@ def test_samples_are_pure(name):
         "print(hashlib.sha256(b''.join(w.tobytes() for w in b['wave'])).hexdigest())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == hashlib.sha256(b"".join(w.tobytes() for w in second["wave"])).hexdigest()
+    assert (
+        done.stdout.strip()
+        == hashlib.sha256(b"".join(w.tobytes() for w in second["wave"])).hexdigest()
+    )
 
 
 @pytest.fixture
@@ -80,7 +87,9 @@ def test_sounds_data_set(cache, sample_rate):
         if row["reverberation"] == 0 and row["snr"] > 20:
             a = int(row["onset"] * sample_rate)
             event = wave[a : a + int(row["seconds"] * sample_rate)]
-            assert 20 * np.log10(np.sqrt(np.mean(event**2))) == pytest.approx(row["loudness"], abs=0.7)
+            assert 20 * np.log10(np.sqrt(np.mean(event**2))) == pytest.approx(
+                row["loudness"], abs=0.7
+            )
 
 
 @pytest.mark.parametrize("sounding", ["all", "some"])
@@ -100,7 +109,12 @@ def test_sounding_scenes_data_set(cache, sounding):
         expected = np.isin(row["owner"], [i + 1 for i in row["playing"]])
         assert np.array_equal(row["mask"].astype(bool), expected)
         assert expected.any()
-        assert len(row["semitones"]) == len(row["onsets"]) == len(row["seconds"]) == len(row["playing"])
+        assert (
+            len(row["semitones"])
+            == len(row["onsets"])
+            == len(row["seconds"])
+            == len(row["playing"])
+        )
         for name, semitones in zip(row["playing_things"], row["semitones"], strict=True):
             assert semitones in rows_of.semitones_of("test", cast.thing(name))
         assert np.abs(to_float(row["wave"])).max() > 0.01
@@ -127,7 +141,13 @@ def test_one_or_two_sources(sources, counts, pictures):
 
 @pytest.mark.parametrize("sources", ["one", "two", "mixed"])
 def test_pairs_have_one_picture_and_two_sounds(sources):
-    options = {"pixels": 64, "sample_rate": 8000, "sounding": "all", "sources": sources, "pictures": "pairs"}
+    options = {
+        "pixels": 64,
+        "sample_rate": 8000,
+        "sounding": "all",
+        "sources": sources,
+        "pictures": "pairs",
+    }
     rows = rows_of.DATASETS["sounding_scenes"].build("test", range(24), 5, **options)
     assert list(rows["picture"]) == [i // 2 for i in range(24)]
     for i in range(0, 24, 2):
@@ -142,20 +162,31 @@ def test_pairs_have_one_picture_and_two_sounds(sources):
         assert not np.array_equal(rows["wave"][i], rows["wave"][i + 1])
     assert len(set(rows["scene"])) == 12
     # which of the two comes first says nothing: either may be the left one, or the one in front
-    firsts, seconds = plans("train", 400, "all", "one", "pairs")[::2], plans("train", 400, "all", "one", "pairs")[1::2]
+    firsts, seconds = (
+        plans("train", 400, "all", "one", "pairs")[::2],
+        plans("train", 400, "all", "one", "pairs")[1::2],
+    )
     first_in_front = np.mean([a.playing > b.playing for a, b in zip(firsts, seconds, strict=True)])
     assert 0.39 < first_in_front < 0.61  # three standard errors of 200 pairs
 
 
 def test_pairs_need_scenes_in_which_everything_sounds():
-    options = {"pixels": 64, "sample_rate": 8000, "sounding": "some", "sources": "one", "pictures": "pairs"}
+    options = {
+        "pixels": 64,
+        "sample_rate": 8000,
+        "sounding": "some",
+        "sources": "one",
+        "pictures": "pairs",
+    }
     with pytest.raises(ValueError, match='pictures="pairs" needs sounding="all"'):
         rows_of.DATASETS["sounding_scenes"].build("test", range(2), 0, **options)
 
 
 def test_scenes_of_before_are_still_to_be_had():
     """``sounding="some"`` is version 1 of the data set, to the letter."""
-    found = [[one.scene.to_json(), one.playing] for one in plans("train", 40, "some", "mixed", seed=2)]
+    found = [
+        [one.scene.to_json(), one.playing] for one in plans("train", 40, "some", "mixed", seed=2)
+    ]
     assert hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16] == "4fa31f52acf3c6b2"
 
 
@@ -194,7 +225,9 @@ def test_without_the_sound_one_guesses_at_chance():
     test = plans("test", 1200)
     chance = float(np.mean([1 / len(one.scene.things) for one in test]))
     assert chance == pytest.approx(0.385, abs=0.02)
-    assert guessed(plans("train", 2000), test) == pytest.approx(chance, abs=0.045)  # three standard errors
+    assert guessed(plans("train", 2000), test) == pytest.approx(
+        chance, abs=0.045
+    )  # three standard errors
     assert guessed(plans("train", 800, "some"), plans("test", 400, "some")) > 0.65
 
 
@@ -203,7 +236,9 @@ RATE, WINDOW = 16000, 1024
 
 def reading(wave):
     """A hand-made reading of a sound: log-mel spectrum (mean, spread, where it is loud, change) and its rhythm."""
-    edges = 700 * (10 ** (np.linspace(*(2595 * np.log10(1 + f / 700) for f in (60, 7800)), 50) / 2595) - 1)
+    edges = 700 * (
+        10 ** (np.linspace(*(2595 * np.log10(1 + f / 700) for f in (60, 7800)), 50) / 2595) - 1
+    )
     hertz = np.fft.rfftfreq(WINDOW, 1 / RATE)
     rise = (hertz - edges[:-2, None]) / np.diff(edges)[:-1, None]
     fall = (edges[2:, None] - hertz) / np.diff(edges)[1:, None]
@@ -213,7 +248,9 @@ def reading(wave):
     mel, total = np.log(power + 1e-3), np.log(power.sum(1) + 1e-3)
     rhythm = np.log(np.abs(np.fft.rfft(total - total.mean()))[1:25] + 1e-2)
     loud = mel[np.argsort(total)[-40:]].mean(0)
-    return np.concatenate([mel.mean(0), mel.std(0), loud, np.abs(np.diff(mel, axis=0)).mean(0), rhythm])
+    return np.concatenate(
+        [mel.mean(0), mel.std(0), loud, np.abs(np.diff(mel, axis=0)).mean(0), rhythm]
+    )
 
 
 def test_the_sound_names_its_source():
@@ -225,9 +262,15 @@ def test_the_sound_names_its_source():
         return rows_of._room_and_noise(clip.wave, clip.loudness, RATE, random)[0]
 
     names = rows_of.sounding_pool()
-    x = [reading(heard("train", cast.thing(n), rng("ceiling", n, k))) for n in names for k in range(20)]
+    x = [
+        reading(heard("train", cast.thing(n), rng("ceiling", n, k)))
+        for n in names
+        for k in range(20)
+    ]
     mean, spread = np.mean(x, 0), np.std(x, 0)
-    model = LogisticRegression(C=0.05, max_iter=300).fit((np.array(x) - mean) / spread, np.repeat(names, 20))
+    model = LogisticRegression(C=0.05, max_iter=300).fit(
+        (np.array(x) - mean) / spread, np.repeat(names, 20)
+    )
     place = {name: i for i, name in enumerate(model.classes_)}
     found = plans("test", 160, pictures="pairs")
     right = []

@@ -17,7 +17,8 @@ from mmtutor.world.rows import voices as rows_of
 
 def same(a: dict[str, list], b: dict[str, list]) -> bool:
     return a.keys() == b.keys() and all(
-        len(a[key]) == len(b[key]) and all(np.array_equal(x, y) for x, y in zip(a[key], b[key], strict=True))
+        len(a[key]) == len(b[key])
+        and all(np.array_equal(x, y) for x, y in zip(a[key], b[key], strict=True))
         for key in a
     )
 
@@ -38,7 +39,10 @@ def test_samples_are_pure(name):
         "print(hashlib.sha256(b''.join(w.tobytes() for w in b['wave'])).hexdigest())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == hashlib.sha256(b"".join(w.tobytes() for w in second["wave"])).hexdigest()
+    assert (
+        done.stdout.strip()
+        == hashlib.sha256(b"".join(w.tobytes() for w in second["wave"])).hexdigest()
+    )
 
 
 @pytest.fixture
