@@ -17,24 +17,27 @@ it is touched, and has a plain-text twin (its ``repr``).
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
 import json
 import math
-import re
-import sys
-import wave as wave_file
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from mmtutor.kit.pictures import rgb
-
-MAX_BYTES = 2_000_000  # of one widget: a notebook stays under 3 MB
-MAX_SECONDS = 15.0  # of one sound
+from mmtutor.page._parts import (
+    STYLE,
+    Widget,
+    checked_text,
+    checked_texts,
+    data_url,
+    encoded,
+    json_tag,
+    made_id,
+    samples_of,
+    sized,
+    wav,
+)
 
 # Okabe and Ito's colours, darkened where they would vanish on white paper; each group has a shape
 # of its own as well.
@@ -47,37 +50,6 @@ SHAPES = (
     "M-4.5 -1.5H-1.5V-4.5H1.5V-1.5H4.5V1.5H1.5V4.5H-1.5V1.5H-4.5Z",  # plus
     "M0 4.8L4.5 -3.6H-4.5Z",  # triangle on its tip
 )
-
-_STYLE = """<style>
-.mmt-w{border:1px solid #8889;border-radius:8px;box-sizing:border-box;color:inherit;font-family:inherit;line-height:1.45;
-margin:.6em 0;max-width:100%;padding:.8em;text-align:left}
-.mmt-w *{box-sizing:border-box}.mmt-w [hidden]{display:none!important}
-.mmt-w p,.mmt-w ul,.mmt-w ol{margin:0;max-width:none;padding:0}
-.mmt-w .mmt-title{font-weight:600;margin-bottom:.5em}.mmt-w .mmt-note{opacity:.9}
-.mmt-w img{background:#fff;border-radius:4px;display:block;height:auto;margin:0 auto;max-width:100%}
-.mmt-w .mmt-cap{margin:.5em 0;min-height:1.5em;text-align:center}
-.mmt-w .mmt-bar{align-items:center;display:flex;flex-wrap:wrap;gap:.6em}
-.mmt-w input{font:inherit;max-width:100%}
-.mmt-w input[type=range]{accent-color:#0072b2;flex:1 1 8em;min-width:6em}
-.mmt-w input[type=text]{background:Field;border:1px solid #888;border-radius:6px;color:FieldText;padding:.35em .6em}
-.mmt-w button{background:transparent;border:1px solid #888;border-radius:6px;color:inherit;cursor:pointer;font:inherit;
-min-height:2.2em;min-width:2.2em;padding:.2em .6em}
-.mmt-w button:hover{background:#8883}.mmt-w button[aria-pressed=true]{background:#0072b2;border-color:#0072b2;color:#fff}
-.mmt-w :focus-visible{outline:3px solid #d95f02;outline-offset:2px}
-.mmt-w audio{display:block;height:2.6em;max-width:100%;width:24em}
-.mmt-w .mmt-list{list-style:none}.mmt-w .mmt-list li{list-style:none;margin:.6em 0 0}
-.mmt-w .mmt-words{display:flex;flex-wrap:wrap;gap:.3em;justify-content:center;list-style:none;margin:.5em 0}
-.mmt-w svg{background:#fff;border-radius:4px;display:block;height:auto;margin:.6em 0;width:100%}
-.mmt-w svg text{fill:#111;font:13px sans-serif;paint-order:stroke;stroke:#fff;stroke-width:3px}
-.mmt-w svg .mmt-p{opacity:.6}.mmt-w svg .mmt-n{opacity:.75}.mmt-w svg.mmt-small .mmt-n{display:none}
-.mmt-w svg .mmt-o text{font-weight:700}.mmt-w svg.mmt-small .mmt-o text{font-size:26px;stroke-width:5px}
-.mmt-w svg .mmt-o path{fill:none;stroke:#111;stroke-width:1}
-.mmt-w svg .mmt-p path{cursor:pointer}
-.mmt-w .mmt-near{display:flex;flex-wrap:wrap;gap:.4em;list-style:none}.mmt-w .mmt-near li{list-style:none}
-.mmt-w .mmt-key{display:flex;flex-wrap:wrap;gap:.2em 1em;list-style:none}.mmt-w .mmt-key li{list-style:none}
-.mmt-w .mmt-key svg{background:#fff;border-radius:3px;display:inline-block;height:1.1em;margin:0 .3em 0 0;
-vertical-align:-.15em;width:1.1em}
-</style>"""
 
 _FRAMES_SCRIPT = """(function(id){document.querySelectorAll('[id="'+id+'"]:not([data-ready])').forEach(function(w){
 w.dataset.ready="1";var all=function(s){return Array.prototype.slice.call(w.querySelectorAll(s))};
@@ -127,19 +99,6 @@ svg.querySelector(".mmt-p").addEventListener("click",function(e){var i=e.target.
 function fit(){var narrow=svg.clientWidth>0&&svg.clientWidth<d.size[0]*0.6;svg.classList.toggle("mmt-small",narrow);
 if(narrow!==small){small=narrow;show(now)}}
 w.querySelector(".mmt-bar").hidden=false;pick(d.start);fit();addEventListener("resize",fit)})})"""
-
-
-class Widget:
-    """HTML for a notebook and a page, with a plain-text twin."""
-
-    def __init__(self, id: str, html: str, text: str) -> None:
-        self.id, self._html, self._text = id, html, text
-
-    def _repr_html_(self) -> str:
-        return self._html
-
-    def __repr__(self) -> str:
-        return self._text
 
 
 # --- Pictures -------------------------------------------------------------------------------------
@@ -222,7 +181,7 @@ def _frames(
     dpi: int,
     quality: int,
 ) -> Widget:
-    images, labels, alt = list(images), _texts(labels, "labels"), _texts(alt, "alt")
+    images, labels, alt = list(images), checked_texts(labels, "labels"), checked_texts(alt, "alt")
     if not images:
         raise ValueError(f"{kind} needs at least one picture")
     if not len(images) == len(labels) == len(alt):
@@ -232,11 +191,11 @@ def _frames(
         )
     if not 0 <= start < len(images):
         raise ValueError(f"start must be in [0, {len(images)}), got {start}")
-    label = _text(label, "label")
-    pictures = [_picture(image, fmt, dpi, quality) for image in images]
-    id = _id(id, kind, label, *labels, *alt, *(data for data, *_ in pictures))
+    label = checked_text(label, "label")
+    pictures = [encoded(image, fmt, dpi, quality) for image in images]
+    id = made_id(id, kind, label, *labels, *alt, *(data for data, *_ in pictures))
     tags = "".join(
-        f'<img src="{_data_url(data, f"image/{fmt}")}" width="{width}" height="{height}" alt="{escape(text)}"'
+        f'<img src="{data_url(data, f"image/{fmt}")}" width="{width}" height="{height}" alt="{escape(text)}"'
         f"{'' if k == start else ' hidden'}>"
         for k, ((data, width, height), text) in enumerate(zip(pictures, alt))
     )
@@ -248,7 +207,7 @@ def _frames(
         )
         strip = f'<ul class="mmt-words" aria-label="Words">{items}</ul>'
     html = (
-        f'<div class="mmt-w mmt-frames" id="{id}" role="group" aria-label="{escape(label)}">{_STYLE}'
+        f'<div class="mmt-w mmt-frames" id="{id}" role="group" aria-label="{escape(label)}">{STYLE}'
         f'<p class="mmt-title">{escape(label)}</p><div class="mmt-pics">{tags}</div>'
         f'<p class="mmt-cap" aria-live="polite">{escape(labels[start])}</p>{strip}'
         f'<div class="mmt-bar" hidden><button type="button" data-step="-1" aria-label="Previous">◀</button>'
@@ -256,30 +215,11 @@ def _frames(
         f'aria-valuetext="{escape(labels[start])}">'
         f'<button type="button" data-step="1" aria-label="Next">▶</button>'
         f'<span class="mmt-count">{start + 1} of {len(images)}</span></div>'
-        f"{_json_tag(labels)}<script>{_FRAMES_SCRIPT}({json.dumps(id)});</script></div>"
+        f"{json_tag(labels)}<script>{_FRAMES_SCRIPT}({json.dumps(id)});</script></div>"
     )
     text = f"{label}: {len(images)} picture{'s' if len(images) > 1 else ''} to step through"
     text += "".join(f"\n  {name}: {words_}" for name, words_ in zip(labels, alt))
-    return _sized(Widget(id, html, text), kind)
-
-
-def _picture(image: Any, fmt: str, dpi: int, quality: int) -> tuple[bytes, int, int]:
-    """The encoded bytes of a picture, its width and its height."""
-    if fmt not in ("png", "webp", "jpeg"):
-        raise ValueError(f"fmt must be 'png', 'webp' or 'jpeg', got {fmt!r}")
-    from PIL import Image
-
-    if hasattr(image, "savefig"):
-        figure, buffer = image, io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-        if "matplotlib.pyplot" in sys.modules:
-            sys.modules["matplotlib.pyplot"].close(figure)
-        image = Image.open(buffer)
-    image = rgb(image)
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {"optimize": True} if fmt == "png" else {"quality": quality}
-    image.save(buffer, format=fmt.upper(), **options)
-    return buffer.getvalue(), image.width, image.height
+    return sized(Widget(id, html, text), kind)
 
 
 # --- Sounds ---------------------------------------------------------------------------------------
@@ -353,7 +293,7 @@ def players(
     pairs = list(sounds.items() if isinstance(sounds, Mapping) else sounds)
     if not pairs:
         raise ValueError("players needs at least one sound")
-    names = _texts([name for name, _ in pairs], "sounds' names")
+    names = checked_texts([name for name, _ in pairs], "sounds' names")
     for what, other in (("notes", notes), ("pictures", pictures), ("alt", alt)):
         if other is not None and len(other) != len(pairs):
             raise ValueError(f"{len(pairs)} sounds, but {len(other)} {what}")
@@ -362,12 +302,12 @@ def players(
     rate = sample_rate if resample_to is None else resample_to
     files, seconds = [], []
     for name, wave in pairs:
-        samples = _samples(wave, sample_rate, name, normalize, resample_to)
-        files.append(_wav(samples, rate))
+        samples = samples_of(wave, sample_rate, name, normalize, resample_to)
+        files.append(wav(samples, rate))
         seconds.append(len(samples) / rate)
-    encoded = [] if pictures is None else [_picture(picture, "png", 96, 85) for picture in pictures]
-    texts = [] if alt is None else _texts(alt, "alt")
-    id = _id(
+    pictured = [] if pictures is None else [encoded(picture, "png", 96, 85) for picture in pictures]
+    texts = [] if alt is None else checked_texts(alt, "alt")
+    id = made_id(
         id,
         "players",
         label,
@@ -375,22 +315,22 @@ def players(
         *(notes or []),
         *files,
         *texts,
-        *(data for data, *_ in encoded),
+        *(data for data, *_ in pictured),
     )
     items = []
     for k, (name, data) in enumerate(zip(names, files)):
         image = ""
-        if encoded:
-            data_, width, height = encoded[k]
-            image = f'<img src="{_data_url(data_, "image/png")}" width="{width}" height="{height}" alt="{escape(texts[k])}">'
+        if pictured:
+            data_, width, height = pictured[k]
+            image = f'<img src="{data_url(data_, "image/png")}" width="{width}" height="{height}" alt="{escape(texts[k])}">'
         note = f'<p class="mmt-note">{escape(notes[k])}</p>' if notes else ""
         items.append(
             f'<li>{image}<p id="{id}-{k}">{escape(name)} <span class="mmt-note">({seconds[k]:.1f} s)</span></p>'
-            f'<audio controls preload="metadata" aria-labelledby="{id}-{k}" src="{_data_url(data, "audio/wav")}"></audio>{note}</li>'
+            f'<audio controls preload="metadata" aria-labelledby="{id}-{k}" src="{data_url(data, "audio/wav")}"></audio>{note}</li>'
         )
     title = f'<p class="mmt-title">{escape(label)}</p>' if label else ""
     html = (
-        f'<div class="mmt-w mmt-players" id="{id}" role="group" aria-label="{escape(label or names[0])}">{_STYLE}{title}'
+        f'<div class="mmt-w mmt-players" id="{id}" role="group" aria-label="{escape(label or names[0])}">{STYLE}{title}'
         f'<ul class="mmt-list">{"".join(items)}</ul></div>'
     )
     lines = [
@@ -400,81 +340,7 @@ def players(
         lines = [f"{line}. {note}" for line, note in zip(lines, notes)]
     if label:
         lines = [f"{label}:", *(f"  {line}" for line in lines)]
-    return _sized(Widget(id, html, "\n".join(lines)), "players")
-
-
-def _samples(
-    wave: Any, sample_rate: int, name: str, normalize: bool, resample_to: int | None
-) -> np.ndarray:
-    """The wave as floats in [-1, 1], shape (T,), checked."""
-    for what, rate in (("sample_rate", sample_rate), ("resample_to", resample_to)):
-        if rate is not None and (
-            isinstance(rate, bool)
-            or not isinstance(rate, (int, np.integer))
-            or not 3000 <= rate <= 96000
-        ):
-            raise ValueError(f"{what} must be an integer from 3000 to 96000 Hz, got {rate!r}")
-    if hasattr(wave, "detach"):
-        wave = wave.detach().cpu().numpy()
-    array = np.asarray(wave)
-    if array.dtype == np.int16:
-        array = array.astype(np.float64) / 32768
-    elif array.dtype.kind != "f":
-        raise TypeError(f"the sound {name!r} must be floats in [-1, 1] or int16, got {array.dtype}")
-    array = array.astype(np.float64)
-    if array.ndim == 2 and array.shape[0] == 1:
-        array = array[0]
-    if array.ndim != 1:
-        raise ValueError(
-            f"the sound {name!r} must have shape (T,) or (1, T), got {array.shape}; give one channel"
-        )
-    if array.size == 0:
-        raise ValueError(f"the sound {name!r} is empty")
-    if not np.isfinite(array).all():
-        raise ValueError(f"the sound {name!r} has samples that are not finite")
-    if len(array) > MAX_SECONDS * sample_rate:
-        raise ValueError(
-            f"the sound {name!r} lasts {len(array) / sample_rate:.1f} s; a page takes at most {MAX_SECONDS:g} s, so cut it"
-        )
-    if resample_to is not None and resample_to != sample_rate:
-        array = _resample(array, sample_rate, resample_to)
-    peak = float(np.abs(array).max())
-    if normalize:
-        return array * (0.95 / peak) if peak > 0 else array
-    if peak > 1.0 + 1e-3 and not (
-        resample_to is not None and peak < 1.2
-    ):  # a filter may overshoot a little
-        raise ValueError(
-            f"the sound {name!r} reaches {peak:.3g}, beyond full scale; pass normalize=True or scale it"
-        )
-    return array.clip(-1.0, 1.0)
-
-
-def _resample(wave: np.ndarray, old: int, new: int) -> np.ndarray:
-    """Band-limited resampling in the frequency domain, with silence around the wave so that its
-    ends do not meet."""
-    step_old, step_new = old // math.gcd(old, new), new // math.gcd(old, new)
-    blocks = -(-len(wave) // step_old) + max(
-        1, old // 20 // step_old
-    )  # at least 50 ms of silence, whole blocks only
-    padded = np.pad(wave, (0, blocks * step_old - len(wave)))
-    spectrum = np.fft.rfft(padded)
-    length = blocks * step_new
-    out = np.zeros(length // 2 + 1, dtype=complex)
-    keep = min(len(out), len(spectrum))
-    out[:keep] = spectrum[:keep]
-    return np.fft.irfft(out, length)[: max(1, round(len(wave) * new / old))] * (new / old)
-
-
-def _wav(samples: np.ndarray, sample_rate: int) -> bytes:
-    """A 16-bit mono WAV file."""
-    buffer = io.BytesIO()
-    with wave_file.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(int(sample_rate))
-        file.writeframes(np.round(samples * 32767).astype("<i2").tobytes())
-    return buffer.getvalue()
+    return sized(Widget(id, html, "\n".join(lines)), "players")
 
 
 # --- Points ---------------------------------------------------------------------------------------
@@ -520,7 +386,7 @@ def scatter(
     points = np.asarray(
         points.detach().cpu() if hasattr(points, "detach") else points, dtype=np.float64
     )
-    labels = _texts(labels, "labels")
+    labels = checked_texts(labels, "labels")
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:
         raise ValueError(f"points must have shape (N, 2) with N ≥ 1, got {points.shape}")
     if len(labels) != len(points):
@@ -539,7 +405,7 @@ def scatter(
             if name not in index:
                 raise ValueError(f"{what}: {name!r} is not among the labels")
     near = _neighbours(neighbours, index, len(points))
-    label = _text(label, "label")
+    label = checked_text(label, "label")
 
     width, height = size
     low, span = points.min(0), np.ptp(points, axis=0)
@@ -587,8 +453,8 @@ def scatter(
         "start": first,
         "size": [width, height],
     }
-    tag = _json_tag(data)
-    id = _id(id, "scatter", label, tag, str(size), *(named or ()))
+    tag = json_tag(data)
+    id = made_id(id, "scatter", label, tag, str(size), *(named or ()))
     options = "".join(f'<option value="{escape(name)}"></option>' for name in labels)
     row = "".join(
         f"<li><button type='button'>{escape(labels[k])} {score}</button></li>"
@@ -597,7 +463,7 @@ def scatter(
     said = f"{start}" + (f" ({data['groups'][first]})" if data["groups"] else "")
     said += f": nearest are {', '.join(labels[k] for k, _ in near[first])}." if near[first] else "."
     html = (
-        f'<div class="mmt-w mmt-scatter" id="{id}" role="group" aria-label="{escape(label)}">{_STYLE}'
+        f'<div class="mmt-w mmt-scatter" id="{id}" role="group" aria-label="{escape(label)}">{STYLE}'
         f'<p class="mmt-title">{escape(label)}</p><div class="mmt-bar" hidden><label for="{id}-in">Choose one</label>'
         f'<input type="text" id="{id}-in" list="{id}-names" value="{escape(start)}" autocomplete="off" spellcheck="false">'
         f'<datalist id="{id}-names">{options}</datalist></div>'
@@ -610,7 +476,7 @@ def scatter(
         f'<ol class="mmt-near" aria-label="Nearest neighbours">{row}</ol>'
         f"{tag}<script>{_SCATTER_SCRIPT}({json.dumps(id)});</script></div>"
     )
-    return _sized(Widget(id, html, f"{label}: {len(points)} named points. {said}"), "scatter")
+    return sized(Widget(id, html, f"{label}: {len(points)} named points. {said}"), "scatter")
 
 
 def _look(place: int, plain: bool) -> tuple[str, str]:
@@ -687,58 +553,3 @@ def _placed(
         return ""
     taken.append(best)
     return f'<text x="{best[0]:.1f}" y="{best[1] + 12:.1f}">{escape(name)}</text>'
-
-
-# --- Common ---------------------------------------------------------------------------------------
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{what} must be text, got {type(value).__name__}")
-    if not value.strip():
-        raise ValueError(f"{what} must not be empty: it is what a screen reader says")
-    return value
-
-
-def _texts(values: Sequence[str], what: str) -> list[str]:
-    if isinstance(values, str):
-        raise TypeError(f"{what} must be a list of texts, not one text")
-    return [_text(value, what) for value in values]
-
-
-def _id(id: str | None, kind: str, *content: str | bytes) -> str:
-    """The given id, checked, or one made from the content: the same content has the same id
-    everywhere."""
-    if id is None:
-        digest = hashlib.blake2b(digest_size=6)
-        for part in content:
-            raw = part if isinstance(part, bytes) else part.encode()
-            digest.update(len(raw).to_bytes(8, "big") + raw)
-        return f"mmt-{kind}-{digest.hexdigest()}"
-    if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", id):
-        raise ValueError(
-            f"id must start with a letter and have only letters, digits, - and _, got {id!r}"
-        )
-    return id
-
-
-def _json_tag(data: Any) -> str:
-    """Data inside a script tag, with every character escaped that could end the tag."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return f'<script type="application/json">{text}</script>'
-
-
-def _data_url(data: bytes, mime: str) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
-
-
-def _sized(widget: Widget, kind: str) -> Widget:
-    size = len(widget._html.encode())
-    if size > MAX_BYTES:
-        raise ValueError(
-            f"this {kind} widget has {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:g} MB; use fewer or smaller pictures, "
-            "fmt='webp', shorter sounds or a lower sample rate"
-        )
-    return widget
