@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -81,3 +82,25 @@ def kept(size: int) -> Callable[[Callable], Callable]:
         return call
 
     return keep
+
+
+def hand_over(function: Callable, result: Any, *args: Any, **kwargs: Any) -> None:
+    """Let a function of an experiment give ``result`` for these arguments from now on.
+
+    A chapter trains in the open, by the very lines of the experiment (a test holds both equal), and
+    hands its model over: then the claims that are measured on the page do not train it again.
+    """
+    signature = inspect.signature(function)
+
+    def bound(args: tuple, kwargs: dict) -> dict[str, Any]:
+        call = signature.bind(*args, **kwargs)
+        call.apply_defaults()
+        return dict(call.arguments)
+
+    wanted = bound(args, kwargs)
+
+    @functools.wraps(function)
+    def known(*args: Any, **kwargs: Any) -> Any:
+        return result if bound(args, kwargs) == wanted else function(*args, **kwargs)
+
+    setattr(sys.modules[function.__module__], function.__name__, known)

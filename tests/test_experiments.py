@@ -129,3 +129,35 @@ def test_sides_are_right_for_who_sees_them_and_chance_for_who_does_not():
     assert experiment.sides(Sees("left"), features, rows, vocabulary) == pytest.approx(
         1 / 3
     )  # "top" comes first in the third
+
+
+def test_what_a_chapter_trained_is_not_trained_again(monkeypatch):
+    import sys
+    import types
+
+    from mmtutor.page.fingerprint import fingerprint
+
+    module = types.ModuleType("an_experiment")
+    monkeypatch.setitem(sys.modules, "an_experiment", module)
+    exec(
+        "def train(seed, mode='soft', **more):\n    return (seed, mode, more)\n"
+        "def claim(seed):\n    return train(seed), train(seed=seed, mode='hard')\n",
+        module.__dict__,
+    )
+    shared.hand_over(module.train, "mine", 3)
+    shared.hand_over(module.train, "hard", 3, mode="hard")
+    assert module.claim(3) == ("mine", "hard")
+    assert module.claim(4) == ((4, "soft", {}), (4, "hard", {}))
+    assert module.train(3, "soft") == "mine"
+    assert module.train(3, x=1) == (3, "soft", {"x": 1})
+
+    from mmtutor.experiments import show_attend_tell
+
+    before = fingerprint(show_attend_tell.c19)
+    original = show_attend_tell.train
+    try:
+        shared.hand_over(show_attend_tell.train, None, 99)
+        assert fingerprint(show_attend_tell.c19) == before  # the code that was measured is the same
+        assert show_attend_tell.train(99) is None
+    finally:
+        show_attend_tell.train = original

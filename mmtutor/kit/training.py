@@ -277,9 +277,8 @@ def fit(
         schedule: see :func:`schedule_factor`.
         warmup: steps of linear warm-up.
         clip: the largest gradient norm, or ``None``.
-        precision: ``"no"``, ``"bf16"`` or ``"fp16"`` (not on a CPU); by default what ``accelerate
-            launch
-            --mixed_precision`` says, else ``"no"``.
+        precision: ``"no"``, ``"bf16"`` or ``"fp16"`` (not on a CPU); by default what
+            ``accelerate launch --mixed_precision`` says, else ``"no"``.
         max_steps: stop after so many steps, even within an epoch; the schedule ends there.
         seed: decides the order of the batches and everything drawn at random during training.
         collate: makes a batch from a list of samples of a dataset.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = {"fingerprint", "ledger", "plotting", "source", "widgets"}
+_MODULES = {"fingerprint", "ledger", "plotting", "source", "tables", "widgets"}
 
 
 def __getattr__(name: str) -> Any:

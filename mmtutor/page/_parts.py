@@ -11,11 +11,13 @@ import re
 import sys
 import wave as wave_file
 from collections.abc import Sequence
-from typing import Any
+from html import escape
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmtutor.kit.pictures import rgb
+from mmtutor.page.plotting import smallest_text
 
 MAX_BYTES = 2_000_000  # of one widget: a notebook stays under 3 MB
 MAX_SECONDS = 15.0  # of one sound
@@ -123,15 +125,36 @@ def sized(widget: Widget, kind: str) -> Widget:
 # --- Pictures and sounds --------------------------------------------------------------------------
 
 
-def encoded(image: Any, fmt: str, dpi: int, quality: int) -> tuple[bytes, int, int]:
-    """The encoded bytes of a picture, its width and its height."""
+class Encoded(NamedTuple):
+    """A picture as bytes."""
+
+    data: bytes
+    width: int  # pixels
+    height: int
+    text: (
+        float  # pixels of the smallest text in a matplotlib figure; infinite where nothing is known
+    )
+
+    def tag(self, fmt: str, alt: str, more: str = "") -> str:
+        """The picture as an HTML tag; ``more`` are further attributes."""
+        size = f' data-smallest-text="{self.text:.2f}"' if math.isfinite(self.text) else ""
+        return (
+            f'<img src="{data_url(self.data, f"image/{fmt}")}" width="{self.width}" '
+            f'height="{self.height}" alt="{escape(alt)}"{size}{more}>'
+        )
+
+
+def encoded(image: Any, fmt: str, dpi: int, quality: int) -> Encoded:
+    """A picture, an array or a matplotlib figure, encoded; a figure is closed."""
     if fmt not in ("png", "webp", "jpeg"):
         raise ValueError(f"fmt must be 'png', 'webp' or 'jpeg', got {fmt!r}")
     from PIL import Image
 
+    smallest = math.inf
     if hasattr(image, "savefig"):
         figure, buffer = image, io.BytesIO()
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        smallest = smallest_text(figure)[0] * dpi / figure.dpi
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close(figure)
         image = Image.open(buffer)
@@ -139,7 +162,7 @@ def encoded(image: Any, fmt: str, dpi: int, quality: int) -> tuple[bytes, int, i
     buffer = io.BytesIO()
     options: dict[str, Any] = {"optimize": True} if fmt == "png" else {"quality": quality}
     image.save(buffer, format=fmt.upper(), **options)
-    return buffer.getvalue(), image.width, image.height
+    return Encoded(buffer.getvalue(), image.width, image.height, smallest)
 
 
 def samples_of(

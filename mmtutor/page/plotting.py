@@ -57,8 +57,10 @@ def style(dpi: int = 110) -> None:
             "figure.constrained_layout.use": True,
             "figure.dpi": dpi,
             "figure.facecolor": "white",
-            "figure.figsize": (6.4, 3.2),
-            "font.size": 10,
+            # Narrow enough that text of this size is legible on a phone, where a figure of any width
+            # fills the screen: the rule is font size (points) ≥ 1.8 × width (inches).
+            "figure.figsize": (5.8, 3.0),
+            "font.size": 10.5,
             "grid.color": "#E5E5E5",
             "image.cmap": SEQUENTIAL,
             "legend.frameon": False,
@@ -80,6 +82,48 @@ def style(dpi: int = 110) -> None:
             shell.run_line_magic("matplotlib", "inline")
         # A fixed box: a tight one depends on the fonts of the machine.
         set_matplotlib_formats("png", bbox_inches=None)
+        from matplotlib.figure import Figure
+
+        # Beside the picture stands how small its smallest text is, so that a test can read it.
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _png)
+
+
+TEXT_KEY = "mmtutor-text"  # in a PNG: pixels of the smallest text, and of the picture's width
+
+
+def smallest_text(figure: Any) -> tuple[float, float]:
+    """The height of the smallest text of a figure and the width of the figure, both in pixels at
+    the figure's own resolution; a figure without text has an infinite height."""
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
+
+    figure.draw_without_rendering()  # tick labels get their text as they are drawn
+    hidden: set[int] = set()
+    for axes in figure.findobj(Axes):
+        unseen = [] if axes.axison else [axes.xaxis, axes.yaxis]
+        for one in unseen if axes.get_visible() else [axes]:
+            hidden |= {id(text) for text in one.findobj(Text)}
+    sizes = [
+        text.get_fontsize()
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text().strip() and id(text) not in hidden
+    ]
+    dots = figure.dpi / 72
+    return min(sizes, default=float("inf")) * dots, figure.get_figwidth() * figure.dpi
+
+
+def _png(figure: Any) -> str | None:
+    """A figure as base64 PNG, as IPython makes it, with the size of its text beside it."""
+    from IPython.core.pylabtools import print_figure
+
+    height, width = smallest_text(figure)
+    return print_figure(
+        figure,
+        fmt="png",
+        base64=True,
+        bbox_inches=None,
+        metadata={TEXT_KEY: f"{height:.2f} {width:.0f}"},
+    )
 
 
 def intervals(

@@ -195,9 +195,8 @@ def _frames(
     pictures = [encoded(image, fmt, dpi, quality) for image in images]
     id = made_id(id, kind, label, *labels, *alt, *(data for data, *_ in pictures))
     tags = "".join(
-        f'<img src="{data_url(data, f"image/{fmt}")}" width="{width}" height="{height}" alt="{escape(text)}"'
-        f"{'' if k == start else ' hidden'}>"
-        for k, ((data, width, height), text) in enumerate(zip(pictures, alt))
+        picture.tag(fmt, what, "" if k == start else " hidden")
+        for k, (picture, what) in enumerate(zip(pictures, alt))
     )
     strip = ""
     if words is not None:
@@ -321,8 +320,7 @@ def players(
     for k, (name, data) in enumerate(zip(names, files)):
         image = ""
         if pictured:
-            data_, width, height = pictured[k]
-            image = f'<img src="{data_url(data_, "image/png")}" width="{width}" height="{height}" alt="{escape(texts[k])}">'
+            image = pictured[k].tag("png", texts[k])
         note = f'<p class="mmt-note">{escape(notes[k])}</p>' if notes else ""
         items.append(
             f'<li>{image}<p id="{id}-{k}">{escape(name)} <span class="mmt-note">({seconds[k]:.1f} s)</span></p>'

@@ -105,7 +105,7 @@ def test_style_reaches_the_figures():
         figure.get_facecolor() == ax.get_facecolor() == (1, 1, 1, 1)
     )  # opaque: dark pages must not shine through
     assert matplotlib.rcParams["savefig.facecolor"] == "white"
-    assert figure.get_size_inches().tolist() == [6.4, 3.2]
+    assert figure.get_size_inches().tolist() == [5.8, 3.0]
     assert isinstance(figure.get_layout_engine(), matplotlib.layout_engine.ConstrainedLayoutEngine)
     assert [line.get_color() for line in lines] == [*plotting.PALETTE, *plotting.PALETTE[:2]]
     assert lines[0].get_linestyle() == "-"
@@ -183,3 +183,40 @@ def test_intervals_need_a_position_for_each():
     with pytest.raises(ValueError, match="got 1 positions and 2 summaries"):
         plotting.intervals(ax, [1], [summarize([1.0]), summarize([2.0])])
     assert not ax.lines
+
+
+def test_the_smallest_text_is_found_wherever_it_stands():
+    plotting.style(dpi=100)
+    figure, (one, two) = plt.subplots(1, 2, figsize=(6, 3))
+    one.set_title("big", fontsize=20)
+    assert plotting.smallest_text(figure) == (pytest.approx(10.5 * 100 / 72), 600)  # tick labels
+    two.text(0.5, 0.5, "small", fontsize=6)
+    assert plotting.smallest_text(figure)[0] == pytest.approx(6 * 100 / 72)
+    two.texts[0].set_visible(False)
+    figure.text(0, 0, "  ", fontsize=2)  # nothing is to be seen of it
+    assert plotting.smallest_text(figure)[0] == pytest.approx(10.5 * 100 / 72)
+
+
+def test_axes_that_are_off_have_no_tick_labels_but_their_texts():
+    figure, ax = plt.subplots()
+    ax.tick_params(labelsize=3)
+    ax.axis("off")
+    assert plotting.smallest_text(figure)[0] == np.inf
+    ax.text(0, 0, "here", fontsize=8)
+    ax.set_title("there", fontsize=9)
+    assert plotting.smallest_text(figure)[0] == pytest.approx(8 * figure.dpi / 72)
+
+
+def test_a_stored_figure_says_how_small_its_text_is():
+    import base64
+    import io
+
+    from PIL import Image
+
+    plotting.style(dpi=100)
+    figure, ax = plt.subplots(figsize=(5, 3))
+    ax.plot([0, 1])
+    picture = Image.open(io.BytesIO(base64.b64decode(plotting._png(figure))))
+    assert picture.size == (500, 300)
+    height, width = map(float, picture.text[plotting.TEXT_KEY].split())
+    assert (height, width) == (pytest.approx(10.5 * 100 / 72, abs=0.01), 500)

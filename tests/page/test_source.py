@@ -273,3 +273,113 @@ def test_a_notebook_shows_it_as_markdown():
 
     data, _ = InteractiveShell.instance().display_formatter.format(show_source(only))
     assert data["text/markdown"].startswith("```python\ndef only():")
+
+
+# --- What may be left out -------------------------------------------------------------------------
+
+
+def checked(x, names):
+    """Do a thing.
+
+    A second paragraph
+    of two lines.
+
+    Args:
+        x: a number, which is
+            explained at length.
+        names: texts.
+
+    Returns:
+        the thing.
+
+    Raises:
+        ValueError: a bad one.
+    """
+    if x < 0:
+        raise ValueError("x")
+    for name in names:
+        if not name:
+            raise ValueError("name")
+    total = 0
+    for name in names:
+        if name == "":
+            raise ValueError("name")
+        total += x
+    if total > 10:
+        total = 10
+    elif total == 7:
+        raise ValueError("seven")
+    if x > 5:
+        return total
+    raise RuntimeError("never")
+
+
+def test_what_only_refuses_can_be_left_out():
+    assert (
+        source_of(checked, docstring=False, checks=False)
+        == """def checked(x, names):
+    # …
+    total = 0
+    for name in names:
+        # …
+        total += x
+    if total > 10:
+        total = 10
+    elif total == 7:
+        raise ValueError("seven")
+    if x > 5:
+        return total
+    raise RuntimeError("never")"""
+    )
+
+
+def test_a_docstring_can_keep_its_arguments_only():
+    text = source_of(checked, docstring="arguments")
+    assert (
+        text.split("    if x < 0")[0]
+        == '''def checked(x, names):
+    """Do a thing.
+
+    Args:
+        x: a number, which is
+            explained at length.
+        names: texts.
+
+    Returns:
+        the thing.
+    """
+'''
+    )
+    assert "Raises" not in text
+    with pytest.raises(ValueError, match="arguments"):
+        source_of(checked, docstring="args")
+
+
+def test_a_docstring_of_one_paragraph_of_several_lines_is_closed_again():
+    def long():
+        """One sentence that goes on
+        over two lines.
+
+        More.
+        """
+        return 1
+
+    text = source_of(long, docstring="arguments")
+    compile(text, "shown", "exec")
+    assert "over two lines." in text
+    assert "More" not in text
+
+
+@pytest.mark.parametrize("docstring", [True, False, "arguments"])
+def test_every_system_stays_readable_whatever_is_left_out(docstring):
+    import ast
+
+    from mmtutor import show_and_tell, show_attend_tell, video_captioning, word2vec
+
+    for module in (show_and_tell, show_attend_tell, video_captioning, word2vec):
+        text = source_of(module, docstring=docstring, checks=False)
+        whole = "\n".join(
+            line.replace("# …", "...") if line.strip() == "# …" else line
+            for line in text.split("\n")
+        )
+        ast.parse(whole)

@@ -542,3 +542,15 @@ def test_points_in_one_place_are_no_trouble() -> None:
 def test_bad_scatter(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make_scatter(**changes)
+
+
+def test_a_figure_in_a_widget_says_how_small_its_text_is():
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(4, 3), dpi=50)
+    ax.axis("off")
+    ax.text(0, 0, "small", fontsize=9)
+    made = widgets.frames([figure], ["a"], label="l", alt=["a"], dpi=144)._repr_html_()
+    assert 'data-smallest-text="18.00"' in made
+    plain = widgets.frames([np.zeros((4, 4))], ["a"], label="l", alt=["a"])._repr_html_()
+    assert "data-smallest-text" not in plain
