@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-HTML = ROOT / "_build" / "html"
+HTML = Path(os.environ.get("MMTUTOR_HTML", ROOT / "_build" / "html"))  # another build may be looked at
 sys.path.insert(0, str(ROOT / "scripts"))
 
 FLAGS = (
