@@ -9,6 +9,7 @@ it is touched, and has a plain-text twin (its ``repr``).
 ======================  ==================================================================
 :func:`frames`          a slider over pictures that were computed beforehand
 :func:`stepper`         the same, stepping through the words of a sentence
+:func:`steppers`        several such sentences, of several models or pictures, to switch between
 :func:`player`          one sound, with an optional picture of it
 :func:`players`         several sounds under one another, to compare
 :func:`scatter`         points with names; choose one to see its nearest neighbours
@@ -17,11 +18,12 @@ it is touched, and has a plain-text twin (its ``repr``).
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,6 +65,46 @@ slider.addEventListener("input",function(){show(+slider.value)});
 step.forEach(function(b){b.addEventListener("click",function(){show(+slider.value+ +b.dataset.step)})});
 words.forEach(function(b,i){b.addEventListener("click",function(){show(i)})});
 w.querySelector(".mmt-bar").hidden=false;words.forEach(function(b){b.disabled=false});show(+slider.getAttribute("value"))})})"""
+
+_STEPPERS_STYLE = """<style>
+.mmt-w .mmt-switch{align-items:center;display:flex;flex-wrap:wrap;gap:.4em;margin:0 0 .6em}
+.mmt-w .mmt-say{margin:.4em 0;text-align:center}.mmt-w .mmt-why{margin:0;min-height:3em;text-align:center}
+.mmt-w .mmt-key-line{margin:.2em 0 .6em;text-align:center}
+.mmt-w .mmt-hit{border-width:2px}.mmt-w .mmt-miss{border-style:dashed;border-width:2px}
+.mmt-w .mmt-name{display:none}.mmt-w .mmt-heard{clip-path:inset(50%);height:1px;overflow:hidden;position:absolute;
+white-space:nowrap;width:1px}.mmt-w li{position:relative}
+</style>"""
+
+_STEPPERS_SCRIPT = """(function(id){document.querySelectorAll('[id="'+id+'"]:not([data-ready])').forEach(function(w){
+w.dataset.ready="1";var all=function(s,r){return Array.prototype.slice.call((r||w).querySelectorAll(s))};
+var d=JSON.parse(w.querySelector("script[type='application/json']").textContent),panels=all(".mmt-panel");
+var slider=w.querySelector("input"),count=w.querySelector(".mmt-count"),play=w.querySelector("[data-play]");
+var chosen=d.sizes.map(function(){return 0}),at=0,k=d.versions[0].start,timer=null;
+function show(){var v=d.versions[at],p=panels[at],n=v.words.length;k=Math.max(0,Math.min(n-1,k));
+panels.forEach(function(q,i){q.hidden=i!==at});all("img",p).forEach(function(x,i){x.hidden=i!==k});
+all("[data-word]",p).forEach(function(b,i){b.setAttribute("aria-pressed",String(i===k))});
+var cap=p.querySelector(".mmt-cap"),now=document.createElement("strong");now.textContent=v.words[k];
+cap.textContent=v.words.slice(0,k).join(" ")+(k?" ":"");cap.appendChild(now);p.querySelector(".mmt-why").textContent=v.notes[k];
+slider.max=n-1;slider.value=k;slider.setAttribute("aria-valuetext",v.words[k]);count.textContent=(k+1)+" of "+n}
+function stop(){if(timer){clearInterval(timer);timer=null}play.textContent="Play";
+all(".mmt-told").forEach(function(x){x.setAttribute("aria-live","polite")})}
+function start(){var n=d.versions[at].words.length;if(k>=n-1){k=0;show()}play.textContent="Stop";
+all(".mmt-told").forEach(function(x){x.setAttribute("aria-live","off")});
+timer=setInterval(function(){k+=1;show();if(k>=d.versions[at].words.length-1)stop()},d.pace)}
+function go(to){stop();k=to;show()}
+slider.addEventListener("input",function(){go(+slider.value)});
+all("[data-step]").forEach(function(b){b.addEventListener("click",function(){go(k+ +b.dataset.step)})});
+panels.forEach(function(p){all("[data-word]",p).forEach(function(b,i){b.disabled=false;b.addEventListener("click",function(){go(i)})})});
+play.addEventListener("click",function(){if(timer)stop();else start()});
+all(".mmt-switch").forEach(function(s,level){s.hidden=false;var options=all("button",s);
+options.forEach(function(b,i){b.addEventListener("click",function(){stop();var old=d.versions[at];chosen[level]=i;
+at=chosen.reduce(function(sum,c,l){return sum*d.sizes[l]+c},0);
+options.forEach(function(o,j){o.setAttribute("aria-pressed",String(j===i))});
+if(old.words.join(" ")!==d.versions[at].words.join(" "))k=d.versions[at].start;show()})})});
+w.querySelector(".mmt-bar").hidden=false;show();
+if(d.autoplay&&"IntersectionObserver" in window&&!matchMedia("(prefers-reduced-motion: reduce)").matches){
+var seen=new IntersectionObserver(function(e){if(e[0].isIntersecting){seen.disconnect();k=0;show();start()}},{threshold:.6});
+seen.observe(w)}})})"""
 
 _SCATTER_SCRIPT = """(function(id){document.querySelectorAll('[id="'+id+'"]:not([data-ready])').forEach(function(w){
 w.dataset.ready="1";var d=JSON.parse(w.querySelector("script[type='application/json']").textContent),at={};
@@ -219,6 +261,201 @@ def _frames(
     text = f"{label}: {len(images)} picture{'s' if len(images) > 1 else ''} to step through"
     text += "".join(f"\n  {name}: {words_}" for name, words_ in zip(labels, alt))
     return sized(Widget(id, html, text), kind)
+
+
+class Steps(NamedTuple):
+    """One version of :func:`steppers`: a sentence with one picture a word. A plain tuple of the
+    first three is enough."""
+
+    words: Sequence[str]  #: in order
+    images: Sequence[Any]  #: one a word, as in :func:`frames`
+    alt: Sequence[str]  #: what each picture shows, for who cannot see it
+    marks: Sequence[bool | None] = ()  #: for each word: ✓ (True), ✗ (False) or nothing (None)
+    notes: Sequence[str] = ()  #: a line to read at each word; it may be empty
+    say: str = ""  #: a sentence on the whole version
+    start: int = 0  #: the word that is shown first
+
+
+def steppers(
+    versions: Mapping[str | tuple[str, ...], Steps | tuple],
+    *,
+    label: str,
+    switches: Sequence[str] = ("Choose",),
+    key: tuple[str, str] = ("hit", "miss"),
+    id: str | None = None,
+    autoplay: bool = False,
+    pace: int = 900,
+    fmt: str = "webp",
+    dpi: int = 96,
+    quality: int = 85,
+) -> Widget:
+    """Step through the words of a sentence, and switch between versions of it: the same picture by
+    three models, or several pictures, or both.
+
+    The words, their marks, the notes and the pictures are each version's own. Where two versions
+    have the same words, a switch keeps the place; else it goes to the ``start`` of the new one. A
+    button plays the words one after the other. Without scripts all versions stand below one
+    another. One switch, or two::
+
+        widgets.steppers({"soft": (words, images, alt), "hard": (words, others, alts)}, label="…")
+        widgets.steppers(
+            {(scene, model): Steps(…) for scene in scenes for model in models},
+            switches=("Scene", "Model"), label="…",
+        )
+
+    Args:
+        versions: by name, in the order of the buttons. Names are texts, or tuples of texts for
+            several switches; then every combination must be there. A single version has no switch.
+        label: the title.
+        switches: what each switch chooses.
+        key: what ✓ and ✗ say, shown below the words where a version has marks.
+        id: an HTML id; made from the content if not given.
+        autoplay: play once by itself when it comes into view, unless the reader prefers less
+            motion.
+        pace: milliseconds a word, 100 to 10,000.
+        fmt, dpi, quality: as in :func:`frames`.
+
+    Raises:
+        ValueError: no version, lengths that differ, a combination that is missing, as many switches
+            as the names have parts, or anything that :func:`frames` refuses.
+        TypeError: a version that is not a tuple, or as :func:`frames`.
+    """
+    if not isinstance(versions, Mapping) or not versions:
+        raise ValueError("steppers needs a mapping with at least one version")
+    label, key_texts = checked_text(label, "label"), checked_texts(key, "key")
+    if len(key_texts) != 2:
+        raise ValueError(f"key must say what ✓ and what ✗ means, got {len(key_texts)} texts")
+    if isinstance(pace, bool) or not isinstance(pace, int) or not 100 <= pace <= 10_000:
+        raise ValueError(f"pace must be 100 to 10000 milliseconds, got {pace!r}")
+    names = [(name,) if isinstance(name, str) else tuple(name) for name in versions]
+    switches = checked_texts(switches, "switches")
+    for name in names:
+        checked_texts(name, "names of versions")
+        if len(name) != len(switches):
+            raise ValueError(
+                f"{len(switches)} switches, but the version {name!r} has {len(name)} names"
+            )
+    levels = [list(dict.fromkeys(parts)) for parts in zip(*names)]
+    if names != list(itertools.product(*levels)):
+        raise ValueError(f"versions must be every combination, in order, of {levels}, got {names}")
+    every = [_steps(name, given) for name, given in zip(names, versions.values())]
+
+    parts: list[str | bytes] = [label, *key_texts, *switches, str((autoplay, pace))]
+    panels, texts = [], []
+    for k, (name, one) in enumerate(zip(names, every)):
+        pictures = [encoded(image, fmt, dpi, quality) for image in one.images]
+        parts += [*name, *one.words, *one.alt, *one.notes, one.say, str((one.marks, one.start))]
+        parts += [data for data, *_ in pictures]
+        tags = "".join(
+            picture.tag(fmt, what, "" if i == one.start else " hidden")
+            for i, (picture, what) in enumerate(zip(pictures, one.alt))
+        )
+        items = "".join(
+            f'<li><button type="button" data-word{_mark_class(mark)} disabled '
+            f'aria-pressed="{str(i == one.start).lower()}">{escape(word)}'
+            f"{_mark(mark, key_texts)}</button></li>"
+            for i, (word, mark) in enumerate(zip(one.words, one.marks))
+        )
+        before = " ".join(one.words[: one.start]) + (" " if one.start else "")
+        say = f'<p class="mmt-say">{escape(one.say)}</p>' if one.say else ""
+        marked = any(mark is not None for mark in one.marks)
+        legend = f"✓ {key_texts[0]} · ✗ {key_texts[1]}"
+        legend = f'<p class="mmt-key-line mmt-note">{escape(legend)}</p>' if marked else ""
+        title = escape(", ".join(name))
+        panels.append(
+            f'<div class="mmt-panel" role="group" aria-label="{title}"{" hidden" if k else ""}>'
+            f'<p class="mmt-name">{title}</p>{say}<div class="mmt-pics">{tags}</div>'
+            f'<div class="mmt-told" aria-live="polite"><p class="mmt-cap">{escape(before)}'
+            f"<strong>{escape(one.words[one.start])}</strong></p>"
+            f'<p class="mmt-why mmt-note">{escape(one.notes[one.start])}</p></div>'
+            f'<ul class="mmt-words" aria-label="Words">{items}</ul>{legend}</div>'
+        )
+        texts.append(_steps_text(name, one))
+    id = made_id(id, "steppers", *parts)
+    bars = "".join(
+        f'<div class="mmt-switch" role="group" aria-label="{escape(what)}" hidden>'
+        f"<span>{escape(what)}:</span>"
+        + "".join(
+            f'<button type="button" aria-pressed="{str(i == 0).lower()}">{escape(option)}</button>'
+            for i, option in enumerate(options)
+        )
+        + "</div>"
+        for what, options in zip(switches, levels)
+    )
+    data = {
+        "sizes": [len(options) for options in levels],
+        "versions": [
+            {"words": list(one.words), "notes": list(one.notes), "start": one.start}
+            for one in every
+        ],
+        "autoplay": bool(autoplay),
+        "pace": pace,
+    }
+    first, last = every[0], len(every[0].words) - 1
+    html = (
+        f'<div class="mmt-w mmt-steppers" id="{id}" role="group" aria-label="{escape(label)}">'
+        f"{STYLE}{_STEPPERS_STYLE}<noscript><style>#{id} .mmt-panel[hidden]"
+        f"{{display:block!important}}#{id} .mmt-name{{display:block;font-weight:600;"
+        f'margin-top:1em}}</style></noscript><p class="mmt-title">{escape(label)}</p>'
+        f"{bars if len(every) > 1 else ''}{''.join(panels)}"
+        f'<div class="mmt-bar" hidden><button type="button" data-step="-1" aria-label="Previous">'
+        f'◀</button><input type="range" min="0" max="{last}" step="1" value="{first.start}" '
+        f'aria-label="Word" aria-valuetext="{escape(first.words[first.start])}">'
+        f'<button type="button" data-step="1" aria-label="Next">▶</button>'
+        f'<button type="button" data-play>Play</button>'
+        f'<span class="mmt-count">{first.start + 1} of {last + 1}</span></div>'
+        f"{json_tag(data)}<script>{_STEPPERS_SCRIPT}({json.dumps(id)});</script></div>"
+    )
+    return sized(Widget(id, html, "\n".join([f"{label}:", *texts])), "steppers")
+
+
+def _steps(name: tuple[str, ...], given: Any) -> Steps:
+    """A version, checked and filled up."""
+    if not isinstance(given, tuple) or not 3 <= len(given) <= 7:
+        raise TypeError(
+            f"the version {name!r} must be Steps(words, images, alt, …), got {type(given).__name__}"
+        )
+    one = Steps(*given)
+    words, images = checked_texts(one.words, f"words of {name!r}"), list(one.images)
+    alt, count = checked_texts(one.alt, f"alt of {name!r}"), len(words)
+    marks, notes = list(one.marks) or [None] * count, list(one.notes) or [""] * count
+    if not words:
+        raise ValueError(f"the version {name!r} has no words")
+    if not count == len(images) == len(alt) == len(marks) == len(notes):
+        raise ValueError(
+            f"the version {name!r} has {count} words, {len(images)} pictures, {len(alt)} alt "
+            f"texts, {len(marks)} marks and {len(notes)} notes"
+        )
+    if not all(mark is None or isinstance(mark, (bool, np.bool_)) for mark in marks):
+        raise TypeError(f"marks of {name!r} must be True, False or None")
+    if not all(isinstance(text, str) for text in [*notes, one.say]):
+        raise TypeError(f"notes of {name!r} must be texts")
+    if not 0 <= one.start < count:
+        raise ValueError(f"start of {name!r} must be in [0, {count}), got {one.start}")
+    marks = [None if mark is None else bool(mark) for mark in marks]
+    return Steps(words, images, alt, marks, notes, one.say, int(one.start))
+
+
+def _mark(mark: bool | None, key: Sequence[str]) -> str:
+    """✓ or ✗ for the eye, and in words for the ear."""
+    if mark is None:
+        return ""
+    said = key[0] if mark else key[1]
+    return (
+        f' <span aria-hidden="true">{"✓" if mark else "✗"}</span>'
+        f'<span class="mmt-heard"> ({escape(said)})</span>'
+    )
+
+
+def _mark_class(mark: bool | None) -> str:
+    return "" if mark is None else f' class="mmt-{"hit" if mark else "miss"}"'
+
+
+def _steps_text(name: tuple[str, ...], one: Steps) -> str:
+    """A version without its pictures: the sentence with its marks."""
+    signs = {None: "", True: " ✓", False: " ✗"}
+    told = " ".join(word + signs[mark] for word, mark in zip(one.words, one.marks))
+    return f"  {', '.join(name)}: {told}" + (f"\n    {one.say}" if one.say else "")
 
 
 # --- Sounds ---------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,26 @@ def all_widgets() -> list[widgets.Widget]:
         ),
         widgets.stepper(
             ["a", "dog", "runs"], GREYS, label="Caption", alt=["x", "y", "z"], id="steps"
+        ),
+        widgets.steppers(
+            {
+                ("one", "soft"): widgets.Steps(
+                    ["a", "dog", NASTY],
+                    GREYS,
+                    ["s1", "s2", "s3"],
+                    marks=[None, True, False],
+                    notes=["", "in its box", NASTY],
+                    say="True of the scene.",
+                    start=1,
+                ),
+                ("one", "hard"): (["a", "dog", NASTY], GREYS, ["h1", "h2", "h3"]),
+                ("two", "soft"): (["cat"], GREYS[:1], ["t1"]),
+                ("two", "hard"): (["a", "cat"], GREYS[:2], ["u1", "u2"]),
+            },
+            label="Where it looks",
+            switches=("Scene", "Model"),
+            id="versions",
+            pace=100,
         ),
         widgets.player(TONE, RATE, label="A4", id="sound"),
         widgets.players({"A4": TONE, "quiet": TONE / 4}, RATE, label="Two sounds", id="sounds"),
@@ -91,6 +112,86 @@ def test_words_step(page_file: Path, open_page: Open) -> None:
         steps.get_by_role("button", name="runs").click()
         assert steps.locator("img:visible").get_attribute("alt") == "z"
         assert steps.locator("[aria-pressed=true]").all_inner_texts() == ["runs"]
+
+
+def test_versions_switch_and_keep_the_place_in_the_same_words(
+    page_file: Path, open_page: Open
+) -> None:
+    with open_page(page_file) as watched:
+        page, box = watched.page, watched.page.locator("#versions")
+        seen = box.locator("img:visible")
+        told = box.locator(".mmt-told:visible")
+        assert seen.get_attribute("alt") == "s2"
+        assert told.inner_text().split("\n\n") == ["a dog", "in its box"]
+        box.locator("[data-word]:visible").nth(2).click()
+        assert seen.get_attribute("alt") == "s3"
+        assert NASTY in told.inner_text()
+        box.get_by_role("button", name="hard").focus()
+        page.keyboard.press("Enter")
+        assert seen.get_attribute("alt") == "h3"  # the same words: the place is kept
+        assert box.locator(".mmt-count").inner_text() == "3 of 3"
+        box.get_by_role("button", name="two").click()
+        assert seen.get_attribute("alt") == "u1"  # other words: from their start
+        assert box.locator(".mmt-count").inner_text() == "1 of 2"
+        pressed = box.locator(".mmt-switch [aria-pressed=true]").all_inner_texts()
+        assert pressed == ["two", "hard"]
+        box.get_by_role("slider").focus()
+        page.keyboard.press("ArrowRight")
+        assert seen.get_attribute("alt") == "u2"
+        assert box.get_by_role("slider").get_attribute("aria-valuetext") == "cat"
+        assert box.locator("[data-word]:visible[aria-pressed=true]").all_inner_texts() == ["cat"]
+        box.get_by_role("button", name="Previous").click()
+        assert seen.get_attribute("alt") == "u1"
+        box.get_by_role("button", name="soft").click()
+        assert seen.get_attribute("alt") == "t1"
+        assert page.title() == "Widgets"
+        assert watched.errors == []
+
+
+def test_a_version_plays_to_its_end_and_can_be_stopped(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file) as watched:
+        box = watched.page.locator("#versions")
+        box.locator("[data-word]:visible").first.click()
+        box.get_by_role("button", name="Play").click()
+        box.get_by_role("button", name="Play").wait_for()  # it stops by itself, at the end
+        assert box.locator("img:visible").get_attribute("alt") == "s3"
+        box.get_by_role("button", name="Play").click()  # again, from the beginning
+        box.get_by_role("button", name="Stop").click()
+        watched.page.wait_for_timeout(400)
+        assert box.locator("img:visible").get_attribute("alt") in ("s1", "s2")
+        assert watched.errors == []
+
+
+def test_a_version_plays_by_itself_only_where_motion_is_welcome(
+    browser: Any, tmp_path: Path
+) -> None:
+    made = widgets.steppers(
+        {"soft": (["a", "dog"], GREYS[:2], ["x", "y"])}, label="l", autoplay=True, pace=100, id="by"
+    )
+    path = tmp_path / "page.html"
+    path.write_text(f'<!DOCTYPE html><meta charset="utf-8">{made._repr_html_()}', encoding="utf-8")
+    for motion, alt in (("no-preference", "y"), ("reduce", "x")):
+        context = browser.new_context(reduced_motion=motion)
+        page = context.new_page()
+        page.goto(path.as_uri())
+        page.wait_for_timeout(600)
+        assert page.locator("#by img:visible").get_attribute("alt") == alt
+        context.close()
+
+
+def test_without_scripts_every_version_is_there(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file, scripts=False) as watched:
+        box = watched.page.locator("#versions")
+        shown = [i.get_attribute("alt") for i in box.locator("img:visible").all()]
+        assert shown == ["s2", "h1", "t1", "u1"]
+        assert box.locator(".mmt-name:visible").all_inner_texts() == [
+            "one, soft",
+            "one, hard",
+            "two, soft",
+            "two, hard",
+        ]
+        assert not box.locator("input").is_visible()
+        assert not box.locator(".mmt-switch").first.is_visible()
 
 
 def test_sounds_play(page_file: Path, open_page: Open) -> None:

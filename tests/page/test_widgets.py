@@ -50,11 +50,31 @@ def make_scatter(**changes: Any) -> widgets.Widget:
     return widgets.scatter(given.pop("points"), given.pop("labels"), given.pop("groups"), **given)
 
 
+SAID = widgets.Steps(
+    ["a", "dog", "runs"],
+    GREYS,
+    ["x", "y", "z"],
+    marks=[None, True, False],
+    notes=["", "in its box", "beside it"],
+    say="True of the scene.",
+    start=1,
+)
+
+
+def make_steppers(**changes: Any) -> widgets.Widget:
+    given: dict[str, Any] = dict(
+        versions={"soft": SAID, "hard": (["a", "cat"], GREYS[:2], ["v", "w"])}, label="Where"
+    )
+    given |= changes
+    return widgets.steppers(given.pop("versions"), **given)
+
+
 ALL: dict[str, Callable[[], widgets.Widget]] = {
     "frames": make_frames,
     "stepper": lambda: widgets.stepper(
         ["a", "dog", "runs"], GREYS, label="Caption", alt=["x", "y", "z"]
     ),
+    "steppers": make_steppers,
     "player": lambda: widgets.player(TONE, RATE, label="A4"),
     "players": lambda: widgets.players(
         {"one": TONE, "two": TONE / 2}, RATE, label="Two", notes=["loud", "soft"]
@@ -171,6 +191,17 @@ NASTY = "</script><script>alert(1)</script> <b> & \"quoted\" 'single' \u2028 한
     [
         lambda: make_frames(labels=[NASTY, "b", "c"], label=NASTY, alt=[NASTY, "b", "c"]),
         lambda: widgets.stepper([NASTY, "b", "c"], GREYS, label=NASTY, alt=[NASTY, "b", "c"]),
+        lambda: make_steppers(
+            label=NASTY,
+            switches=[NASTY],
+            key=(NASTY, "miss"),
+            versions={
+                NASTY: widgets.Steps(
+                    [NASTY], GREYS[:1], [NASTY], marks=[True], notes=[NASTY], say=NASTY
+                ),
+                "b": SAID,
+            },
+        ),
         lambda: widgets.player(TONE, RATE, label=NASTY),
         lambda: widgets.players({NASTY: TONE}, RATE, label=NASTY, notes=[NASTY]),
         lambda: make_scatter(
@@ -342,6 +373,98 @@ def test_a_widget_that_is_too_heavy_says_what_to_do() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
     with pytest.raises(ValueError, match="fewer or smaller pictures"):
         widgets.frames([noise], ["a"], label="x", alt=["noise"])
+
+
+# --- Several sentences ----------------------------------------------------------------------------
+
+
+def test_steppers_hold_every_version_and_show_the_first() -> None:
+    html = make_steppers()._repr_html_()
+    parsed = Parsed(html)
+    panels = [a for a in parsed.of("div") if a.get("class") == "mmt-panel"]
+    assert [p["aria-label"] for p in panels] == ["soft", "hard"]
+    assert ["hidden" in p for p in panels] == [False, True]
+    assert [a["alt"] for a in parsed.of("img")] == ["x", "y", "z", "v", "w"]
+    # without scripts every panel has one picture to see
+    assert ["hidden" in a for a in parsed.of("img")] == [True, False, True, False, True]
+    data = data_of(html)
+    assert [v["words"] for v in data["versions"]] == [["a", "dog", "runs"], ["a", "cat"]]
+    assert [v["start"] for v in data["versions"]] == [1, 0]
+    assert data["versions"][0]["notes"] == ["", "in its box", "beside it"]
+    assert data["sizes"] == [2]
+    assert "a <strong>dog</strong>" in html
+
+
+def test_a_mark_is_a_sign_and_a_word_and_not_a_colour_alone() -> None:
+    html = make_steppers()._repr_html_()
+    assert '✓</span><span class="mmt-heard"> (hit)</span>' in html
+    assert '✗</span><span class="mmt-heard"> (miss)</span>' in html
+    assert "✓ hit · ✗ miss" in html
+    own = make_steppers(key=("in the box", "outside"))._repr_html_()
+    assert "✓ in the box · ✗ outside" in own
+    plain = make_steppers(versions={"a": tuple(SAID[:3])})
+    assert "✓" not in plain._repr_html_()
+    assert "soft: a dog ✓ runs ✗\n    True of the scene." in repr(make_steppers())
+
+
+def test_a_single_version_has_no_switch() -> None:
+    assert 'class="mmt-switch"' not in make_steppers(versions={"soft": SAID})._repr_html_()
+    assert make_steppers()._repr_html_().count('class="mmt-switch"') == 1
+
+
+def test_two_switches_need_every_combination() -> None:
+    names = list(itertools.product(["one", "two", "three"], ["soft", "hard"]))
+    html = make_steppers(
+        versions=dict.fromkeys(names, SAID), switches=("Scene", "Model")
+    )._repr_html_()
+    assert data_of(html)["sizes"] == [3, 2]
+    assert html.count('class="mmt-switch"') == 2
+    for wrong in (names[:-1], names[::-1][1:], [("one", "soft"), ("two", "hard")]):
+        with pytest.raises(ValueError, match="every combination"):
+            make_steppers(versions=dict.fromkeys(wrong, SAID), switches=("Scene", "Model"))
+
+
+def test_what_differs_between_steppers_has_another_id() -> None:
+    ids = {
+        make_steppers(**changes).id
+        for changes in (
+            {},
+            {"autoplay": True},
+            {"pace": 500},
+            {"key": ("in", "out")},
+            {"versions": {"soft": SAID}},
+            {"versions": {"soft": SAID._replace(marks=[None, None, None])}},
+            {"versions": {"soft": SAID._replace(notes=["", "", "x"])}},
+            {"versions": {"soft": SAID._replace(start=0)}},
+        )
+    }
+    assert len(ids) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"versions": {}}, ValueError, "at least one version"),
+        ({"versions": [SAID]}, ValueError, "mapping"),
+        ({"versions": {"a": 3}}, TypeError, "must be Steps"),
+        ({"versions": {"a": ([], [], [])}}, ValueError, "has no words"),
+        ({"versions": {" ": SAID}}, ValueError, "must not be empty"),
+        ({"versions": {("a", "b"): SAID}}, ValueError, "1 switches, but"),
+        ({"versions": {"a": SAID._replace(images=GREYS[:2])}}, ValueError, "2 pictures"),
+        ({"versions": {"a": SAID._replace(alt=["x", "", "z"])}}, ValueError, "must not be empty"),
+        ({"versions": {"a": SAID._replace(marks=[True])}}, ValueError, "1 marks"),
+        ({"versions": {"a": SAID._replace(marks=["✓"] * 3)}}, TypeError, "True, False or None"),
+        ({"versions": {"a": SAID._replace(notes=[1, 2, 3])}}, TypeError, "must be texts"),
+        ({"versions": {"a": SAID._replace(start=3)}}, ValueError, r"start of .* in \[0, 3\)"),
+        ({"key": ("hit",)}, ValueError, "what ✓ and what ✗"),
+        ({"pace": 50}, ValueError, "pace must be"),
+        ({"label": ""}, ValueError, "label must not be empty"),
+        ({"fmt": "bmp"}, ValueError, "fmt must be"),
+    ],
+)
+def test_bad_steppers(changes: dict[str, Any], error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        make_steppers(**changes)
 
 
 # --- Sounds ---------------------------------------------------------------------------------------
