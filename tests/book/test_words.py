@@ -3,7 +3,8 @@
 The check reads the markdown cells of the notebooks, not the built pages. What counts as a use: a whole word of the prose,
 whatever its case, in the singular or a simple plural. What does not: headings, code, mathematics, tables, options and
 arguments of directives, the text and the targets of links, citations, and words joined to others by a hyphen. The longest
-word comes first: *soft attention* is not a use of *attention*. A link that stands earlier in a table or a heading is welcome.
+word comes first: *soft attention* is not a use of *attention*. Terms of one entry (``DFT``, ``discrete Fourier transform``)
+need one link. A link that stands earlier in a table or a heading is welcome.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Glossary:
     """The terms, the explanation of each, and the terms that are plain English too, with the reason."""
 
     meaning: dict[str, str]
+    entry: dict[str, str]  # the first of the terms that share an explanation
     exempt: dict[str, str]
 
     def named(self, words: str) -> str | None:
@@ -51,8 +53,8 @@ def read_glossary(text: str) -> Glossary:
         ValueError: a term stands twice, has no explanation, or is freed without a reason or without being a term.
     """
     meaning: dict[str, str] = {}
+    first: dict[str, str] = {}
     for block in re.findall(r"^```\{glossary\}\n(.*?)^```", text, re.M | re.S):
-        waiting: list[str] = []
         for entry in re.split(r"\n\s*\n", block.strip("\n")):
             lines = entry.splitlines()
             waiting = [line.strip() for line in lines if line and not line[0].isspace()]
@@ -62,14 +64,14 @@ def read_glossary(text: str) -> Glossary:
             for term in waiting:
                 if term.lower() in (other.lower() for other in meaning):
                     raise ValueError(f"the glossary has {term!r} twice")
-                meaning[term] = told
+                meaning[term], first[term] = told, waiting[0]
     exempt = {}
     for line in re.findall(r"^% exempt: (.*)$", text, re.M):
         term, _, reason = (piece.strip() for piece in line.partition("--"))
         if term not in meaning or not reason:
             raise ValueError(f"% exempt: {line}: not a term of the glossary, or no reason")
         exempt[term] = reason
-    return Glossary(meaning, exempt)
+    return Glossary(meaning, first, exempt)
 
 
 # --- The prose of a page --------------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ def uses(markdown: str, glossary: Glossary) -> list[tuple[str, bool, str]]:
     terms = sorted(glossary.meaning, key=len, reverse=True)
     anything = "|".join(f"(?P<t{k}>{pattern(term)})" for k, term in enumerate(terms))
     looked_for = re.compile(
-        rf"{LINKED}(?P<link>[^{LINKED}]+){LINKED}|(?<![\w-])(?:{anything})(?![\w-])", re.I
+        rf"{LINKED}(?P<link>[^{LINKED}]+){LINKED}|(?<![\w-])(?:{anything})(?!\w|-[a-z])", re.I
     )
     found = []
     for match in looked_for.finditer(text):
@@ -170,8 +172,9 @@ def uses(markdown: str, glossary: Glossary) -> list[tuple[str, bool, str]]:
 
 
 def _sentence(text: str, match: re.Match[str]) -> str:
-    before = re.split(r"\n\s*\n|(?<=[.!?:])\s", text[: match.start()])[-1]
-    after = re.split(r"\n\s*\n|(?<=[.!?])\s", text[match.end() :])[0]
+    ends = r"\n\s*\n|\n\s*(?:[-+]|\d+\.)\s|(?<=[.!?])\s"  # a block, an item of a list, a sentence
+    before = re.split(ends, text[: match.start()])[-1]
+    after = re.split(ends, text[match.end() :])[0]
     words = re.sub(f"{TARGET}.*?{LINKED}|{LINKED}", "", before + match[0] + after)
     return re.sub(r"\s+", " ", words.replace(GAP, "…")).strip()[:240]
 
@@ -183,9 +186,10 @@ def problems(markdown: str, glossary: Glossary) -> list[str]:
     for term, is_link, sentence in uses(markdown, glossary):
         if is_link and term not in glossary.meaning:
             found.append(f"{term!r} is linked, and is no term of the glossary: {sentence}")
-        if term in seen or (term in glossary.exempt and not is_link):
+        entry = glossary.entry.get(term, term)
+        if entry in seen or (term in glossary.exempt and not is_link):
             continue
-        seen.add(term)
+        seen.add(entry)
         if not is_link:
             found.append(f"{term!r} is not linked where it is used first: {sentence}")
     return found
@@ -208,7 +212,9 @@ def glossary() -> Glossary:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_term_is_linked_where_it_is_used_first(path: Path, glossary: Glossary) -> None:
     found = problems(markdown_of(path), glossary)
-    assert not found, f"{path.name}: {len(found)} terms\n  " + "\n  ".join(found)
+    if found:
+        lines = "\n  ".join(found)
+        pytest.fail(f"{path.name}: {len(found)} terms\n  {lines}", pytrace=False)
 
 
 def test_the_glossary_is_large_and_speaks_both_languages(glossary: Glossary) -> None:
@@ -218,16 +224,37 @@ def test_the_glossary_is_large_and_speaks_both_languages(glossary: Glossary) -> 
     assert len(glossary.exempt) <= 5
 
 
-SMALL = Glossary(
-    {
-        "attention": "어텐션.",
-        "soft attention": "소프트.",
-        "wave": "파형.",
-        "analogy": "유추.",
-        "key": "키.",
-        "BLEU": "블루.",
-    },
-    {"key": "also of a piano"},
+def test_the_glossary_is_in_order() -> None:
+    text = GLOSSARY.read_text(encoding="utf-8")
+    for block in re.findall(r"^```\{glossary\}\n(.*?)^```", text, re.M | re.S):
+        terms = list(dict.fromkeys(read_glossary(f"```{{glossary}}\n{block}```\n").entry.values()))
+        assert terms == sorted(terms, key=str.lower)
+
+
+SMALL = read_glossary(
+    """```{glossary}
+attention
+  어텐션.
+
+soft attention
+  소프트.
+
+wave
+oscillation
+  파형.
+
+analogy
+  유추.
+
+key
+  키.
+
+BLEU
+  블루.
+```
+
+% exempt: key -- also of a piano
+"""
 )
 
 PAGE = """# A wave of attention
@@ -270,7 +297,7 @@ def test_a_page_with_all_its_links_is_clean() -> None:
         ("{term}`attention <attention>`", "*attention*", "'attention' is not linked"),
         ("A {term}`wave`, drawn", "A wave, drawn", "'wave' is not linked"),
         ("{term}`analogies <analogy>`", "analogies", "Two analogies, and BLEU"),
-        ("**{term}`BLEU`**", "bleu", "'BLEU' is not linked"),
+        ("**{term}`BLEU`**", "bleu-4", "'BLEU' is not linked"),
         ("{term}`BLEU`", "{term}`BLUE`", "'BLUE' is linked, and is no term"),
     ],
 )
@@ -284,6 +311,11 @@ def test_the_check_sees_a_miss(before: str, after: str, words: str) -> None:
 def test_a_use_before_the_link_is_a_miss() -> None:
     assert "one wave" in problems("one wave. A {term}`wave`.", SMALL)[0]
     assert problems("A {term}`wave`. Then waves.", SMALL) == []
+
+
+def test_terms_of_one_entry_need_one_link() -> None:
+    assert problems("An {term}`oscillation` is a wave.", SMALL) == []
+    assert len(problems("An oscillation is a {term}`wave`.", SMALL)) == 1
 
 
 def test_exercises_and_captions_are_prose() -> None:
