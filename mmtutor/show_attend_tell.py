@@ -6,11 +6,10 @@ score; a softmax turns the scores into weights α that sum to one. What the deco
 *context* z, is
 
 - **soft** attention: the mean of all annotations, weighted by α. A smooth function: it trains by
-back-propagation.
+  back-propagation.
 - **hard** attention: the annotation of *one* place, drawn with probability α. A draw has no slope,
-so the gradient must be
-  estimated: REINFORCE (equation 11 of the paper) makes the draws that led to a likely caption more
-  likely.
+  so the gradient must be estimated: REINFORCE (equation 11 of the paper) makes the draws that led
+  to a likely caption more likely.
 
 Both share every weight; they differ in one line of :meth:`ShowAttendTell.look` and in the loss.
 """
@@ -119,7 +118,8 @@ class Config:
         for f in fields(self):
             if f.name in UNREAD[self.mode] and getattr(self, f.name) != f.default:
                 raise ValueError(
-                    f"{f.name} = {getattr(self, f.name)} has no effect with mode = {self.mode!r}; leave it at {f.default}"
+                    f"{f.name} = {getattr(self, f.name)} has no effect with mode = {self.mode!r}; "
+                    f"leave it at {f.default}"
                 )
 
     @classmethod
@@ -165,8 +165,10 @@ class State(NamedTuple):
 
 
 class Written(NamedTuple):
-    """One pass over given captions. At padding the weights are even, and the rest has no
-    meaning."""
+    """One pass over given captions.
+
+    At padding the weights are even, and the rest has no meaning.
+    """
 
     logits: Tensor  # (B, T-1, K)
     log_weights: Tensor  # (B, T-1, L), log α
@@ -212,9 +214,8 @@ class ShowAttendTell(nn.Module):
             self.places = nn.Parameter(torch.zeros(places, c.annotation))
             self.prepare = nn.Linear(c.annotation, depth)
         self.words = nn.Embedding(c.vocabulary, c.embedding, padding_idx=PAD)
-        self.first = (
-            nn.Linear(depth, 2 * c.hidden) if c.start == "mean" else None
-        )  # f_init,h and f_init,c
+        # f_init,h and f_init,c
+        self.first = nn.Linear(depth, 2 * c.hidden) if c.start == "mean" else None
         # attention
         self.key = nn.Linear(depth, c.attention)
         self.ask_state = (
@@ -231,24 +232,20 @@ class ShowAttendTell(nn.Module):
         self.out_z = nn.Linear(depth, c.embedding, bias=False)
         self.output = nn.Linear(c.embedding, c.vocabulary)
         self.dropout = nn.Dropout(c.dropout)
-        # b of equation 11, NaN until the first batch; a buffer, so that a checkpoint resumes
-        # exactly
+        # b of equation 11, NaN until the first batch; a buffer: a checkpoint resumes exactly
         self.register_buffer("baseline", torch.tensor(float("nan")))
         nn.init.orthogonal_(self.state_gates.weight[:, : c.hidden])
         with torch.no_grad():
-            self.words.weight.mul_(
-                0.3
-            )  # softer than torch's own start, so that the picture is heard
+            # softer than torch's own start, so that the picture is heard
+            self.words.weight.mul_(0.3)
 
-    # -- the four parts of a step
-    # -------------------------------------------------------------------------------------
+    # -- the four parts of a step ----------------------------------------------------------------
 
     def annotate(self, features: Tensor) -> Tensor:
         """The annotations (B, L, D) of a map (B, channels, height, width)."""
         c = self.config
-        a = (
-            check_features(features, (c.annotation, *c.grid)).flatten(2).transpose(1, 2)
-        )  # (B, L, channels)
+        # (B, L, channels)
+        a = check_features(features, (c.annotation, *c.grid)).flatten(2).transpose(1, 2)
         return F.relu(self.prepare(a + self.places)) if c.prepare else a
 
     def begin(self, features: Tensor) -> tuple[Memory, State]:
@@ -267,14 +264,12 @@ class ShowAttendTell(nn.Module):
 
     def attend(self, h: Tensor, memory: Memory) -> Tensor:
         """The logarithm of the weights α (B, L), from the state *before* the word."""
-        query = (
-            memory.pooled if self.ask_state is None else self.ask_state(h) + memory.pooled
-        )  # (B, A)
+        # (B, A)
+        query = memory.pooled if self.ask_state is None else self.ask_state(h) + memory.pooled
         if self.score is None:
             e = torch.bmm(memory.keys, query[:, :, None])[:, :, 0] * query.shape[-1] ** -0.5
         else:
-            # Without gradients a few pictures at a time, so that the sums (B, L, A) stay in the
-            # processor's cache.
+            # Without gradients a few pictures at a time: the sums (B, L, A) stay in the cache.
             size = len(query) if torch.is_grad_enabled() or query.is_cuda else 8
             parts = zip(memory.keys.split(size), query.split(size))
             e = torch.cat([self.score((k + q[:, None]).tanh_()) for k, q in parts])[:, :, 0]
@@ -297,8 +292,7 @@ class ShowAttendTell(nn.Module):
         leading dimensions."""
         return self.output(self.dropout(torch.tanh(y + self.out_h(h) + self.out_z(z))))
 
-    # -- training: given captions
-    # -------------------------------------------------------------------------------------
+    # -- training: given captions ----------------------------------------------------------------
 
     def write(self, features: Tensor, captions: Tensor, places: Tensor | None = None) -> Written:
         """Walk through given captions (teacher forcing); what does not need the state is computed
@@ -326,14 +320,12 @@ class ShowAttendTell(nn.Module):
         y = self.dropout(self.words(captions[order, :-1]))  # (B, T-1, m)
         words = self.word_gates(y)  # (B, T-1, 4n)
         hard = self.config.mode == "hard"
-        # with probability one half a caption of a hard batch sees the mean, which lowers the
-        # variance (section 4.1)
+        # half of the captions of a hard batch see the mean, to lower the variance (section 4.1)
         trick = hard and self.training and places is None
         mean = torch.rand(len(y), 1, device=y.device) < self.config.expected if trick else None
         hs, zs, logs, draws = [], [], [], []
-        for t, (size, word) in enumerate(
-            zip(sizes, words.unbind(1))
-        ):  # the first ``size`` captions still have a word
+        # the first ``size`` captions still have a word
+        for t, (size, word) in enumerate(zip(sizes, words.unbind(1))):
             if size < len(state.h):
                 memory, state = (
                     Memory(*(x[:size] for x in memory)),
@@ -342,9 +334,8 @@ class ShowAttendTell(nn.Module):
             log_alpha = self.attend(state.h, memory)  # (size, L)
             drawn = None
             if hard:
-                place = (
-                    self.draw(log_alpha) if places is None else places[order[:size], t]
-                )  # (size,)
+                # (size,)
+                place = self.draw(log_alpha) if places is None else places[order[:size], t]
                 drawn = F.one_hot(place, log_alpha.shape[-1]).to(log_alpha.dtype)
                 drawn = drawn if mean is None else torch.where(mean[:size], log_alpha.exp(), drawn)
                 draws.append(place if mean is None else place.masked_fill(mean[:size, 0], -1))
@@ -370,7 +361,8 @@ class ShowAttendTell(nn.Module):
             and not 0 <= int(places.min()) <= int(places.max()) < height * width
         ):
             raise ValueError(
-                f"places must lie in 0..{height * width - 1}, got {int(places.min())}..{int(places.max())}"
+                f"places must lie in 0..{height * width - 1}, "
+                f"got {int(places.min())}..{int(places.max())}"
             )
 
     def draw(self, log_alpha: Tensor) -> Tensor:
@@ -415,9 +407,8 @@ class ShowAttendTell(nn.Module):
         if self.config.hedging:
             loss = loss + self.config.hedging * entropy(written.log_weights, valid).mean()
         if self.config.doubly_stochastic:
-            seen = (written.log_weights.exp() * valid[:, :, None]).sum(
-                1
-            )  # (B, L), how often each place was looked at
+            # (B, L), how often each place was looked at
+            seen = (written.log_weights.exp() * valid[:, :, None]).sum(1)
             loss = loss + self.config.doubly_stochastic * (1 - seen).square().sum(1).mean()
         return {"loss": loss}
 
@@ -445,8 +436,7 @@ class ShowAttendTell(nn.Module):
         loss = nll - c.reinforce * (reward - b) * log_s - c.entropy * spread
         return {"loss": loss.mean(), "nll": nll.mean().detach(), "entropy": spread.mean().detach()}
 
-    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding)
-    # ---------------------------------------------
+    # -- writing: one step at a time (the protocol of mmtutor.kit.decoding) -----------------------
 
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """Read one word (B,), look, give the scores of the next (B, K) and the new state."""
