@@ -119,7 +119,6 @@ class ShowAndTell(nn.Module):
             self.recurrent.bias_ih_l0[c.hidden : 2 * c.hidden] = OPEN
 
     # -- training: all steps at once
-    # ------------------------------------------------------------------------------
 
     def forward(self, features: Tensor, captions: Tensor) -> Tensor:
         """Scores of each next word, with the words before it given (teacher forcing).
@@ -154,7 +153,6 @@ class ShowAndTell(nn.Module):
         return {"loss": nll / len(targets), "per_word": (nll / (targets != PAD).sum()).detach()}
 
     # -- writing: one step at a time (the protocol of mmtutor.kit.decoding)
-    # ---------------------------------------------
 
     def begin(self, features: Tensor) -> tuple[Tensor | None, tuple[Tensor, ...]]:
         """Look at the pictures (B, image); returns what every step sees (par-inject) and the first
