@@ -8,7 +8,18 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_MODULES = {"fingerprint", "ledger", "plotting", "source", "tables", "widgets"}
+_MODULES = {
+    "beam",
+    "clip",
+    "fingerprint",
+    "judge",
+    "ledger",
+    "plotting",
+    "source",
+    "tables",
+    "waves",
+    "widgets",
+}
 
 
 def __getattr__(name: str) -> Any:
