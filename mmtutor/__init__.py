@@ -24,6 +24,7 @@ _SUBMODULES = {
     "hub",
     "kit",
     "page",
+    "recipes",
     "show_and_tell",
     "show_attend_tell",
     "sound",
