@@ -4,6 +4,7 @@
   ``tab-<system>-letters`` and has the columns Letter, Meaning, and Shape or range.
 * The bibliography style ``mmtutor`` labels a work by its authors and its year, *Mikolov et al. 2013a*. The letter tells works
   apart that would have the same label, and citations in the text carry it, too.
+* Hangul is marked as Korean, so that a screen reader speaks it as such and a line breaks between words.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pybtex.style.formatting.unsrt import Style as Unsorted
 from pybtex.style.labels import BaseLabelStyle
 from pybtex.style.template import node
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 from sphinxcontrib.bibtex.style.referencing.author_year import AuthorYearReferenceStyle
 
@@ -176,6 +178,34 @@ class ReferenceStyle(AuthorYearReferenceStyle):
         return lettered[super().inner(role_name)]
 
 
+# --- Korean ---------------------------------------------------------------------------------------------------------
+
+HANGUL = "[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]"
+
+
+class MarkKorean(SphinxTransform):
+    """Each run of Hangul in the prose becomes ``<span lang="ko">``."""
+
+    default_priority = 800
+
+    def apply(self, **options: Any) -> None:
+        for text in list(self.document.findall(nodes.Text)):
+            around = text.parent
+            if isinstance(around, (nodes.literal, nodes.literal_block, nodes.raw, nodes.comment)):
+                continue
+            pieces = re.split(rf"({HANGUL}+(?:[ ·]+{HANGUL}+)*)", text.astext())
+            if len(pieces) < 2:
+                continue
+            marked = [
+                nodes.inline("", piece, classes=["language-ko"]) if k % 2 else nodes.Text(piece)
+                for k, piece in enumerate(pieces)
+                if piece
+            ]
+            around.replace(text, marked)
+
+
+# --- What Sphinx and pybtex are told ----------------------------------------------------------------------------------
+
 pybtex.plugin.register_plugin("pybtex.style.labels", "mmtutor", Labels)
 pybtex.plugin.register_plugin("pybtex.style.formatting", "mmtutor", Style)
 sphinxcontrib.bibtex.plugin.register_plugin(
@@ -186,4 +216,5 @@ sphinxcontrib.bibtex.plugin.register_plugin(
 def setup(app: Sphinx) -> dict[str, Any]:
     """Sphinx calls this."""
     app.add_directive("letters", Letters)
+    app.add_transform(MarkKorean)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
