@@ -18,11 +18,12 @@ import math
 import operator
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -510,7 +511,7 @@ def _sentences(corpus: Any) -> list[Sequence[Any]]:
             raise TypeError(
                 f"word {i} of a flat list of words is a {type(word).__name__}: {word!r}"
             )
-        several = next((w for w in set(rows) if len(w.split()) > 1), None)
+        several = next((w for w in dict.fromkeys(rows) if len(w.split()) > 1), None)
         if several is not None:
             raise ValueError(f"in a flat list of words {several!r} holds several words; {advice}")
         return [rows]
@@ -535,6 +536,7 @@ def train(
     config: Config | None = None,
     *,
     seed: int = 0,
+    workers: int = 1,
     device: torch.device | str | None = None,
     progress: bool | None = None,
 ) -> Trained:
@@ -545,14 +547,19 @@ def train(
             :func:`encode`.
         config: the settings; ``Config.world()`` if not given.
         seed: a whole number that decides the start, the kept words, the radii and the noise. Same
-            seed, same device, same vectors.
+            seed, same device, one worker: same vectors.
+        workers: threads that take steps in turn and change the same tables without waiting for each
+            other, 1 to 8, on the CPU (Hogwild; Recht et al. 2011). Where two steps change the same
+            row at once a change may be lost; the tests hold the quality against that of one worker.
+            Who comes first is left to chance: with more than one worker the vectors are not
+            repeatable to the bit, as in gensim. Not for the full softmax: its steps change all rows.
         device: where to train; :func:`mmtutor.device` if not given.
         progress: show a tqdm bar; by default unless ``MMTUTOR_PROGRESS=0``.
 
     Raises:
         ValueError: a corpus without two frequent enough words, or without two of them in one
             sentence (after subsampling, in any epoch): there is no pair to learn from; or k larger
-            than the vocabulary.
+            than the vocabulary; or more workers than one with the full softmax or on a GPU.
         TypeError: see :func:`encode`; or ``config`` is no :class:`Config`.
         FloatingPointError: the loss is not finite, which means that ``lr`` is too high.
     """
@@ -565,71 +572,77 @@ def train(
     if not isinstance(config, Config):
         raise TypeError(f"config must be a word2vec.Config, got {type(config).__name__}")
     seed = _whole("seed", seed, -(2**63), 2**64 - 1)
+    workers = _whole("workers", workers, 1, 8)
+    where = torch.device(device) if device is not None else default_device()
+    if workers > 1 and config.objective == "softmax":
+        raise ValueError(
+            f"workers = {workers} is for 'nce' and 'negative_sampling', whose steps change the rows "
+            "that occur; a step of the full softmax changes all"
+        )
+    if workers > 1 and where.type != "cpu":
+        raise ValueError(f"workers = {workers} is for the CPU, got device = {str(where)!r}")
     vocabulary, ids, sentence = encode(sentences, config.min_count)
     if not bool((sentence[1:] == sentence[:-1]).any()):
         raise ValueError(
-            f"no sentence has two words left that could be a pair: the longest of {int(sentence[-1]) + 1} has 1, without words "
-            f"rarer than min_count = {config.min_count}"
+            "no sentence has two words left that could be a pair: the longest of "
+            f"{int(sentence[-1]) + 1} has 1, without words rarer than min_count = {config.min_count}"
         )
     counts = torch.tensor(vocabulary.counts)
-    where = torch.device(device) if device is not None else default_device()
-    draw = torch.Generator().manual_seed(
-        seed
-    )  # on the CPU, so that every device sees the same draws
+    draw = torch.Generator().manual_seed(seed)  # on the CPU: every device sees the same draws
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SkipGram(config, counts).to(where)
-    keep = keep_probability(counts, config.subsample)
-    tables = {
-        "centre": model.centre,
-        "context": model.context,
-        "bias": model.bias,
-        "log_z": model.log_z,
-    }
     updates = {
-        name: RowAdaGrad(table.data) for name, table in tables.items() if table.requires_grad
+        name: RowAdaGrad(table.data)
+        for name, table in model.named_parameters()
+        if table.requires_grad
     }
     trained = Trained(WordVectors(vocabulary, model.centre.data.cpu()), model)
 
-    batch = min(config.batch, -(-len(ids) // BLOCK) * BLOCK) // BLOCK * BLOCK or BLOCK
+    keep, law = keep_probability(counts, config.subsample), model.noise.cpu()
+    epochs = (steps(ids, sentence, keep, law, config, draw) for _ in range(config.epochs))
+    every = enumerate(itertools.chain.from_iterable(epochs))
     expected = float(keep[ids].double().sum())
-    total, step = max(1, math.ceil(expected / batch)) * config.epochs, 0
+    total = max(1, math.ceil(expected / _centres(config, len(ids)))) * config.epochs
+    take = softmax_step if config.objective == "softmax" else sampled_step
     shown = progress if progress is not None else os.environ.get("MMTUTOR_PROGRESS", "1") != "0"
+    one_at_a_time = threading.Lock()
+    bar = tqdm(total=total, disable=not shown, file=sys.stdout)
+
+    def take_next() -> bool:
+        """Take one step; False if none is left."""
+        with one_at_a_time:
+            number, step = next(every, (None, None))
+        if step is None:
+            return False
+        lr = config.lr * max(1e-3, 1 - number / total)
+        with torch.no_grad():
+            loss, pairs = take(model, updates, step.to(where), lr)
+            pairs = int(pairs)
+            mean = float(loss()) / pairs if number % 100 == 0 and pairs else None
+        if mean is not None and not math.isfinite(mean):
+            raise FloatingPointError(
+                f"the loss is {mean} at step {number}: lr = {config.lr} is too high"
+            )
+        with one_at_a_time:
+            trained.pairs += pairs
+            if mean is not None:
+                trained.steps.append(number)
+                trained.losses.append(mean)
+            bar.update()
+        return True
+
     small = config.objective != "softmax"  # steps of under two milliseconds: see cpu_threads
-    threads = cpu_threads(1) if small else contextlib.nullcontext()
-    with tqdm(total=total, disable=not shown, file=sys.stdout) as bar, torch.no_grad(), threads:
-        for _ in range(config.epochs):
-            for words, homes, radius, noise in _steps(
-                ids, sentence, keep, model.noise.cpu(), config, batch, draw
-            ):
-                lr = config.lr * max(1e-3, 1 - step / total)
-                arguments = (
-                    model,
-                    updates,
-                    words.to(where),
-                    homes.to(where),
-                    radius.to(where),
-                    noise.to(where),
-                    lr,
-                )
-                loss, pairs = (_softmax_step if config.objective == "softmax" else _sampled_step)(
-                    *arguments
-                )
-                trained.pairs += int(pairs)
-                if step % 100 == 0 and pairs:
-                    mean = float(loss()) / int(pairs)
-                    if not math.isfinite(mean):
-                        raise FloatingPointError(
-                            f"the loss is {mean} at step {step}: lr = {config.lr} is too high"
-                        )
-                    trained.steps.append(step)
-                    trained.losses.append(mean)
-                step += 1
-                bar.update()
+    with bar, cpu_threads(1) if small else contextlib.nullcontext():
+        _side_by_side(take_next, workers)
+    if workers > 1:  # the loss of a step may have been noted after that of a later one
+        order = sorted(range(len(trained.steps)), key=trained.steps.__getitem__)
+        trained.steps = [trained.steps[i] for i in order]
+        trained.losses = [trained.losses[i] for i in order]
     if trained.pairs == 0:
         raise ValueError(
-            f"subsample = {config.subsample} left no pair in {config.epochs} epochs: nearly all words were dropped; raise it, "
-            "or keep all with 0"
+            f"subsample = {config.subsample} left no pair in {config.epochs} epochs: nearly all "
+            "words were dropped; raise it, or keep all with 0"
         )
     if not bool(torch.isfinite(model.centre).all()):
         raise FloatingPointError(
@@ -639,92 +652,117 @@ def train(
     return trained
 
 
-def _steps(
+def _side_by_side(take_next: Callable[[], bool], workers: int) -> None:
+    """Call ``take_next`` until it is False, in this thread and in ``workers − 1`` more. What one of
+    them raises ends all of them and is raised here, and no thread is left behind."""
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while not raised and take_next():
+                pass
+        except BaseException as error:
+            raised.append(error)
+
+    others = [threading.Thread(target=work, daemon=True) for _ in range(workers - 1)]
+    for thread in others:
+        thread.start()
+    work()
+    for thread in others:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+class Step(NamedTuple):
+    """What one step of training looks at: B centres, their surroundings, and N noise words."""
+
+    words: Tensor  # ids, (B + 2·window,): the centres, with ``window`` words more on either side
+    sentence: Tensor  # the number of the sentence of each word, (B + 2·window,); −1 is padding
+    radius: Tensor  # how far each centre looks, (B,), in 1…window
+    noise: Tensor  # ids, (N,), drawn from the noise distribution
+
+    def to(self, device: torch.device) -> Step:
+        return Step(*(part.to(device) for part in self))
+
+
+def _centres(config: Config, words: int) -> int:
+    """Centres a step, B: whole blocks, and no more of them than a corpus of so many words has."""
+    return min(config.batch, -(-words // BLOCK) * BLOCK) // BLOCK * BLOCK or BLOCK
+
+
+def steps(
     ids: Tensor,
     sentence: Tensor,
     keep: Tensor,
     noise: Tensor,
     config: Config,
-    batch: int,
     draw: torch.Generator,
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+) -> Iterator[Step]:
     """One epoch of steps: subsample first (so that windows widen over dropped words), then cut the
-    stream into steps."""
+    stream into stretches.
+
+    Args:
+        ids: the corpus, (T,).
+        sentence: the number of the sentence of each word, (T,).
+        keep: with which probability an occurrence of each word is kept, (V,).
+        noise: the distribution of the noise words, (V,).
+        config: the settings.
+        draw: decides the kept words, the radii and the noise.
+    """
+    batch = _centres(config, len(ids))
     kept = torch.rand(len(ids), generator=draw) < keep[ids]
     stream, home = ids[kept], sentence[kept]
-    steps = max(1, -(-len(stream) // batch))
-    fill = (config.window, config.window + steps * batch - len(stream))
+    count = max(1, -(-len(stream) // batch))
+    fill = (config.window, config.window + count * batch - len(stream))
     stream, home = F.pad(stream, fill), F.pad(home, fill, value=-1)
-    radius = torch.randint(1, config.window + 1, (steps, batch), generator=draw)
+    radius = torch.randint(1, config.window + 1, (count, batch), generator=draw)
     # Inverse of the cumulative distribution: exact, and O(log V) a draw.
     cumulative = noise.double().cumsum(0)
-    draws = (
-        torch.rand(steps, config.shared_noise, generator=draw, dtype=torch.float64) * cumulative[-1]
-    )
+    size = (count, config.shared_noise)
+    draws = torch.rand(size, generator=draw, dtype=torch.float64) * cumulative[-1]
     drawn = torch.searchsorted(cumulative, draws, right=True).clamp_(max=len(noise) - 1)
-    for i in range(steps):
+    for i in range(count):
         stretch = slice(i * batch, (i + 1) * batch + 2 * config.window)
-        yield stream[stretch], home[stretch], radius[i], drawn[i]
+        yield Step(stream[stretch], home[stretch], radius[i], drawn[i])
 
 
-def _sampled_step(
-    model: SkipGram,
-    updates: dict,
-    words: Tensor,
-    homes: Tensor,
-    radius: Tensor,
-    noise: Tensor,
-    lr: float,
+def sampled_step(
+    model: SkipGram, updates: dict[str, RowAdaGrad], step: Step, lr: float
 ) -> tuple[Callable[[], Tensor], Tensor]:
     """One step of NCE or negative sampling on B centres; returns the summed loss, to be called, and
     the pairs."""
-    window = model.config.window
-    centre, _, mask = bands(words, homes, radius, window)
-    context = overlapping(words, window)  # (R, W)
+    window, noise = model.config.window, step.noise
+    centre, _, mask = bands(step.words, step.sentence, step.radius, window)
+    context = overlapping(step.words, window)  # (R, W)
     u_shift, n_shift = 0.0, 0.0
     if model.config.objective == "nce":
         log_z = model.log_z[centre]  # (R, S)
         u_shift = (model.bias[context] - model.log_k_noise[context])[:, None, :] - log_z[:, :, None]
         n_shift = model.bias[noise] - model.log_k_noise[noise] - log_z.view(-1, 1)
-    stretch = model.context[
-        words
-    ]  # (B + 2·window, d): each row once, although neighbouring blocks share some
+    stretch = model.context[step.words]  # (B + 2·window, d): each row once; blocks share some
     u = overlapping(stretch, window).transpose(1, 2)  # (R, W, d)
-    g = pair_gradients(
-        model.centre[centre],
-        u,
-        u_shift,
-        mask,
-        model.context[noise],
-        n_shift,
-        model.config.negatives,
-    )
-    to_stretch = overlap_add(g["u"], len(words))  # (B + 2·window, d)
+    v, n, k = model.centre[centre], model.context[noise], model.config.negatives
+    g = pair_gradients(v, u, u_shift, mask, n, n_shift, k)
+    to_stretch = overlap_add(g["u"], len(step.words))  # (B + 2·window, d)
     updates["centre"].step(centre.flatten(), g["v"], lr)
-    updates["context"].step(torch.cat([words, noise]), torch.cat([to_stretch, g["n"]]), lr)
+    updates["context"].step(torch.cat([step.words, noise]), torch.cat([to_stretch, g["n"]]), lr)
     if "bias" in updates:
         slopes = torch.cat([g["real"].sum(1).flatten(), g["fake"].sum(0)])
         updates["bias"].step(torch.cat([context.flatten(), noise]), slopes, lr)
     if "log_z" in updates:
-        updates["log_z"].step(
-            centre.flatten(), -(g["real"].sum(2).flatten() + g["fake"].sum(1)), lr
-        )
+        slopes = -(g["real"].sum(2).flatten() + g["fake"].sum(1))
+        updates["log_z"].step(centre.flatten(), slopes, lr)
     return g["loss"], mask.sum()
 
 
-def _softmax_step(
-    model: SkipGram,
-    updates: dict,
-    words: Tensor,
-    homes: Tensor,
-    radius: Tensor,
-    noise: Tensor,
-    lr: float,
+def softmax_step(
+    model: SkipGram, updates: dict[str, RowAdaGrad], step: Step, lr: float
 ) -> tuple[Callable[[], Tensor], Tensor]:
     """One step of the full softmax: every centre scores every word. The gradient over contexts is
     dense, (V, d)."""
-    centre, position, mask = bands(words, homes, radius, model.config.window)
-    context = words[position]
+    centre, position, mask = bands(step.words, step.sentence, step.radius, model.config.window)
+    context = step.words[position]
     v, u = model.centre[centre], model.context[context]
     flat, pairs = v.view(-1, v.shape[-1]), mask.sum(2, dtype=v.dtype)
     scores = flat @ model.context.T + model.bias  # (B, V)
@@ -733,7 +771,7 @@ def _softmax_step(
     total = (log_sum * pairs.flatten()).sum()
     total = total - ((torch.bmm(v, u.transpose(1, 2)) + model.bias[context][:, None]) * real).sum()
     weight = (scores - log_sum[:, None]).exp_() * pairs.view(-1, 1)  # (B, V)
-    every = torch.arange(len(model.context), device=words.device)
+    every = torch.arange(len(model.context), device=step.words.device)
     dense = (weight.T @ flat).index_add_(
         0, context.flatten(), torch.bmm(real.transpose(1, 2), v).flatten(0, 1), alpha=-1
     )

@@ -53,8 +53,8 @@ def test_noise_is_drawn_from_its_distribution():
     noise = w2v.noise_distribution(counts)
     (*_, drawn) = next(
         iter(
-            w2v._steps(
-                ids, ids, torch.ones(4), noise.float(), config, 64, torch.Generator().manual_seed(0)
+            w2v.steps(
+                ids, ids, torch.ones(4), noise.float(), config, torch.Generator().manual_seed(0)
             )
         )
     )
@@ -233,9 +233,9 @@ def test_trainer_gradients_equal_autograd_of_the_plain_loss(objective):
     loss.backward()
 
     updates = {name: Recorder(p.data) for name, p in model.named_parameters() if p.requires_grad}
-    step = w2v._softmax_step if objective == "softmax" else w2v._sampled_step
+    step = w2v.softmax_step if objective == "softmax" else w2v.sampled_step
     with torch.no_grad():
-        total, pairs = step(model, updates, words, homes, radius, noise, 0.1)
+        total, pairs = step(model, updates, w2v.Step(words, homes, radius, noise), 0.1)
     assert int(pairs) == len(r)
     torch.testing.assert_close(total(), loss.detach())
     for name, recorder in updates.items():
@@ -261,7 +261,8 @@ def test_shared_noise_is_unbiased():
                 "context": Recorder(model.context.data),
             }
             with torch.no_grad():
-                w2v._sampled_step(model, recorder, words, homes, radius, torch.tensor([a, b]), 0.1)
+                step = w2v.Step(words, homes, radius, torch.tensor([a, b]))
+                w2v.sampled_step(model, recorder, step, 0.1)
             exact += law[a] * law[b] * recorder["centre"].total
     centre, position, mask = w2v.bands(words, homes, radius, 1)
     r, s, c = torch.nonzero(mask, as_tuple=True)
@@ -304,15 +305,11 @@ def test_a_step_touches_only_its_rows_and_costs_the_same_for_any_vocabulary():
             name: w2v.RowAdaGrad(getattr(model, name).data) for name in ("centre", "context")
         }
         words, noise = torch.randint(0, 20, (68,)), torch.randint(20, 30, (8,))
-        arguments = (
-            words,
-            torch.zeros(68, dtype=torch.long),
-            torch.ones(64, dtype=torch.long),
-            noise,
-            0.1,
+        step = w2v.Step(
+            words, torch.zeros(68, dtype=torch.long), torch.ones(64, dtype=torch.long), noise
         )
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            w2v._sampled_step(model, updates, *arguments)
+            w2v.sampled_step(model, updates, step, 0.1)
         flops.append(counter.get_total_flops())
         assert torch.equal(model.context.data[30:], before[30:])
         assert not torch.equal(model.context.data[:20], before[:20])
@@ -397,6 +394,140 @@ def test_training_leaves_the_global_random_state_and_the_threads_alone():
     w2v.train(toy_corpus(20), SMALL, progress=False)
     assert torch.equal(torch.rand(1), want)
     assert torch.get_num_threads() == threads
+
+
+# --- several workers ------------------------------------------------------------------------------
+
+
+def test_one_worker_trains_as_ever():
+    """The plain loop, written out: same draws, same steps, same vectors to the bit."""
+    config, seed = SMALL, 3
+    vocabulary, ids, sentence = w2v.encode(toy_corpus(), config.min_count)
+    counts = torch.tensor(vocabulary.counts)
+    torch.manual_seed(seed)
+    model, draw = SkipGram(config, counts), torch.Generator().manual_seed(seed)
+    updates = {name: w2v.RowAdaGrad(getattr(model, name).data) for name in ("centre", "context")}
+    keep, taken = w2v.keep_probability(counts, config.subsample), 0
+    total = math.ceil(len(ids) / config.batch) * config.epochs
+    for _ in range(config.epochs):
+        for step in w2v.steps(ids, sentence, keep, model.noise, config, draw):
+            with torch.no_grad():
+                lr = config.lr * max(1e-3, 1 - taken / total)
+                w2v.sampled_step(model, updates, step, lr)
+            taken += 1
+    for workers in ({}, {"workers": 1}):
+        got = w2v.train(toy_corpus(), config, seed=seed, progress=False, device="cpu", **workers)
+        assert torch.equal(got.model.centre.data, model.centre.data)
+        assert torch.equal(got.model.context.data, model.context.data)
+        assert taken == total
+
+
+@pytest.mark.parametrize("objective", ["negative_sampling", "nce"])
+def test_two_workers_learn_as_well_as_one(objective):
+    config = Config(
+        dim=8, min_count=1, epochs=40, batch=64, shared_noise=16, negatives=3, subsample=0,
+        objective=objective, learn_normalizer=objective == "nce",
+    )  # fmt: skip
+    one, two = (
+        w2v.train(toy_corpus(), config, workers=n, progress=False, device="cpu") for n in (1, 2)
+    )
+    assert two.pairs == one.pairs  # the same draws, whoever takes them
+    assert two.steps == one.steps == list(range(0, 100 * len(one.steps), 100))
+    assert two.losses[-1] == pytest.approx(one.losses[-1], abs=0.1)
+    for word in two.vectors.vocabulary:
+        assert all(n[:3] == word[:3] for n, _ in two.vectors.neighbours(word, 3)), word
+
+
+def test_two_workers_reach_the_same_quality_on_a_real_text():
+    from mmtutor import world
+    from mmtutor.experiments.word2vec import group_precision
+
+    sentences = world.corpus("kjv", sentences=True)[:12_000]
+    one, two = (
+        group_precision(
+            w2v.train(
+                sentences, Config.world(min_count=5), workers=n, progress=False, device="cpu"
+            ).vectors
+        )
+        for n in (1, 2)
+    )
+    assert two > one - 0.04
+    assert one > 0.5
+
+
+def test_both_workers_work(monkeypatch):
+    """Each waits for the other at its first step; alone, one of them would wait in vain."""
+    import threading
+
+    meet, seen, plain = threading.Barrier(2, timeout=30), {}, w2v.sampled_step
+
+    def step(*arguments):
+        me = threading.get_ident()
+        if me not in seen:
+            seen[me] = torch.get_num_threads()
+            meet.wait()
+        assert not torch.is_grad_enabled()
+        return plain(*arguments)
+
+    monkeypatch.setattr(w2v, "sampled_step", step)
+    w2v.train(toy_corpus(), SMALL, workers=2, progress=False, device="cpu")
+    assert list(seen.values()) == [1, 1]
+
+
+@pytest.mark.parametrize("error", [FloatingPointError, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("in_main", [True, False])
+def test_what_a_worker_raises_surfaces_and_no_thread_lives_on(monkeypatch, error, in_main):
+    import threading
+
+    plain, main, before = w2v.sampled_step, threading.get_ident(), threading.active_count()
+    meet, first = threading.Barrier(2, timeout=30), set()
+
+    def step(*arguments):
+        me = threading.get_ident()
+        if me not in first:
+            first.add(me)
+            meet.wait()  # both are at work
+            if (me == main) == in_main:
+                raise error("planted")
+        return plain(*arguments)
+
+    monkeypatch.setattr(w2v, "sampled_step", step)
+    threads = torch.get_num_threads()
+    with pytest.raises(error, match="planted"):
+        w2v.train(
+            toy_corpus(2000),
+            Config(min_count=1, dim=8, negatives=2, subsample=0, batch=32, epochs=50),
+            workers=2,
+            progress=False,
+            device="cpu",
+        )
+    assert threading.active_count() == before
+    assert torch.get_num_threads() == threads
+
+
+def test_a_step_size_out_of_all_bounds_is_named_by_two_workers_too():
+    with pytest.raises(FloatingPointError, match="lr"):
+        w2v.train(
+            toy_corpus(50),
+            Config(min_count=1, dim=8, lr=1e38, negatives=2, epochs=3),
+            workers=2,
+            progress=False,
+            device="cpu",
+        )
+
+
+@pytest.mark.parametrize("workers", [0, -1, 9, 1.5, True, None, "2", math.nan])
+def test_workers_are_a_small_whole_number(workers):
+    with pytest.raises(ValueError, match="workers must be a whole number in 1…8"):
+        w2v.train(toy_corpus(5), SMALL, workers=workers, progress=False)
+
+
+def test_several_workers_are_for_sampled_losses_on_the_cpu():
+    softmax = Config(dim=4, min_count=1, objective="softmax", negatives=2)
+    with pytest.raises(ValueError, match="a step of the full softmax changes all"):
+        w2v.train(toy_corpus(5), softmax, workers=2, progress=False)
+    with pytest.raises(ValueError, match="workers = 2 is for the CPU, got device = 'cuda"):
+        w2v.train(toy_corpus(5), SMALL, workers=2, device="cuda:0", progress=False)
 
 
 def test_quality_reaches_gensim_on_the_same_corpus():
