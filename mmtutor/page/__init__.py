@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 _MODULES = {
+    "arithmetic",
     "beam",
     "clip",
     "fingerprint",
