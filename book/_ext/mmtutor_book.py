@@ -1,11 +1,13 @@
 """The book's own Sphinx extension.
 
-It does four small things that a setting cannot do:
+It does a few small things that a setting cannot do:
 
 * the address of the repository comes from ``pyproject.toml`` (``[project.urls] Repository``), so that it is written once;
 * no page names another host for a script (sphinx-thebe's address of a CDN is left out: the book has no live cells);
 * everything wide (tables, code, formulas) scrolls inside its own box that the keyboard can reach, never the page sideways;
-* the directives ``{claims}`` and ``{claims-summary}`` draw the ledger from the very files that the experiments wrote.
+* the directives ``{claims}``, ``{one-claim}`` and ``{claims-summary}`` draw the ledger from the very files that the
+  experiments wrote;
+* ``{from-chapter}`` shows what a chapter's notebook stores, so that the landing page has the book's own results.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import mmtutor_chapters
 import mmtutor_claims
 
 ROOT = Path(__file__).resolve().parents[2]
+logger = logging.getLogger(__name__)
 
 
 def repository_address(root: Path = ROOT) -> str:
@@ -111,6 +116,50 @@ class ClaimsSummary(SphinxDirective):
         return [nodes.raw("", mmtutor_claims.summary_html(ROOT), format="html")]
 
 
+class OneClaim(SphinxDirective):
+    """``{one-claim} C20``: one claim with its mark, its numbers and a link to its place in the ledger.
+
+    Its content, if any, says in plain words what was measured.
+    """
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        _depend_on_results(self)
+        try:
+            html = mmtutor_claims.one_html(self.arguments[0], " ".join(self.content), ROOT)
+        except ValueError as error:
+            logger.warning("%s", error, location=self.get_location())
+            return []
+        return [nodes.raw("", html, format="html")]
+
+
+class FromChapter(SphinxDirective):
+    """``{from-chapter} book/09_show_attend_tell landing-attention``: a widget as the chapter's notebook stores it.
+
+    After the chapter come the widget's id, or a class with a dot before it; more of them are what to take if the first is not there.
+    """
+
+    required_arguments = 2
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        chapter, wanted = self.arguments[0], self.arguments[1].split()
+        path = ROOT / f"{chapter}.ipynb"
+        self.env.note_dependency(str(path))
+        html = mmtutor_chapters.stored(path, wanted) if path.is_file() else None
+        if html is None:
+            logger.warning(
+                "%s.ipynb stores no output whose outermost element is %s",
+                chapter,
+                " or ".join(wanted),
+                location=self.get_location(),
+            )
+            return []
+        return [nodes.raw("", f'<div class="from-chapter">{html}</div>', format="html")]
+
+
 def _depend_on_results(directive: SphinxDirective) -> None:
     directive.env.note_reread()  # a new result file changes the page although the page's source stays
     for path in mmtutor_claims.sources(ROOT):
@@ -126,4 +175,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("clone", Clone)
     app.add_directive("claims", Claims)
     app.add_directive("claims-summary", ClaimsSummary)
+    app.add_directive("one-claim", OneClaim)
+    app.add_directive("from-chapter", FromChapter)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -88,6 +88,41 @@ def _mark(verdict: str) -> str:
     )
 
 
+def one_html(id: str, said: str, root: Path) -> str:
+    """One measured claim in short: its words, its mark, its parts with their intervals, and where to read on.
+
+    Args:
+        id: of the claim.
+        said: what was measured, in plain words, in the place of the parts' own words; they stand if it is empty.
+        root: of the repository.
+
+    Raises:
+        ValueError: there is no such claim, it has not been measured, or ``said`` is to stand for several parts.
+    """
+    claim = ledger.all_claims().get(id)
+    result = ledger.results(folder=root / "book" / "results").get(id)
+    if claim is None or result is None:
+        raise ValueError(f"there is no measured claim {id!r}")
+    if said and len(result.parts) > 1:
+        raise ValueError(f"{id} has {len(result.parts)} parts; one sentence cannot stand for all")
+    n = len(result.runs)
+    rows = "".join(
+        f"<li>{_mark(judged.verdict)} {escape(said or judged.part.words)}: "
+        f"<strong>{escape(str(judged.summary))}</strong>, asked {escape(judged.part.asked)} "
+        f"({'one run' if n == 1 else f'{n} seeds'})</li>"
+        for judged in result.parts
+    )
+    return (
+        f'<section class="claim one-claim {result.verdict}" aria-label="Claim {escape(id)}">'
+        f'<p class="claim-head"><span class="claim-id">Claim {escape(id)}</span> '
+        f'<span class="claim-mark"><span aria-hidden="true">{ledger.MARKS[result.verdict]}</span> '
+        f"{ledger.WORDS[result.verdict]}</span></p>"
+        f'<p class="claim-text">“{escape(claim.text)}.”</p><ul class="claim-parts">{rows}</ul>'
+        f'<p class="claim-note"><a href="claims.html#{id.lower()}">Its rule and its limits</a>'
+        f"{escape(ledger.told_replication(result))}</p></section>"
+    )
+
+
 def part_html(part: str, root: Path) -> str:
     """Every claim of one part: the measured ones with their numbers, then the ones that wait.
 
