@@ -5,20 +5,24 @@ top to bottom. A wave is a float tensor ``(..., T)`` with values around [-1, 1];
 array is ``(..., F, M)``: frequency upwards, time to the right, as one draws it. Libraries disagree
 on many small choices; these are ours:
 
-===================  =================================================================================================
-choice               here
-===================  =================================================================================================
-DFT                  ``X[k] = sum_n x[n] exp(-2 pi i k n / N)``: no factor forward, ``1/N`` in the
-inverse window               periodic (``D = N``) Hann unless told otherwise; shorter than
-``n_fft``: zeros on both sides hop                  ``n_fft // 4`` unless told otherwise
-centring             frame ``m`` is centred on sample ``m * hop_length``; the ends are mirrored
-(``reflect``) frames               ``1 + T // hop_length`` centred (even ``n_fft``), ``1 + (T -
-n_fft) // hop_length`` not centred spectrogram          power ``|X|^2`` (``power=2``); magnitude is
-``power=1`` decibel              ``10 log10`` of a power; the floor ``top_db`` hangs below the
-loudest value *of each example* mel                  HTK formula, triangles of height 1
-(``norm=None``), straight in hertz MFCC                 orthonormal DCT-II over the decibels of the
-mel bands
-===================  =================================================================================================
+====================  ==========================================================================
+choice                here
+====================  ==========================================================================
+DFT                   ``X[k] = sum_n x[n] exp(-2 pi i k n / N)``: no factor forward, ``1/N`` in
+                      the inverse
+window                periodic (``D = N``) Hann unless told otherwise; shorter than ``n_fft``:
+                      zeros on both sides
+hop                   ``n_fft // 4`` unless told otherwise
+centring              frame ``m`` is centred on sample ``m * hop_length``; the ends are mirrored
+                      (``reflect``)
+frames                ``1 + T // hop_length`` centred (even ``n_fft``),
+                      ``1 + (T - n_fft) // hop_length`` not centred
+spectrogram           power ``|X|^2`` (``power=2``); magnitude is ``power=1``
+decibel               ``10 log10`` of a power; the floor ``top_db`` hangs below the loudest value
+                      *of each example*
+mel                   HTK formula, triangles of height 1 (``norm=None``), straight in hertz
+MFCC                  orthonormal DCT-II over the decibels of the mel bands
+====================  ==========================================================================
 
 A wave must be finite: NaN and infinity are refused, and so is a wave so loud that the result
 overflows. (On a GPU the values are not looked at, because the host would have to wait for the
@@ -150,9 +154,8 @@ def dft(x: Tensor) -> Tensor:
     _check_wave(x)
     complex_dtype = torch.complex64 if x.dtype == torch.float32 else torch.complex128
     matrix = dft_matrix(x.shape[-1], complex_dtype, x.device)
-    X = (
-        x.to(complex_dtype) @ matrix.T
-    )  # (..., N) @ (N, K); symmetric, so .T only says which axis is which
+    # (..., N) @ (N, K); the matrix is symmetric, so .T only says which axis is which.
+    X = x.to(complex_dtype) @ matrix.T
     return _no_overflow(X, "the DFT", "wave")
 
 
@@ -494,9 +497,10 @@ def mel_filterbank(
             f"{f_min=} and {f_max=} lie too close for {n_mels} bands: their corners fall together"
         )
     left, peak, right = points[:-2, None], points[1:-1, None], points[2:, None]  # (n_mels, 1) each
+    # (n_mels, F): the lower of the rising and the falling line, where it is above zero.
     bank = torch.minimum((bins - left) / (peak - left), (right - bins) / (right - peak)).clamp(
         min=0
-    )  # (n_mels, F)
+    )
     if norm == "slaney":
         bank = bank * 2 / (right - left)
     empty = int((bank.amax(dim=1) == 0).sum())
@@ -519,9 +523,8 @@ def dct_matrix(n_out: int, n_in: int, dtype: torch.dtype = torch.float32) -> Ten
         raise ValueError(f"{n_in} values have only {n_in} cosine coefficients, not {n_out}")
     _check_dtype(dtype)
     q, i = torch.arange(n_out, dtype=torch.float64), torch.arange(n_in, dtype=torch.float64)
-    matrix = torch.cos(math.pi / n_in * (i + 0.5) * q[:, None]) * math.sqrt(
-        2 / n_in
-    )  # (n_out, n_in)
+    # (n_out, n_in)
+    matrix = torch.cos(math.pi / n_in * (i + 0.5) * q[:, None]) * math.sqrt(2 / n_in)
     matrix[0] /= math.sqrt(2)
     return matrix.to(dtype)
 
@@ -576,9 +579,8 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("filterbank", bank, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        power = spectrogram(
-            x, self.n_fft, self.hop_length, window=self.window, **self.options
-        )  # (..., F, M)
+        # (..., F, M)
+        power = spectrogram(x, self.n_fft, self.hop_length, window=self.window, **self.options)
         # filterbank @ power, transposed twice: the whole batch becomes one matrix product.
         mel = (power.transpose(-1, -2) @ self.filterbank.T).transpose(-1, -2)  # (..., n_mels, M)
         mel = _no_overflow(mel, "the mel spectrogram", "wave")
@@ -604,9 +606,8 @@ class MFCC(nn.Module):
         self.register_buffer("dct", dct_matrix(n_mfcc, bank.shape[0], bank.dtype), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.log_mel(x).transpose(-1, -2) @ self.dct.T).transpose(
-            -1, -2
-        )  # (..., n_mfcc, M)
+        # (..., n_mfcc, M)
+        return (self.log_mel(x).transpose(-1, -2) @ self.dct.T).transpose(-1, -2)
 
 
 def mel_to_power(mel: Tensor, filterbank: Tensor) -> Tensor:
@@ -803,9 +804,8 @@ def griffin_lim(
         )
         phase = 2 * math.pi * uniform.to(magnitude.device)
     target = torch.polar(magnitude, phase)  # (..., F, M)
-    x = istft(
-        target, n_fft, hop_length, window=window, length=length
-    )  # the first call also checks shapes and NOLA
+    # The first call also checks shapes and NOLA.
+    x = istft(target, n_fft, hop_length, window=window, length=length)
     envelope = overlap_add(window.square().expand(target.shape[-1], n_fft), hop_length)
     envelope = envelope[n_fft // 2 : n_fft // 2 + x.shape[-1]]
     previous = None
@@ -813,13 +813,11 @@ def griffin_lim(
         if on_step is not None:
             on_step(i, x * loudness)
         projected = stft(x, n_fft, hop_length, window=window)
-        ahead = (
-            projected if previous is None else torch.lerp(previous, projected, 1 + momentum)
-        )  # c_i
+        # c_i
+        ahead = projected if previous is None else torch.lerp(previous, projected, 1 + momentum)
         previous = projected
-        target = ahead * (
-            magnitude / ahead.abs().clamp(min=1e-16)
-        )  # the phase of c_i, the magnitude that we want
+        # The phase of c_i, the magnitude that we want.
+        target = ahead * (magnitude / ahead.abs().clamp(min=1e-16))
         x = _synthesize(target, window, envelope, hop_length, n_fft // 2)
     return _no_overflow(x * loudness, "the wave", "magnitude")
 
@@ -910,17 +908,15 @@ def resample(
     T = x.shape[-1]
     length = -(-T * new // old)  # rounded up
     group = _group_size(old, new, width)
-    span = 2 * width + (
-        old if group == new else group * old // new + 2
-    )  # old samples that a group looks at
+    # Old samples that a group looks at.
+    span = 2 * width + (old if group == new else group * old // new + 2)
     x = F.pad(x, (width, span if group == new else span + old))
     parts = []
     for first in range(0, min(new, length), group):
         index = torch.arange(first, min(first + group, new), dtype=torch.float64)
         position = index[:, None] * old / new  # of the new samples, counted in old ones
-        taps = position.long() + torch.arange(
-            2 * width + 1
-        )  # (group, 2 width + 1): which old samples each one hears
+        # (group, 2 width + 1): which old samples each one hears
+        taps = position.long() + torch.arange(2 * width + 1)
         distance = cutoff * (taps - width - position)
         fade = torch.cos(math.pi / 2 * (distance / zero_crossings).clamp(-1, 1)).square()
         weights = cutoff * torch.sinc(distance) * fade
@@ -931,7 +927,7 @@ def resample(
         # A frame for every period of the positions, the last one perhaps in part.
         blocks = frame(
             x[..., start : start + T // old * old + span], span, old
-        )  # (..., blocks, span)
+        )  # (…, blocks, span)
         parts.append(blocks @ filters.to(x.dtype).to(x.device).T)  # (..., blocks, group)
     y = torch.cat(parts, dim=-1).flatten(-2)[..., :length]
     return _no_overflow(y, "the resampled wave", "wave")
