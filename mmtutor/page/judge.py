@@ -236,9 +236,10 @@ def _shown(case: Case, k: int, fmt: str, dpi: int, quality: int) -> tuple[list[E
 
 def _told(case: Case) -> list[str]:
     """What is said after the answer, sentence by sentence."""
-    votes = [f"{name} said {str(vote).lower()}" for name, vote in case.votes.items()]
+    votes = ", ".join(f"{name} said {str(vote).lower()}" for name, vote in case.votes.items())
     told = [f"{str(case.true).lower()}.", case.reason]
-    return told + ([", ".join(votes) + "."] if votes else []) + ([case.note] if case.note else [])
+    told += [votes[0].upper() + votes[1:] + "."] if votes else []
+    return told + ([case.note] if case.note else [])
 
 
 def _item(
