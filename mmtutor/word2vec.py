@@ -257,14 +257,12 @@ class SkipGram(nn.Module):
             )
         self.config = config
         size = (len(counts), config.dim)
-        # The C program's start: small random centres, zero contexts, so that every score starts at
-        # 0.
+        # The C program's start: small random centres, zero contexts: every score starts at 0.
         self.centre = nn.Parameter((torch.rand(size) - 0.5) / config.dim)
         self.context = nn.Parameter(torch.zeros(size))
         probabilistic = config.objective != "negative_sampling"
-        kept = counts * keep_probability(
-            counts, config.subsample
-        )  # what the model sees of each word
+        # What the model sees of each word, after subsampling.
+        kept = counts * keep_probability(counts, config.subsample)
         start = (kept / kept.sum()).log().float() if probabilistic else torch.zeros(len(counts))
         self.bias = nn.Parameter(start, requires_grad=probabilistic)
         self.log_z = nn.Parameter(torch.zeros(len(counts)), requires_grad=config.learn_normalizer)
@@ -284,14 +282,11 @@ class SkipGram(nn.Module):
         ``noise`` (B, k) where needed."""
         centre, context = batch["centre"], batch["context"]
         if self.config.objective == "softmax":
-            return softmax_loss(
-                self.centre[centre] @ self.context.T + self.bias, context
-            ).mean()  # (B, V) inside
+            # (B, V) inside
+            return softmax_loss(self.centre[centre] @ self.context.T + self.bias, context).mean()
         noise = batch["noise"]
-        positive, negative = (
-            self.scores(centre, context),
-            self.scores(centre, noise),
-        )  # (B,), (B, k)
+        # (B,), (B, k)
+        positive, negative = self.scores(centre, context), self.scores(centre, noise)
         if self.config.objective == "nce":
             return nce_loss(
                 positive, negative, self.log_k_noise[context], self.log_k_noise[noise]
@@ -394,9 +389,8 @@ def pair_gradients(
     """
     rows, size, dim = v.shape
     flat = v.reshape(rows * size, dim)
-    pairs = mask.sum(2, dtype=v.dtype).view(-1, 1) * (
-        k / len(n)
-    )  # noise weight of each centre (R·S, 1)
+    # How much each noise word weighs for each centre, (R·S, 1).
+    pairs = mask.sum(2, dtype=v.dtype).view(-1, 1) * (k / len(n))
     x, y = torch.bmm(v, u.transpose(1, 2)) + u_shift, flat @ n.T + n_shift  # (R, S, W), (R·S, N)
     real = (torch.sigmoid(x) - 1) * mask
     fake = torch.sigmoid(y) * pairs

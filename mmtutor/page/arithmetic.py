@@ -266,7 +266,7 @@ def word_arithmetic(
         + f"<script>{_SCRIPT}({json.dumps(id)});</script></div>"
     )
     text = f"{label}:" + "".join(
-        f"\n  {told(start)}, {name}: {', '.join(_pair(one) for one in found)}"
+        f"\n  {told(start)}, {name}: {', '.join(_pair(one) for one in found[:5])}"
         for name, found in answers.items()
     )
     return sized(Widget(id, html, text), "word arithmetic")
