@@ -95,6 +95,18 @@ def test_the_font_comes_with_the_page_and_is_used(open_page: Open) -> None:
         assert watched.errors == []
 
 
+@pytest.mark.usefixtures("html")
+def test_hangul_in_prose_is_marked_as_korean(open_page: Open) -> None:
+    with open_page(PAGE) as watched:
+        unmarked, marked = watched.page.evaluate(
+            """() => { const walk = document.createTreeWalker(document.querySelector('article'), NodeFilter.SHOW_TEXT);
+            const count = [0, 0]; let node; while ((node = walk.nextNode())) if (/[\\uac00-\\ud7a3]/.test(node.data))
+              count[node.parentElement.closest('[lang=ko]') ? 1 : 0] += 1; return count }"""
+        )
+        assert unmarked == 0
+        assert marked > 100
+
+
 PIXELS = """() => {
   const text = '어텐션의 뜻', draw = (font, string) => {
     const canvas = document.createElement('canvas'); canvas.width = 300; canvas.height = 60;
