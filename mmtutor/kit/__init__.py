@@ -14,6 +14,7 @@ _MODULES = {
     "decoding",
     "metrics",
     "pictures",
+    "retrieval",
     "runtime",
     "text",
     "training",
