@@ -37,7 +37,7 @@ MAX_FRAMES = 250
 
 _STYLE = """<style>.mmt-clip .mmt-pics>img{cursor:pointer}.mmt-clip .mmt-count{font-variant-numeric:tabular-nums;
 min-width:8.5em;text-align:end}.mmt-clip .mmt-cap:empty{display:none}
-.mmt-clip [data-play]{min-width:6em}.mmt-clip audio{margin:.4em auto 0}
+.mmt-clip .mmt-bar{margin-top:.6em}.mmt-clip [data-play]{min-width:6em}.mmt-clip audio{margin:.4em auto 0}
 @media(max-width:500px){.mmt-clip .mmt-count{flex:1 0 100%;text-align:center}}</style>"""
 
 # `now` is the picture that is shown; `began` the moment at which the silent clock stood at nought.
@@ -69,6 +69,7 @@ slider.addEventListener("input",function(){go(+slider.value)});
 slider.addEventListener("keydown",function(e){if(e.key===" "){e.preventDefault();turn()}});
 button.addEventListener("click",turn);w.querySelector(".mmt-pics").addEventListener("click",turn);
 w.addEventListener("mmt-stop",function(){if(playing)stop()});
+if(sound)document.addEventListener("play",function(e){if(playing&&e.target!==sound)stop()},true);
 if(sound){sound.controls=false;sound.addEventListener("pause",function(){if(playing&&!sound.ended)stop()})}
 w.querySelector(".mmt-bar").hidden=false;show(+slider.getAttribute("value"))
 })})"""

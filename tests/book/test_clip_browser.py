@@ -158,6 +158,18 @@ def test_one_at_a_time(page_file: Path, open_page: Open) -> None:
         assert watched.page.locator("#sounding button").inner_text() == "▶ Play"
 
 
+def test_another_sound_on_the_page_stops_it(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file) as watched:
+        watched.page.locator("#sounding button").click()
+        wait_for(watched, "sounding", 1)
+        watched.page.evaluate(
+            """() => { const a = document.querySelector('audio').cloneNode(); a.muted = true;
+            document.body.append(a); return a.play() }"""
+        )
+        watched.page.wait_for_function("document.querySelector('#sounding audio').paused")
+        assert watched.page.locator("#sounding button").inner_text() == "▶ Play"
+
+
 def test_without_scripts_a_picture_and_a_player(page_file: Path, open_page: Open) -> None:
     with open_page(page_file, scripts=False) as watched:
         assert [shown(watched, name) for name in ("silent", "sounding", "later")] == [0, 0, 5]
