@@ -22,6 +22,7 @@ _FUNCTIONS = {
 _SUBMODULES = {
     "experiments",
     "hub",
+    "joint_embedding",
     "kit",
     "page",
     "recipes",
