@@ -1,0 +1,127 @@
+"""The attention chapter trains in the open: by the very lines of the experiment, down to the last weight."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from bookkit import ROOT
+
+from mmtutor.experiments import show_attend_tell as experiment
+from mmtutor.experiments._captioning import pairs, vocabulary_of
+from mmtutor.kit import training
+
+CHAPTER = ROOT / "book" / "09_show_attend_tell.ipynb"
+STEPS = 3
+
+
+def cells() -> list[dict]:
+    return json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
+
+
+def imports() -> str:
+    """The imports of the chapter's head."""
+    head = next(c for c in cells() if c["id"] == "sat-003")
+    tree = ast.parse("".join(head["source"]))
+    return "\n".join(
+        ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
+    )
+
+
+def shown() -> list[str]:
+    """The cells that train, and those which say with what."""
+    return ["".join(c["source"]) for c in cells() if "training" in c["metadata"].get("tags", [])]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A few small scenes in place of 5,000, three steps in place of 1,600; what ``fit`` was asked for."""
+    said = [
+        ["a dog is in the snow", "there is a small dog", "a cat on the left of a dog"],
+        ["a cat is in the room", "there is a large cat", "a book and a cat in the room"],
+    ] * 20
+    maps = torch.randn(len(said), 112, 6, 6, generator=torch.Generator().manual_seed(7)).half()
+    data = experiment.Scenes({"captions": said}, maps)
+    vocabulary = vocabulary_of(said)
+    monkeypatch.setattr(experiment, "load", lambda: (data, data, vocabulary))
+    monkeypatch.setattr(experiment, "told", lambda: pairs(said, vocabulary))
+    monkeypatch.setattr(experiment, "train", functools.cache(experiment.train.__wrapped__))
+    asked: list[dict[str, Any]] = []
+    fit = training.fit
+
+    def short(model: Any, batches: Any, **settings: Any) -> Any:
+        asked.append({"epochs": 1, "max_steps": None, **settings})
+        return fit(model, batches, **{**settings, "max_steps": STEPS})
+
+    monkeypatch.setattr(training, "fit", short)
+    return asked
+
+
+def by_the_chapter(seed: int) -> dict[str, Any]:
+    """The models that the chapter's own lines train."""
+    names: dict[str, Any] = {"seed": seed}
+    exec(imports(), names)
+    names["train"], names["test"], names["vocabulary"] = experiment.load()
+    for source in shown():
+        exec(source, names)
+    return {name: names[name] for name in ("soft", "hard", "priced")}
+
+
+def by_the_experiment(seed: int) -> dict[str, Any]:
+    return {
+        "soft": experiment.train(seed),
+        "hard": experiment.train(seed, mode="hard"),
+        "priced": experiment.train(seed, hedging=experiment.PRICE),
+    }
+
+
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    # the baseline is not a number until hard attention has seen a batch
+    return torch.cat([v.flatten() for v in model.state_dict().values()]).nan_to_num(-1.0)
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> list[bool]:
+    return [torch.equal(weights(one[name]), weights(other[name])) for name in one]
+
+
+def test_the_chapters_lines_give_the_experiments_models(calls: list[dict[str, Any]]) -> None:
+    mine = by_the_chapter(4)
+    asked = [dict(one) for one in calls]
+    calls.clear()
+    theirs = by_the_experiment(4)
+    assert same(mine, theirs) == [True, True, True]
+    assert {name: model.config for name, model in mine.items()} == {
+        name: model.config for name, model in theirs.items()
+    }
+    assert asked == calls  # the same settings, also those which three steps cannot show
+    assert [one["max_steps"] for one in asked] == [None, 600, 600]
+
+
+def test_another_seed_gives_other_models(calls: list[dict[str, Any]]) -> None:
+    assert same(by_the_chapter(4), by_the_experiment(5)) == [False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("what", "name"),
+    [
+        (lambda line: line.replace('"lr": 8e-3', '"lr": 7e-3'), "soft"),
+        (lambda line: line.replace('"lr": 2e-3', '"lr": 3e-3'), "hard"),
+        (lambda line: line.replace("hedging=0.6", "hedging=0.5"), "priced"),
+        (lambda line: line.replace("size = 32", "size = 16"), "soft"),
+    ],
+)
+def test_the_test_sees_another_recipe(
+    calls: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    what: Callable[[str], str],
+    name: str,
+) -> None:
+    lines = [what(line) for line in shown()]
+    assert lines != shown()
+    monkeypatch.setitem(globals(), "shown", lambda: lines)
+    assert not torch.equal(weights(by_the_chapter(4)[name]), weights(by_the_experiment(4)[name]))
