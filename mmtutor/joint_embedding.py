@@ -37,6 +37,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from mmtutor.kit.processes import gathered, of_the_first, several
 from mmtutor.kit.retrieval import check_vectors
 from mmtutor.kit.text import SPECIALS, Vocabulary, pad, tokenize
 from mmtutor.kit.vision import check_features, finite
@@ -351,38 +352,6 @@ def packed(true: Tensor | np.ndarray) -> Tensor:
     return torch.from_numpy(np.packbits(true, axis=0, bitorder="little").T.copy())
 
 
-# --- Several processes ----------------------------------------------------------------------------
-
-
-def several() -> bool:
-    """Whether this is one of several processes that train together."""
-    at_hand = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return at_hand and torch.distributed.get_world_size() > 1
-
-
-def gathered(x: Tensor) -> Tensor:
-    """The rows of all processes, (B, …) → (ΣB, …), in the order of the processes.
-
-    A contrastive loss compares all samples of a step, wherever they were computed. Every process
-    then computes the loss of the whole; what each of them finds as the gradient of a row is added
-    up where the row came from, and the mean over the processes (which data-parallel training takes)
-    is the gradient of one process with the whole batch.
-    """
-    import torch.distributed.nn as with_gradients
-
-    count = torch.tensor([len(x)], device=x.device)
-    counts = [torch.zeros_like(count) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(counts, count)
-    sizes = [int(n) for n in counts]
-    x = F.pad(x, (0, 0) * (x.ndim - 1) + (0, max(sizes) - len(x)))  # all send equally much
-    if x.requires_grad:
-        parts = with_gradients.all_gather(x)
-    else:
-        parts = [torch.empty_like(x) for _ in sizes]
-        torch.distributed.all_gather(parts, x.contiguous())
-    return torch.cat([part[:n] for part, n in zip(parts, sizes)])
-
-
 # --- The towers -----------------------------------------------------------------------------------
 
 
@@ -513,10 +482,7 @@ class JointEmbedding(nn.Module):
             return info_nce(scores, self.log_scale, also_true)
         known = torch.zeros_like(scores, dtype=torch.bool) if also_true is None else also_true
         drawn = draw_wrong(len(scores), c.negatives, known)
-        if together:  # all processes go by the draw of the first
-            drawn = drawn.to(torch.uint8)
-            torch.distributed.broadcast(drawn, 0)
-            drawn = drawn.bool()
+        drawn = of_the_first(drawn) if together else drawn
         return binary_nce(scores, self.log_scale, self.bias, drawn, also_true)
 
     def _also_true(self, batch: Mapping[str, Tensor], together: bool) -> Tensor:

@@ -14,6 +14,7 @@ _MODULES = {
     "decoding",
     "metrics",
     "pictures",
+    "processes",
     "retrieval",
     "runtime",
     "text",
