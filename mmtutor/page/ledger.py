@@ -703,7 +703,8 @@ def live(id: str, values: Values, *, slack: float = 0.02, grain: float = 0.0) ->
         for part in stored.parts
         if _has(part.part, values)
     ]
-    print(f"{id} live, where the stored runs say: " + ("; ".join(told) or ", ".join(values)))
+    text = f"{id} live, where the stored runs say: " + ("; ".join(told) or ", ".join(values))
+    print(textwrap.fill(text, 96, subsequent_indent="  "))
 
 
 def _has(part: Part, values: Values) -> bool:
