@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-HTML = Path(os.environ.get("MMTUTOR_HTML", ROOT / "_build" / "html"))  # another build may be looked at
+HTML = Path(
+    os.environ.get("MMTUTOR_HTML", ROOT / "_build" / "html")
+)  # another build may be looked at
 sys.path.insert(0, str(ROOT / "scripts"))
 
 FLAGS = (
