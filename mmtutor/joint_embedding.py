@@ -337,10 +337,10 @@ def known_true(picture: Tensor, code: Tensor, true_of: Tensor | None = None) -> 
 
 
 def code_of(ids: Tensor, mask: Tensor) -> Tensor:
-    """A number for each text (B, L), equal for equal words: Σ_t (id_t + 1)·aᵗ modulo 2⁶⁴, (B,).
+    """A number for each text (B, L), equal for equal words: Σ_t id_t·aᵗ modulo 2⁶⁴, (B,).
     Different texts differ but for one case in some 10¹⁹."""
     power = torch.full((ids.shape[1],), 6364136223846793005, device=ids.device).cumprod(0)
-    return ((ids + 1) * mask * power).sum(1)
+    return (ids * mask * power).sum(1)
 
 
 def packed(true: Tensor | np.ndarray) -> Tensor:

@@ -387,23 +387,27 @@ def either(a: Tensor | Table, b: Tensor | Table) -> Table:
     return Table(a.shape, lambda rows, columns: a.block(rows, columns) | b.block(rows, columns))
 
 
-def ceiling(true: Tensor | Table, right: Tensor | Table, *, cells: int = CELLS) -> Ranks:
-    """What a judge reaches who knows what is true and has no preference beyond that.
+def ceiling(
+    true: Tensor | Table, right: Tensor | Table, *, specific: bool = False, cells: int = CELLS
+) -> Ranks:
+    """What a judge reaches who knows what is true, and nothing else.
 
-    All t true items stand on top, in a random order. If r of them count as right, the expected R@k
-    is 1 − C(t − r, k) / C(t, k); with r = 1 it is k / t, at most 1. It is no bound for everyone: a
-    judge who also guesses *which* of several true texts was written for this picture (one that is
-    true of few others) does better.
+    All t true items of a query stand on top, in a random order. If r of them count as right, the
+    expected R@k is 1 − C(t − r, k) / C(t, k); with r = 1 it is k / t, at most 1. That is no bound: of
+    several true texts the one that fits few other pictures is the likelier to have been written for
+    this one. With ``specific`` the judge puts the true items in that order.
 
     Args:
         true: (Q, N) boolean.
         right: (Q, N) boolean, what counts as right; all of it must be true.
+        specific: prefer items that are true of few queries.
         cells: see :func:`ranks`.
 
     Raises:
         ValueError: something counts as right that is not true; or as :func:`ranks`.
     """
     true, right = table(true), table(right)
+    fits = sum(t.sum(0) for _, t in true.rows(cells)) if specific else None  # (N,)
 
     def block(rows: slice, columns: slice) -> Tensor:
         t, r = true.block(rows, columns), right.block(rows, columns)
@@ -413,7 +417,7 @@ def ceiling(true: Tensor | Table, right: Tensor | Table, *, cells: int = CELLS) 
             raise ValueError(
                 f"the item {column} counts as right for query {rows.start + row}, but is not true of it"
             )
-        return t.float()
+        return t.double() if fits is None else t / fits[columns].clamp(min=1).double()
 
     return ranks(Table(true.shape, block), right, tie=0.0, cells=cells)
 

@@ -248,6 +248,23 @@ def test_the_ceiling_is_a_draw_among_what_is_true():
         ]
         assert top.hit(k).tolist() == pytest.approx(wanted)
     assert ceiling(known, known).recall(1) == 1
+
+
+def test_a_judge_who_prefers_the_specific_does_better():
+    """Text 0 is true of picture 0 only, text 1 of 0 and 1, text 2 of all three."""
+    true = torch.tensor([[1, 1, 1], [0, 1, 1], [0, 0, 1]]).bool()
+    eye = torch.eye(3, dtype=torch.bool)
+    assert ceiling(true, eye).recall(1) == pytest.approx((1 / 3 + 1 / 2 + 1) / 3)
+    assert ceiling(true, eye, specific=True).recall(1) == 1
+    # two texts that are equally specific are still a draw
+    true = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 0, 1]]).bool()
+    first = ceiling(true, eye, specific=True)
+    assert first.hit(1).tolist() == pytest.approx([1 / 2, 1 / 3, 1])
+    assert torch.equal(first.rank, ceiling(true, eye, specific=True, cells=1).rank)
+
+
+def test_the_ceiling_needs_what_is_right_to_be_true():
+    n = 40
     wrong = torch.eye(n, dtype=torch.bool)
     wrong[3, 5] = True
     with pytest.raises(ValueError, match="the item 5 counts as right for query 3, but is not true"):
