@@ -108,7 +108,7 @@ def one_html(id: str, said: str, root: Path) -> str:
     n = len(result.runs)
     rows = "".join(
         f"<li>{_mark(judged.verdict)} {escape(said or judged.part.words)}: "
-        f"<strong>{escape(str(judged.summary))}</strong>, asked {escape(judged.part.asked)} "
+        f"<strong>{escape(str(judged.summary))}</strong>, asked&nbsp;{escape(judged.part.asked).replace(' ', '&nbsp;', 1)} "
         f"({'one run' if n == 1 else f'{n} seeds'})</li>"
         for judged in result.parts
     )
