@@ -350,7 +350,8 @@ EXPERIMENTS = [
             Part("NCE's normalizer", "z", "within", (0.9, 1.1)),
         ],
         c11,
-        "The share of time depends on the size of the vocabulary (a few thousand words here): with more words it falls.",
+        "The share of time depends on the size of the vocabulary (a few thousand words here): with more words it falls. "
+        "The machine did other work too: the seconds are long, and their spread is wide.",
         seeds=10,
         note="Sharpened after measurement: each part is decided by an interval, not by a mean; ✓ before. Five seeds left the first "
         "part undecided, so ten are measured.",
