@@ -118,6 +118,7 @@ def playhead(
     marks: Sequence[tuple[float, float, str]] = (),
     id: str | None = None,
     dpi: int = 110,
+    quality: int = 85,
 ) -> Widget:
     """A sound with a picture of it over time; a line moves with the sound, a click goes there.
 
@@ -132,6 +133,7 @@ def playhead(
             text stands beside the time while the line is there.
         id: an HTML id; made from the content if not given.
         dpi: of a matplotlib figure.
+        quality: of the picture, 1 to 100.
 
     Raises:
         ValueError, TypeError: a wave, picture or text that :func:`mmtutor.page.widgets.player`
@@ -151,7 +153,7 @@ def playhead(
         marks,
         0,
         id,
-        dpi,
+        (dpi, quality),
     )
 
 
@@ -167,6 +169,7 @@ def compare(
     start: int = 0,
     id: str | None = None,
     dpi: int = 110,
+    quality: int = 85,
 ) -> Widget:
     """Versions of one sound with one transport: a switch keeps the place in time.
 
@@ -185,6 +188,7 @@ def compare(
         start: which version is chosen first.
         id: an HTML id; made from the content if not given.
         dpi: of matplotlib figures.
+        quality: of the pictures, 1 to 100.
 
     Raises:
         ValueError, TypeError: as :func:`playhead`; fewer than two versions or more than nine, a
@@ -204,7 +208,18 @@ def compare(
     waves = [samples_of(wave, sample_rate, name, True, None) for name, wave in pairs]
     waves = equally_loud(dict(zip(names, waves)))
     return _transport(
-        "compare", names, waves, sample_rate, label, notes, pictures, alt, marks, start, id, dpi
+        "compare",
+        names,
+        waves,
+        sample_rate,
+        label,
+        notes,
+        pictures,
+        alt,
+        marks,
+        start,
+        id,
+        (dpi, quality),
     )
 
 
@@ -240,14 +255,14 @@ def _transport(
     marks: Sequence[tuple[float, float, str]],
     start: int,
     id: str | None,
-    dpi: int,
+    look: tuple[int, int],
 ) -> Widget:
     label = checked_text(label, "label")
     said = checked_texts(notes, "notes") if notes is not None else list(names)
     seconds = len(waves[0]) / sample_rate
     marks = [_mark(mark) for mark in marks]
     files = [wav(wave, sample_rate) for wave in waves]
-    shown, span, box = _pictures(pictures, seconds, dpi)
+    shown, span, box = _pictures(pictures, seconds, *look)
     texts = checked_texts(alt, "alt") if alt is not None else []
     data = {
         "seconds": round(seconds, 4),
@@ -328,14 +343,14 @@ def _mark(mark: Any) -> list[Any]:
 
 
 def _pictures(
-    pictures: Sequence[Any] | None, seconds: float, dpi: int
+    pictures: Sequence[Any] | None, seconds: float, dpi: int, quality: int
 ) -> tuple[list[Encoded], tuple[float, float], tuple[float, float]]:
     """The pictures, encoded; where in their width the sound begins and ends, and where in their
     height the line runs."""
     if pictures is None:
         return [], (0.0, 1.0), (0.0, 1.0)
     places = [_axes_of(picture, seconds) for picture in pictures]
-    shown = [encoded(picture, "webp", dpi, 85) for picture in pictures]
+    shown = [encoded(picture, "webp", dpi, quality) for picture in pictures]
     for picture, place in zip(shown, places):
         if (picture.width, picture.height) != (shown[0].width, shown[0].height):
             raise ValueError("the pictures of all versions must have one size")
@@ -561,7 +576,7 @@ def wave_explorer(
             + path("chosen", line("#d55e00", 2, dashed)),
             ' data-drag="spectrum"',
         )
-        + "</div><div><p>the arrow, and the phase</p>"
+        + "</div><div><p>the arrow</p>"
         f'<svg viewBox="0 0 {DIAL} {DIAL}" style="max-width:{HIGH}px" aria-hidden="true">'
         f'<circle cx="{DIAL / 2:g}" cy="{DIAL / 2:g}" r="{DIAL / 2 - 1:g}" fill="none" stroke="#999"/>'
         + path("turn", line("#d55e00", 1.4, dashed))
