@@ -92,6 +92,20 @@ def test_widgets_move(wide: Watched) -> None:
     assert wide.errors == []
 
 
+def test_clips_play(wide: Watched) -> None:
+    for number in range(wide.page.locator(".mmt-clip").count()):
+        widget = wide.page.locator(".mmt-clip").nth(number)
+        slider, button = widget.locator("input[type=range]"), widget.locator("[data-play]")
+        before = slider.input_value()
+        button.click()
+        wide.page.wait_for_function(
+            "([k, old]) => document.querySelectorAll('.mmt-clip input')[k].value !== old",
+            arg=[number, before],
+        )
+        button.click()
+    assert wide.errors == []
+
+
 def test_sounds_load(wide: Watched) -> None:
     durations = wide.page.evaluate(
         """() => Promise.all([...document.querySelectorAll('audio')].map(a => new Promise(done => {
