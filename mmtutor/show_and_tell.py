@@ -30,8 +30,11 @@ from mmtutor.kit.vision import check_features
 PAD = SPECIALS.index("<pad>")
 INJECT = ("pre", "init", "par")
 CELLS = ("lstm", "rnn")
-LOUD = 2.0  # deviation of the projected picture at the start, if the features have deviation 1; a word vector's is 0.1
-OPEN = 3.0  # bias of the forget gates at the start: sigmoid(3) = 0.95 of the memory is kept at each step
+# Deviation of the projected picture at the start, if the features have deviation 1; a word vector's
+# is 0.1.
+LOUD = 2.0
+# Bias of the forget gates at the start: sigmoid(3) = 0.95 of the memory is kept at each step.
+OPEN = 3.0
 
 
 @dataclass(frozen=True)
@@ -106,13 +109,12 @@ class ShowAndTell(nn.Module):
 
         A picture that is shown once must still be heard ten words later. From torch's own
         beginnings (word vectors louder than the picture, forget gates half shut) the captioner
-        learns the language first and the picture much later.
+        learns the language first and the picture later.
         """
         c = self.config
         nn.init.normal_(self.words.weight, std=0.1)[PAD] = 0
-        nn.init.normal_(
-            self.image.weight, std=LOUD
-        )  # its input is divided by sqrt(image); see begin
+        # Its input is divided by sqrt(image); see begin.
+        nn.init.normal_(self.image.weight, std=LOUD)
         nn.init.zeros_(self.image.bias)
         if c.cell == "lstm":  # gates in the order i, f, g, o
             nn.init.orthogonal_(self.recurrent.weight_hh_l0)
@@ -167,9 +169,8 @@ class ShowAndTell(nn.Module):
         state = (zero, zero) if c.cell == "lstm" else (zero,)
         if c.inject == "par":
             return v, state
-        _, state = self.recurrent(
-            v[:, None], self._pack(state)
-        )  # the picture is a word; its prediction is not used
+        # The picture is a word; its prediction is not used.
+        _, state = self.recurrent(v[:, None], self._pack(state))
         return None, self._unpack(state)
 
     def step(
