@@ -15,10 +15,9 @@ from __future__ import annotations
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from docutils import nodes
-from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util import logging
@@ -140,11 +139,9 @@ class FromChapter(SphinxDirective):
     """``{from-chapter} book/09_show_attend_tell landing-attention``: a widget as the chapter's notebook stores it.
 
     After the chapter come the widget's id, or a class with a dot before it; more of them are what to take if the first is not there.
-    With the option ``still`` a widget that would play by itself waits for its button here.
     """
 
     required_arguments = 2
-    option_spec: ClassVar = {"still": directives.flag}
     final_argument_whitespace = True
 
     def run(self) -> list[nodes.Node]:
@@ -160,8 +157,6 @@ class FromChapter(SphinxDirective):
                 location=self.get_location(),
             )
             return []
-        if "still" in self.options:
-            html = mmtutor_chapters.still(html)
         return [nodes.raw("", f'<div class="from-chapter">{html}</div>', format="html")]
 
 

@@ -49,11 +49,6 @@ def stored(path: Path, wanted: list[str]) -> str | None:
     return None
 
 
-def still(html: str) -> str:
-    """The same widget, which does not play by itself (``autoplay`` in the data of :func:`mmtutor.page.widgets.steppers`)."""
-    return html.replace('"autoplay":true', '"autoplay":false')
-
-
 def _of_first(html: str) -> tuple[str | None, list[str]]:
     parser = _First()
     parser.feed(
