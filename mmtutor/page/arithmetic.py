@@ -33,7 +33,7 @@ _STYLE = """<style>
 .mmt-sum .mmt-ask label span{display:block}.mmt-sum .mmt-ask input{width:100%}
 .mmt-sum .mmt-check{cursor:pointer}.mmt-sum .mmt-say{margin:.5em 0;min-height:1.5em}
 .mmt-sum .mmt-ten{list-style:none}
-.mmt-sum .mmt-ten li{align-items:center;display:grid;gap:.6em;grid-template-columns:minmax(5.5em,26%) 1fr 2.7em;margin:.15em 0}
+.mmt-sum .mmt-ten li{align-items:center;display:grid;gap:.6em;grid-template-columns:minmax(6.7em,26%) 1fr 2.7em;margin:.15em 0}
 .mmt-sum .mmt-word{overflow-wrap:anywhere}.mmt-sum .mmt-asked .mmt-word{font-style:italic}
 .mmt-sum .mmt-meter{background:#8883;border-radius:3px;height:.9em}
 .mmt-sum .mmt-meter i{background:#0072b2;border-radius:3px;display:block;height:100%}
