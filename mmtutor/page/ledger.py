@@ -662,7 +662,7 @@ def told_replication(stored: Result) -> str:
     if stored.replicated is None:
         return ""
     mark, n = MARKS[stored.replicated], len(stored.replicated_on)
-    return f", replicated {mark}" + (f" on {n} fresh seeds" if n > 1 else "")
+    return f", again {mark}" + (f" on {n} fresh seeds" if n > 1 else "")
 
 
 def live(id: str, values: Values, *, slack: float = 0.02, grain: float = 0.0) -> None:

@@ -302,7 +302,7 @@ def test_fresh_seeds_stand_beside_and_decide_nothing(tmp_path, monkeypatch, caps
     assert stored["value"].low > 9
     monkeypatch.setattr(ledger, "results_dir", lambda: tmp_path)
     ledger.show("C05")
-    assert "C05 ✓ holds, replicated ✗ on 5 fresh seeds" in capsys.readouterr().out
+    assert "C05 ✓ holds, again ✗ on 5 fresh seeds" in capsys.readouterr().out
     ledger.run(
         "word2vec", [one], folder=tmp_path, report=silent
     )  # the first set again loses nothing of the fresh one
