@@ -33,7 +33,7 @@ from mmtutor.kit.decoding import _best as best_of_rows
 from mmtutor.kit.vision import finite
 
 KS = (1, 5, 10)
-CELLS = 2**22  # scores at a time; with what is computed from them some 80 MB
+CELLS = 2**21  # scores at a time; with what is computed from them some 30 MB
 
 # --- Tables ---------------------------------------------------------------------------------------
 
@@ -144,6 +144,9 @@ def similarity(queries: Tensor, items: Tensor, measure: str = "cosine") -> Table
 
 def _unit(x: Tensor) -> Tensor:
     """Rows (N, D) at length 1, however long or short; a row of zeros stays one."""
+    length = torch.linalg.vector_norm(x, dim=1)
+    if bool(((length - 1).abs() < 1e-6).all()):  # as a model's are
+        return x
     return F.normalize(
         x / x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny), dim=1
     )
@@ -291,13 +294,12 @@ def ranks(
         r = right.block(part, slice(0, right.shape[1]))
         _check_block(s, r, part)
         s = s.float() if s.dtype in (torch.float16, torch.bfloat16) else s
-        best = s.masked_fill(~r, -math.inf).amax(1, keepdim=True)  # (b, 1)
-        over = s - best  # (b, N)
+        best = torch.where(r, s, -math.inf).amax(1, keepdim=True)  # (b, 1)
+        _check_found(best, part)
         margin = tie * best.abs().clamp(min=1)
-        near = over.abs() <= margin
-        tied = near.sum(1)
-        tied_right = near.logical_and_(r).sum(1)
-        counts.append(torch.stack([(over > margin).sum(1), tied - tied_right, tied_right]).cpu())
+        above, reach = s > best + margin, s >= best - margin  # (b, N)
+        above, reach, tied = (x.sum(1, dtype=torch.int32) for x in (above, reach, reach & r))
+        counts.append(torch.stack([above, reach - above - tied, tied]).long().cpu())
     return Ranks(*torch.cat(counts, 1))
 
 
@@ -312,7 +314,10 @@ def _check_block(scores: Tensor, right: Tensor, part: slice) -> None:
     if not finite(scores):
         row = int((~torch.isfinite(scores).all(1)).nonzero()[0, 0])
         raise ValueError(f"the scores of query {part.start + row} hold NaN or infinity")
-    none = ~right.any(1)
+
+
+def _check_found(best: Tensor, part: slice) -> None:
+    none = best[:, 0] == -math.inf
     if bool(none.any()):
         raise ValueError(
             f"query {part.start + int(none.nonzero()[0, 0])} has no right item; leave it out"
