@@ -510,8 +510,9 @@ EXPERIMENTS = [
             ),
         ],
         c26,
-        "A mean of frames that are multiplied by their time does as well, without attention; attention without time does not: "
-        "it was the time.",
+        "A mean of frames that are multiplied by their time does as well, without attention; attention "
+        "without time does not: it was the time. Its vectors begin as a ramp; begun at random they "
+        "leave the lead above 0, but smaller (the chapter shows it).",
         note="Second part sharpened after measurement: that shuffling costs the lead is asked of an interval of its own, in place "
         "of an interval that merely does not lie above 0; ✓ before.",
     ),
