@@ -6,9 +6,8 @@ matrix product compares every picture of a batch with every text: a table of cos
 diagonal holds the true pairs. All that is learned is that the diagonal shall be high and the rest
 low. How to say that is a choice of four losses:
 
-- :func:`ranking_hinge`: a wrong pair must score less than the true one by a margin; the **sum** over
-  all wrong pairs (Kiros et al. 2014, section 2.2), or the **hardest** one only (VSE++, Faghri et al.
-  2018, equation 6).
+- :func:`ranking_hinge`: a wrong pair must score less than the true one by a margin; the **sum**
+  over all wrong pairs (Kiros et al. 2014), or the **hardest** one only (VSE++: Faghri et al. 2018).
 - :func:`binary_nce`: is this pair true, or was it drawn? (Gutmann and Hyvärinen 2010; word2vec's
   negative sampling)
 - :func:`info_nce`: which of the batch's texts belongs to this picture, and which picture to this
@@ -108,7 +107,8 @@ class Config:
             )
         if not 1 / LARGEST_SCALE <= self.temperature < math.inf:
             raise ValueError(
-                f"temperature must be finite and at least {1 / LARGEST_SCALE}, got {self.temperature}"
+                f"temperature must be finite and at least {1 / LARGEST_SCALE}, "
+                f"got {self.temperature}"
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
@@ -117,7 +117,8 @@ class Config:
             for name in names:
                 if getattr(self, choice) == made and getattr(self, name) != default[name]:
                     raise ValueError(
-                        f"{name} = {getattr(self, name)} has no effect with {choice} = {made!r}; leave it at {default[name]}"
+                        f"{name} = {getattr(self, name)} has no effect with {choice} = {made!r}; "
+                        f"leave it at {default[name]}"
                     )
 
     @classmethod
@@ -148,9 +149,9 @@ class Config:
 
 
 # --- Four losses on one table of scores -----------------------------------------------------------
-# Rows are pictures, columns are texts, the diagonal holds the true pairs. ``also_true`` (B, B) marks
-# pairs beside the diagonal that are true as well: they are no negatives. Where nothing is left to
-# compare with (a batch of one, a row in which all is true) a hinge and InfoNCE are 0, without a
+# Rows are pictures, columns are texts, the diagonal holds the true pairs. ``also_true`` (B, B)
+# marks pairs beside the diagonal that are true as well: they are no negatives. Where nothing is left
+# to compare with (a batch of one, a row in which all is true) a hinge and InfoNCE are 0, without a
 # gradient; binary NCE then has its true pair only.
 
 
@@ -159,10 +160,10 @@ def ranking_hinge(
 ) -> Tensor:
     """Every wrong pair must score ``margin`` less than the true one; what it lacks is the price.
 
-    Σ_i Σ_{j≠i} [α − S_ii + S_ij]₊ + [α − S_ii + S_ji]₊ (Kiros et al. 2014, equation in section 2.2),
-    a wrong text j for each picture i, and a wrong picture j for each text i. With ``hardest`` the
-    sum over j becomes the maximum (VSE++, equation 6). **Summed** over the batch, as in the papers'
-    programs: the mean would divide the step by B or B².
+    Σ_i Σ_{j≠i} [α − S_ii + S_ij]₊ + [α − S_ii + S_ji]₊ (Kiros et al. 2014, the pairwise ranking
+    loss): a wrong text j for each picture i, and a wrong picture j for each text i. With
+    ``hardest`` the sum over j becomes the maximum (VSE++, the max of hinges). **Summed** over the
+    batch, as in the papers' programs: the mean would divide the step by B or B².
 
     Args:
         scores: (B, B) cosines.
@@ -172,7 +173,8 @@ def ranking_hinge(
 
     Returns:
         A scalar. If everything has the same vector it is 2·B·(B − 1)·α, and 2·B·α with ``hardest``:
-        a plateau from which the hardest negative often cannot leave.
+        a plateau on which training with the hardest negative may stay. To train with the sum first
+        helps.
 
     Raises:
         TypeError, ValueError: as :func:`check_scores`.
@@ -190,8 +192,8 @@ def info_nce(scores: Tensor, log_scale: Tensor, also_true: Tensor | None = None)
     """Which text belongs to this picture, and which picture to this text? Two cross-entropies over
     the batch, averaged.
 
-    −½ mean_i [log softmax_j(γ S_ij)]_{j=i} − ½ mean_i [log softmax_j(γ S_ji)]_{j=i} (CLIP, figure 3).
-    log B − the loss is at most the mutual information of picture and text (van den Oord et al.
+    −½ mean_i [log softmax_j(γ S_ij)]_{j=i} − ½ mean_i [log softmax_j(γ S_ji)]_{j=i} (CLIP, figure
+    3). log B − the loss is at most the mutual information of picture and text (van den Oord et al.
     2018), if no wrong pair is masked.
 
     Args:
@@ -231,7 +233,7 @@ def binary_nce(
         log_scale: τ = log γ, a scalar; γ is cut at 100.
         bias: b, a scalar.
         drawn: (B, B) boolean, the wrong pairs that were drawn (:func:`draw_wrong`); all of them if
-            not given, as in SigLIP (Zhai et al. 2023, equation 1).
+            not given, as in SigLIP (Zhai et al. 2023).
         also_true: (B, B) boolean; see above. Drawn or not, they do not count.
 
     Returns:
@@ -249,21 +251,19 @@ def binary_nce(
     return -told / len(scores)
 
 
-def draw_wrong(size: int, negatives: int, also_true: Tensor) -> Tensor:
+def draw_wrong(wrong: Tensor, negatives: int) -> Tensor:
     """Draw so many different wrong texts for each picture of a batch, all equally likely.
 
     Args:
-        size: B.
+        wrong: (B, B) boolean, the pairs that may be drawn.
         negatives: k; fewer where there are not so many.
-        also_true: (B, B) boolean, which are no wrong pairs; its device is that of the result.
 
     Returns:
-        (B, B) boolean, at most k a row, none on the diagonal.
+        (B, B) boolean, at most k a row.
     """
-    order = torch.rand(size, size, device=also_true.device)
-    order = order.masked_fill(also_true | _diagonal(order), -1.0)
-    value, place = order.topk(min(negatives, size), dim=1)
-    return torch.zeros_like(also_true).scatter(1, place, value >= 0)
+    order = torch.rand(wrong.shape, device=wrong.device).masked_fill(~wrong, -1.0)
+    value, place = order.topk(min(negatives, len(wrong)), dim=1)
+    return torch.zeros_like(wrong).scatter(1, place, value >= 0)
 
 
 def _diagonal(scores: Tensor) -> Tensor:
@@ -356,9 +356,11 @@ def packed(true: Tensor | np.ndarray) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    """Vectors (…, E) at length 1. One of (nearly) no length has no direction: it stays as it is, and
-    so does its gradient; a vector of zeros has cosine 0 with everything. Half precision becomes
-    float32."""
+    """Vectors (…, E) at length 1. Half precision becomes float32.
+
+    One of (nearly) no length has no direction. It stays as it is, and so does its gradient; a vector
+    of zeros has cosine 0 with everything.
+    """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     square = x.square().sum(-1, keepdim=True)
     return x * torch.where(square > TINY**2, square, torch.ones_like(square)).rsqrt()
@@ -448,8 +450,8 @@ class JointEmbedding(nn.Module):
                 more is known (:func:`known_true`); or else ``"also_true"`` (B, B) itself.
 
         Returns:
-            ``"loss"``; ``"first"``, for the eye: the share of pictures whose own text scores highest
-            among those that are not known to be true; ``"scale"``, γ, where there is one.
+            ``"loss"``; ``"first"``, for the eye: the share of pictures whose own text scores
+            higher than all that are not known to be true; ``"scale"``, γ, where there is one.
 
         Raises:
             TypeError, ValueError: bad parts of the batch, or nothing that says what is true where
@@ -480,8 +482,7 @@ class JointEmbedding(nn.Module):
                 self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
         if c.loss == "info_nce":
             return info_nce(scores, self.log_scale, also_true)
-        known = torch.zeros_like(scores, dtype=torch.bool) if also_true is None else also_true
-        drawn = draw_wrong(len(scores), c.negatives, known)
+        drawn = draw_wrong(check_scores(scores, also_true), c.negatives)
         drawn = of_the_first(drawn) if together else drawn
         return binary_nce(scores, self.log_scale, self.bias, drawn, also_true)
 
@@ -495,8 +496,8 @@ class JointEmbedding(nn.Module):
             return batch["also_true"]
         if "picture" not in batch:
             raise ValueError(
-                "false_negatives = 'mask' needs to know what is true: give 'picture' (and 'true_of') or "
-                "'also_true' in the batch, or keep false negatives"
+                "false_negatives = 'mask' needs to know what is true: give 'picture' (and "
+                "'true_of') or 'also_true' in the batch, or keep false negatives"
             )
         texts, picture, true_of = batch["texts"], batch["picture"], batch.get("true_of")
         check_numbers(picture, true_of, len(texts))
@@ -504,66 +505,6 @@ class JointEmbedding(nn.Module):
         known = [picture, code_of(texts, texts != PAD if mask is None else mask)]
         known += [] if true_of is None else [true_of]
         return known_true(*(map(gathered, known) if together else known))
-
-
-def check_texts(texts: Tensor, mask: Tensor | None, size: int) -> Tensor:
-    """Check texts (B, L) and return their mask.
-
-    Raises:
-        TypeError: ids that are not int64, a mask that is not boolean.
-        ValueError: another shape, an empty batch; or (on the CPU) ids outside 0..size − 1, a text
-            without a word, or padding before a word. The message names the text.
-    """
-    if not isinstance(texts, Tensor) or texts.dtype != torch.int64:
-        got = texts.dtype if isinstance(texts, Tensor) else type(texts).__name__
-        raise TypeError(f"texts must be ids (B, L) of type int64, got {got}")
-    if texts.ndim != 2 or min(texts.shape) < 1:
-        raise ValueError(f"texts must be ids (B, L), B and L at least 1, got {tuple(texts.shape)}")
-    mask = texts != PAD if mask is None else mask
-    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"the mask must be boolean, True where a word is valid, got {got}")
-    if mask.shape != texts.shape:
-        raise ValueError(f"the mask must be {tuple(texts.shape)}, got {tuple(mask.shape)}")
-    if texts.device.type == "cpu":
-        low, high = int(texts.min()), int(texts.max())
-        if low < 0 or high >= size:
-            raise ValueError(f"ids of words must lie in 0..{size - 1}, got {low}..{high}")
-        empty = ~mask.any(1)
-        if bool(empty.any()):
-            raise ValueError(f"text {int(empty.nonzero()[0, 0])} has no word")
-        gap = (mask[:, 1:] & ~mask[:, :-1]).any(1)
-        if bool(gap.any()):
-            raise ValueError(
-                f"text {int(gap.nonzero()[0, 0])} has padding before a word; it belongs at the end"
-            )
-    return mask
-
-
-def check_numbers(picture: Tensor, true_of: Tensor | None, size: int) -> None:
-    """Raise a TypeError or a ValueError unless ``picture`` is (B,) whole numbers and ``true_of``
-    (B, bytes) uint8 with a bit for each of them."""
-    if (
-        not isinstance(picture, Tensor)
-        or picture.is_floating_point()
-        or picture.dtype == torch.bool
-    ):
-        got = picture.dtype if isinstance(picture, Tensor) else type(picture).__name__
-        raise TypeError(f"picture must be whole numbers (B,), got {got}")
-    if picture.shape != (size,):
-        raise ValueError(f"picture must be ({size},), got {tuple(picture.shape)}")
-    if true_of is None:
-        return
-    if not isinstance(true_of, Tensor) or true_of.dtype != torch.uint8:
-        got = true_of.dtype if isinstance(true_of, Tensor) else type(true_of).__name__
-        raise TypeError(f"true_of must be bits in uint8 (see packed), got {got}")
-    if true_of.ndim != 2 or len(true_of) != size:
-        raise ValueError(f"true_of must be ({size}, bytes), got {tuple(true_of.shape)}")
-    most = 8 * true_of.shape[1] - 1
-    if picture.device.type == "cpu" and not 0 <= int(picture.min()) <= int(picture.max()) <= most:
-        raise ValueError(
-            f"true_of knows the pictures 0..{most}, got {int(picture.min())}..{int(picture.max())}"
-        )
 
 
 # --- The data -------------------------------------------------------------------------------------
@@ -636,19 +577,21 @@ class Pairs(Dataset):
         check_numbers(owner, None, len(texts))
         if not 0 <= int(owner.min()) <= int(owner.max()) < len(features):
             raise ValueError(
-                f"there are {len(features)} pictures, but owners {int(owner.min())}..{int(owner.max())}"
+                f"there are {len(features)} pictures, "
+                f"but owners {int(owner.min())}..{int(owner.max())}"
             )
         self.features, self.texts, self.owner, self.true_of = features, texts, owner, None
         self.lengths = (texts != PAD).sum(1)
         if true is not None:
             if tuple(true.shape) != (len(features), len(texts)):
                 raise ValueError(
-                    f"the truth must be {(len(features), len(texts))}, pictures by texts, got {tuple(true.shape)}"
+                    f"the truth must be {(len(features), len(texts))}, pictures by texts, "
+                    f"got {tuple(true.shape)}"
                 )
+            self.true_of = packed(true)
             false = ~np.asarray(true)[owner.numpy(), np.arange(len(texts))]
             if false.any():
                 raise ValueError(f"text {int(false.argmax())} is not true of its own picture")
-            self.true_of = packed(true)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -672,10 +615,11 @@ class Pairs(Dataset):
 
 def arithmetic(pictures: Tensor, minus: Tensor, plus: Tensor, weight: float = 1.0) -> Tensor:
     """A picture with one thing exchanged for another: picture − word + word, back on the sphere
-    (Kiros et al. 2014, section 3.2).
+    (Kiros et al. 2014).
 
-    It presupposes that a picture's vector is about the sum of its words' vectors, so the text tower
-    should be the sum. :func:`mmtutor.kit.retrieval.nearest` then finds the pictures.
+    It presupposes that a picture's vector is about the sum of its words' vectors; that is why the
+    paper shows it with the sum as text tower. :func:`mmtutor.kit.retrieval.nearest` then finds the
+    pictures.
 
     Args:
         pictures: (Q, E) unit vectors.
@@ -688,16 +632,80 @@ def arithmetic(pictures: Tensor, minus: Tensor, plus: Tensor, weight: float = 1.
         (Q, E) unit vectors.
 
     Raises:
-        TypeError, ValueError: no tensors of floating point, shapes that do not fit, NaN or infinity,
-            or a weight that is not finite.
+        TypeError, ValueError: no tensors of floating point, shapes that do not fit, NaN or
+            infinity, or a weight that is not finite.
     """
     for name, x in (("pictures", pictures), ("minus", minus), ("plus", plus)):
         vector = isinstance(x, Tensor) and x.ndim == 1 and name != "pictures"
         size = check_vectors(x[None] if vector else x, name).shape
         if size[1] != pictures.shape[1] or size[0] not in (len(pictures), 1 if vector else -1):
             raise ValueError(
-                f"pictures are (Q, E) = {tuple(pictures.shape)}, so {name} must be that or (E,), got {tuple(x.shape)}"
+                f"pictures are (Q, E) = {tuple(pictures.shape)}, so {name} must be that or (E,), "
+                f"got {tuple(x.shape)}"
             )
     if not math.isfinite(weight):
         raise ValueError(f"weight must be finite, got {weight}")
     return unit(pictures + weight * (plus - minus))
+
+
+# --- Checks ---------------------------------------------------------------------------------------
+
+
+def check_texts(texts: Tensor, mask: Tensor | None, size: int) -> Tensor:
+    """Check texts (B, L) and return their mask.
+
+    Raises:
+        TypeError: ids that are not int64, a mask that is not boolean.
+        ValueError: another shape, an empty batch; or (on the CPU) ids outside 0..size − 1, a text
+            without a word, or padding before a word. The message names the text.
+    """
+    if not isinstance(texts, Tensor) or texts.dtype != torch.int64:
+        got = texts.dtype if isinstance(texts, Tensor) else type(texts).__name__
+        raise TypeError(f"texts must be ids (B, L) of type int64, got {got}")
+    if texts.ndim != 2 or min(texts.shape) < 1:
+        raise ValueError(f"texts must be ids (B, L), B and L at least 1, got {tuple(texts.shape)}")
+    mask = texts != PAD if mask is None else mask
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise TypeError(f"the mask must be boolean, True where a word is valid, got {got}")
+    if mask.shape != texts.shape:
+        raise ValueError(f"the mask must be {tuple(texts.shape)}, got {tuple(mask.shape)}")
+    if texts.device.type == "cpu":
+        low, high = int(texts.min()), int(texts.max())
+        if low < 0 or high >= size:
+            raise ValueError(f"ids of words must lie in 0..{size - 1}, got {low}..{high}")
+        empty = ~mask.any(1)
+        if bool(empty.any()):
+            raise ValueError(f"text {int(empty.nonzero()[0, 0])} has no word")
+        gap = (mask[:, 1:] & ~mask[:, :-1]).any(1)
+        if bool(gap.any()):
+            raise ValueError(
+                f"text {int(gap.nonzero()[0, 0])} has padding before a word; it belongs at the end"
+            )
+    return mask
+
+
+def check_numbers(picture: Tensor, true_of: Tensor | None, size: int) -> None:
+    """Raise a TypeError or a ValueError unless ``picture`` is (B,) whole numbers and ``true_of``
+    (B, bytes) uint8 with a bit for each of them."""
+    if (
+        not isinstance(picture, Tensor)
+        or picture.is_floating_point()
+        or picture.dtype == torch.bool
+    ):
+        got = picture.dtype if isinstance(picture, Tensor) else type(picture).__name__
+        raise TypeError(f"picture must be whole numbers (B,), got {got}")
+    if picture.shape != (size,):
+        raise ValueError(f"picture must be ({size},), got {tuple(picture.shape)}")
+    if true_of is None:
+        return
+    if not isinstance(true_of, Tensor) or true_of.dtype != torch.uint8:
+        got = true_of.dtype if isinstance(true_of, Tensor) else type(true_of).__name__
+        raise TypeError(f"true_of must be bits in uint8 (see packed), got {got}")
+    if true_of.ndim != 2 or len(true_of) != size:
+        raise ValueError(f"true_of must be ({size}, bytes), got {tuple(true_of.shape)}")
+    most = 8 * true_of.shape[1] - 1
+    if picture.device.type == "cpu" and not 0 <= int(picture.min()) <= int(picture.max()) <= most:
+        raise ValueError(
+            f"true_of knows the pictures 0..{most}, got {int(picture.min())}..{int(picture.max())}"
+        )

@@ -146,7 +146,7 @@ def test_binary_nce_of_all_pairs_equals_open_clips_siglip_loss(scale, bias, tota
 
 
 def test_binary_nce_of_drawn_pairs_is_word2vecs_negative_sampling():
-    drawn = draw_wrong(6, 3, torch.zeros(6, 6, dtype=torch.bool))
+    drawn = draw_wrong(~EYE, 3)
     logits = 5 * S - 0.7
     wanted = word2vec.negative_sampling_loss(logits.diagonal(), logits[drawn].view(6, 3)).mean()
     torch.testing.assert_close(binary_nce(S, log(5.0), torch.tensor(-0.7), drawn), wanted)
@@ -215,7 +215,7 @@ def test_gradients(name, known):
     elif name == "info_nce":
         assert torch.autograd.gradcheck(lambda x, t: info_nce(x, t, known), (s, tau))
     else:
-        drawn = draw_wrong(6, 2, torch.zeros(6, 6, dtype=torch.bool))
+        drawn = draw_wrong(~EYE, 2)
         for d in (None, drawn):
             assert torch.autograd.gradcheck(
                 lambda x, t, b, d=d: binary_nce(x, t, b, d, known), (s, tau, bias)
@@ -300,7 +300,7 @@ def test_wrong_texts_are_drawn_evenly_and_never_a_true_one(k):
     torch.manual_seed(0)
     known = KNOWN.clone()
     known[1] = ~EYE[1]  # nothing to draw
-    draws = torch.stack([draw_wrong(6, k, known) for _ in range(2000)]).float()
+    draws = torch.stack([draw_wrong(~known & ~EYE, k) for _ in range(2000)]).float()
     assert not bool(draws[:, known | EYE].any())
     left = (~(known | EYE)).sum(1)
     assert draws.sum(2).unique(dim=0).tolist() == [left.clamp(max=k).tolist()]
@@ -574,7 +574,7 @@ def test_the_models_loss_is_the_loss_of_its_scores(text, loss):
         "hardest": lambda: ranking_hinge(s, 0.3, hardest=True),
         "info_nce": lambda: info_nce(s, log(5.0)),
         "nce": lambda: binary_nce(
-            s, log(5.0), -log(8.0), draw_wrong(4, 8, torch.zeros(4, 4, dtype=torch.bool))
+            s, log(5.0), -log(8.0), draw_wrong(~torch.eye(4, dtype=torch.bool), 8)
         ),
     }[loss]()
     torch.testing.assert_close(terms["loss"], wanted)
@@ -903,6 +903,7 @@ def test_pairs_hand_out_whole_batches():
             ValueError,
             r"must be \(4, 4\), pictures by texts",
         ),
+        ((features(), TEXT, None, np.ones((4, 4))), TypeError, "the truth must be boolean"),
         (
             (features(), TEXT, None, np.zeros((4, 4), bool)),
             ValueError,
@@ -1112,10 +1113,11 @@ def test_bad_batches(change, error, message):
         "picture": torch.arange(4),
         "true_of": torch.ones(4, 2, dtype=torch.uint8),
     }
-    model = build(false_negatives="mask")
-    model.loss(good)
-    with pytest.raises(error, match=message):
-        model.loss(good | change)
+    for loss in LOSSES:
+        model = build(loss=loss, false_negatives="mask")
+        model.loss(good)
+        with pytest.raises(error, match=message):
+            model.loss(good | change)
 
 
 def test_nan_in_training_names_the_step():

@@ -4,8 +4,8 @@
 a loss is a mean over samples. A contrastive loss compares each sample with all others of its batch,
 and these may lie in another process: :func:`gathered` fetches them. Then every process computes the
 loss of the whole batch, and the result is that of one process. (The last, smaller round of an epoch
-included; but where it has fewer samples than there are processes, ``fit`` lets some compute a sample
-twice, and a loss over the whole would see it twice: give ``drop_last=True``.)
+included; but where it has fewer samples than there are processes, ``fit`` lets some compute a
+sample twice, and a loss over the whole would see it twice: give ``drop_last=True``.)
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ class Table:
             if not isinstance(values, Tensor) or values.shape != (part.stop - start, n):
                 got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
                 raise ValueError(
-                    f"a block of rows {start}..{part.stop - 1} must be {(part.stop - start, n)}, got {got}"
+                    f"a block of rows {start}..{part.stop - 1} must be "
+                    f"{(part.stop - start, n)}, got {got}"
                 )
             yield part, values
 
@@ -198,7 +199,8 @@ def _numbers(numbers: Any, name: str) -> Tensor:
         raise TypeError(f"the numbers of the {name} must be whole, got {numbers.dtype}")
     if numbers.ndim != 1 or len(numbers) < 1:
         raise ValueError(
-            f"the numbers of the {name} must be one row of at least one, got the shape {tuple(numbers.shape)}"
+            f"the numbers of the {name} must be one row of at least one, "
+            f"got the shape {tuple(numbers.shape)}"
         )
     return numbers
 
@@ -379,7 +381,8 @@ def own(
     owner = torch.arange(n) if owner is None else _numbers(owner, "owners")
     if len(owner) != m or not 0 <= int(owner.min()) <= int(owner.max()) < n:
         raise ValueError(
-            f"owner must hold {m} numbers in 0..{n - 1}, got {len(owner)} in {int(owner.min())}..{int(owner.max())}"
+            f"owner must hold {m} numbers in 0..{n - 1}, "
+            f"got {len(owner)} in {int(owner.min())}..{int(owner.max())}"
         )
     return same(torch.arange(n, device=device), owner.to(device))
 
@@ -398,9 +401,9 @@ def ceiling(
     """What a judge reaches who knows what is true, and nothing else.
 
     All t true items of a query stand on top, in a random order. If r of them count as right, the
-    expected R@k is 1 − C(t − r, k) / C(t, k); with r = 1 it is k / t, at most 1. That is no bound: of
-    several true texts the one that fits few other pictures is the likelier to have been written for
-    this one. With ``specific`` the judge puts the true items in that order.
+    expected R@k is 1 − C(t − r, k) / C(t, k); with r = 1 it is k / t, at most 1. That is no bound:
+    of several true texts the one that fits few other pictures is the likelier to have been written
+    for this one. With ``specific`` the judge puts the true items in that order.
 
     Args:
         true: (Q, N) boolean.
@@ -420,7 +423,8 @@ def ceiling(
         if bool(wrong.any()):
             row, column = (wrong.nonzero()[0]).tolist()
             raise ValueError(
-                f"the item {column} counts as right for query {rows.start + row}, but is not true of it"
+                f"the item {column} counts as right for query {rows.start + row}, "
+                "but is not true of it"
             )
         return t.double() if fits is None else t / fits[columns].clamp(min=1).double()
 
@@ -499,14 +503,15 @@ class Index:
     """The nearest of a collection without a look at all of it: a graph of neighbours, walked from
     far to near (HNSW: Malkov and Yashunin 2018), by the library faiss. By cosine.
 
-    It finds nearly what :func:`nearest` finds; :meth:`agreement` says how nearly. Up to some hundred
-    thousand items the exact search is fast enough, and needs no library beside torch. The graph is
-    built on one thread, so that the same vectors give the same graph.
+    It finds nearly what :func:`nearest` finds; :meth:`agreement` says how nearly. Up to some
+    hundred thousand items the exact search is fast enough, and needs no library beside torch. The
+    graph is built on one thread, so that the same vectors give the same graph.
 
     Args:
         vectors: (N, D), finite.
         links: neighbours that an item keeps in the graph; more are slower and find more.
-        effort: candidates that are looked at, for a query as for a new item; at least k for a query.
+        effort: candidates that are looked at, for a query as for a new item; for a query at
+            least k.
 
     Raises:
         ImportError: faiss is not installed; the message says how to get it.
