@@ -703,7 +703,9 @@ def live(id: str, values: Values, *, slack: float = 0.02, grain: float = 0.0) ->
         for part in stored.parts
         if _has(part.part, values)
     ]
-    text = f"{id} live, where the stored runs say: " + ("; ".join(told) or ", ".join(values))
+    lie = "It lies" if len(told or values) == 1 else "They lie"
+    said = "; ".join(told) or ", ".join(values)
+    text = f"{id}, run here: {said}. {lie} where the stored runs say."
     print(textwrap.fill(text, 96, subsequent_indent="  "))
 
 
