@@ -150,9 +150,9 @@ class Config:
 
 # --- Four losses on one table of scores -----------------------------------------------------------
 # Rows are pictures, columns are texts, the diagonal holds the true pairs. ``also_true`` (B, B)
-# marks pairs beside the diagonal that are true as well: they are no negatives. Where nothing is left
-# to compare with (a batch of one, a row in which all is true) a hinge and InfoNCE are 0, without a
-# gradient; binary NCE then has its true pair only.
+# marks pairs beside the diagonal that are true as well: they are no negatives. Where nothing is
+# left to compare with (a batch of one, a row in which all is true) a hinge and InfoNCE are 0,
+# without a gradient; binary NCE then has its true pair only.
 
 
 def ranking_hinge(
@@ -358,8 +358,8 @@ def packed(true: Tensor | np.ndarray) -> Tensor:
 def unit(x: Tensor) -> Tensor:
     """Vectors (…, E) at length 1. Half precision becomes float32.
 
-    One of (nearly) no length has no direction. It stays as it is, and so does its gradient; a vector
-    of zeros has cosine 0 with everything.
+    One of (nearly) no length has no direction. It stays as it is, and so does its gradient; a
+    vector of zeros has cosine 0 with everything.
     """
     x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     square = x.square().sum(-1, keepdim=True)
