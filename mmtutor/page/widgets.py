@@ -126,6 +126,8 @@ while(near.firstChild)near.removeChild(near.firstChild);
 list.forEach(function(n){add("path",{d:"M"+d.points[i].join(" ")+"L"+d.points[n[0]].join(" ")})});
 add("circle",{cx:d.points[i][0],cy:d.points[i][1],r:8,fill:"none",stroke:"#111","stroke-width":2.5});name(i,taken,true);
 list.forEach(function(n){name(n[0],taken)});
+var bold=Array.prototype.map.call(over.querySelectorAll("text"),function(t){return t.textContent});
+Array.prototype.forEach.call(svg.querySelectorAll(".mmt-n text"),function(t){t.style.display=bold.indexOf(t.textContent)<0?"":"none"});
 list.forEach(function(n){var li=document.createElement("li"),b=document.createElement("button");b.type="button";
 b.textContent=d.labels[n[0]]+" "+n[1];b.addEventListener("click",function(){pick(n[0]);input.focus()});
 li.appendChild(b);near.appendChild(li)});
@@ -674,11 +676,14 @@ def scatter(
     over += [_placed(labels[k], x[k], y[k], taken, size, force=k == first) for k in chosen]
     always = [index[name] for name in named] if named is not None else range(len(labels))
     room: list[tuple[float, float, float, float]] = []
-    written = [
-        _placed(labels[k], x[k], y[k], room, size)
-        for k in always
-        if named is not None or len(room) < 60
-    ]
+    written = []
+    for k in always:
+        if named is not None or len(room) < 60:
+            text = _placed(labels[k], x[k], y[k], room, size)
+            # What stands in bold is not written a second time.
+            written.append(
+                text.replace("<text", '<text style="display:none"') if k in chosen else text
+            )
 
     data = {
         "labels": labels,

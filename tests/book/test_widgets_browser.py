@@ -232,6 +232,28 @@ def test_the_explorer_answers_typing_clicking_and_nonsense(
         assert watched.errors == []
 
 
+def test_what_stands_in_bold_is_not_written_twice(page_file: Path, open_page: Open) -> None:
+    shown = """() => ['.mmt-n', '.mmt-o'].map(g => [...document.querySelectorAll('#words ' + g + ' text')]
+      .filter(t => t.style.display !== 'none').map(t => t.textContent).sort())"""
+    for scripts in (True, False):
+        with open_page(page_file, scripts=scripts) as watched:
+            page = watched.page
+            if not scripts:
+                hidden = page.locator("#words .mmt-n text[style]").all_text_contents()
+                assert sorted(page.locator("#words .mmt-o text").all_text_contents()) == sorted(
+                    hidden
+                )
+                continue
+            grey, bold = page.evaluate(shown)
+            assert "king" in bold
+            assert not set(grey) & set(bold)
+            page.locator("#words [data-i='2']").dispatch_event("click")
+            grey, bold = page.evaluate(shown)
+            assert bold == ["bread"]
+            assert "king" in grey
+            assert "bread" not in grey
+
+
 @pytest.mark.parametrize("typed", ["queen", "emperor"])
 def test_after_typing_the_first_click_on_a_neighbour_counts(
     page_file: Path, open_page: Open, typed: str
