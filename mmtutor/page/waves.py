@@ -79,18 +79,19 @@ function state(){play.textContent=on?"❚❚":"▶";play.setAttribute("aria-labe
 function seek(s){t=Math.max(0,Math.min(d.seconds,s));a[k].currentTime=t;show()}
 function stop(){on=false;a[k].pause();state()}
 function start(){if(t>=d.seconds-.01)seek(0);on=true;state();
-var p=a[k].play();if(p)p.catch(function(){stop()});requestAnimationFrame(follow)}
+go(a[k]);requestAnimationFrame(follow)}
+function go(x){var p=x.play();if(p)p.catch(function(){if(x===a[k]&&x.paused)stop()})}
 function follow(){if(!on)return;if(!a[k].seeking){t=Math.min(d.seconds,a[k].currentTime);show()}
 requestAnimationFrame(follow)}
 function choose(j){if(j===k||!a[j])return;if(on)t=a[k].currentTime;a[k].pause();k=j;
-a[k].currentTime=t;if(on){var p=a[k].play();if(p)p.catch(function(){stop()})}look()}
+a[k].currentTime=t;if(on)go(a[k]);look()}
 function look(){pics.forEach(function(p,i){p.hidden=i!==k});
 names.forEach(function(b,i){b.setAttribute("aria-pressed",String(i===k))});
 if(say)say.textContent=d.notes[k];show()}
 a.forEach(function(x){x.addEventListener("ended",function(){if(!on||x!==a[k])return;
-if(again&&again.checked){seek(0);var p=x.play();if(p)p.catch(function(){stop()})}
+if(again&&again.checked){seek(0);go(x)}
 else{stop();t=d.seconds;show()}})});
-document.addEventListener("play",function(e){if(on&&e.target!==a[k])stop()},true);
+document.addEventListener("play",function(e){if(on&&a.indexOf(e.target)<0)stop()},true);
 play.addEventListener("click",function(){if(on)stop();else start()});
 at.addEventListener("input",function(){seek(+at.value)});
 names.forEach(function(b,i){b.addEventListener("click",function(){choose(i)})});

@@ -177,6 +177,9 @@ def test_a_switch_keeps_the_place(page_file: Path, open_page: Open) -> None:
         page.keyboard.press("1")
         assert two.locator("[aria-pressed=true]").inner_text() == "1 clean"
         assert page.evaluate(times)[1][1]
+        for key in "2121":  # faster than a sound can begin
+            page.keyboard.press(key)
+        assert two.get_by_role("button", name="Pause").is_visible()
         page.wait_for_function(f"{times}[0][0] > 0.8")
         page.wait_for_function(f"{times}[0][0] < 0.3")  # again and again
         watched.page.locator("#head").get_by_role("button", name="Play").click()
