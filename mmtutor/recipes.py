@@ -6,9 +6,12 @@ A recipe is two sequences. Its *ingredients* are read by an LSTM in both directi
 reads the sentences. Both ends, joined, pass one linear layer and land on a sphere. So does the
 picture, behind a convolutional network.
 
-The loss pulls a recipe and its own dish together, and pushes it away from another dish until their
-cosine is below a margin (section 3.2). A classifier that both share names the kind of dish from
-either point of the sphere: **semantic regularisation** (section 3.3).
+The paper's loss pulls a recipe and its own dish together, and pushes it away from another dish until
+their cosine is below a margin (section 3.2). ``loss="info_nce"`` asks instead which dish of the
+batch belongs to the recipe, and which recipe to the dish (van den Oord et al. 2018; symmetric with
+a learned temperature as in CLIP, Radford et al. 2021): so it pushes hardest where it is hardest to
+tell. A classifier that both share names the kind of dish from either point of the sphere:
+**semantic regularisation** (section 3.3).
 
 The twin that reads a *bag of words* (``reader="bag"``) has the same sphere and the same loss, and
 no order: what it cannot tell apart, only order tells apart.
@@ -16,6 +19,7 @@ no order: what it cannot tell apart, only order tells apart.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,11 +27,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmtutor.kit.processes import gathered, of_the_first, several
 from mmtutor.kit.vision import check_features
 
 PAD = 0
 READERS = ("rnn", "bag")
+LOSSES = ("cosine", "info_nce")
 PAIRS = ("drawn", "all")
+LARGEST_SCALE = 100.0  # of the cosines: CLIP's limit for γ, that is a temperature of 0.01
 TINY = 1e-12  # below this length a vector has no direction, and stays where it is
 
 
@@ -50,12 +57,14 @@ class Config:
         joint: dimension of the sphere's space.
         reader: ``"rnn"`` (the paper) or ``"bag"``: means of word vectors, the control without
             order.
-        pairs: ``"drawn"``: a share of the recipes of a batch gets another dish, as in the paper;
+        loss: ``"cosine"`` (the paper) or ``"info_nce"``.
+        pairs: of the cosine loss. ``"drawn"``: a share of the recipes of a batch gets another dish, as in the paper;
             ``"all"``: every recipe with every dish of the batch, weighted to the same shares (the
             mean over all draws).
-        other: share of pairs that do not belong together (the paper: 0.8).
-        margin: α, the cosine up to which pairs that do not belong together are left alone (the
-            paper: 0.1).
+        other: of the cosine loss, share of pairs that do not belong together (the paper: 0.8).
+        margin: α of the cosine loss, the cosine up to which pairs that do not belong together are
+            left alone (the paper: 0.1).
+        temperature: 1/γ of InfoNCE as training begins; γ is learned.
         semantic: λ, weight of the two classification losses, together (the paper: 0.02).
     """
 
@@ -70,9 +79,11 @@ class Config:
     instruction: int = 128
     joint: int = 128
     reader: str = "rnn"
+    loss: str = "cosine"
     pairs: str = "all"
     other: float = 0.8
     margin: float = 0.1
+    temperature: float = 0.07
     semantic: float = 0.02
 
     def __post_init__(self) -> None:
@@ -92,16 +103,23 @@ class Config:
                 "filters are of the convolution over a picture or a map: at least 1 there, and 0 "
                 f"where image is a vector; got image = {self.image}, filters = {self.filters}"
             )
-        for name, choices in (("reader", READERS), ("pairs", PAIRS)):
+        for name, choices in (("reader", READERS), ("loss", LOSSES), ("pairs", PAIRS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {choices}, got {getattr(self, name)!r}")
-        unread = [] if self.reader == "rnn" else ["instruction", *(["sentence"] * (self.words > 0))]
-        for f in fields(self):
-            if f.name in unread and getattr(self, f.name) != f.default:
-                raise ValueError(
-                    f"{f.name} = {getattr(self, f.name)} has no effect with reader = 'bag'; leave "
-                    f"it at {f.default}"
-                )
+        unread = {
+            "reader": ()
+            if self.reader == "rnn"
+            else ("instruction", *(("sentence",) if self.words else ())),
+            "loss": ("temperature",) if self.loss == "cosine" else ("pairs", "other", "margin"),
+        }
+        default = {f.name: f.default for f in fields(self)}
+        for choice, names in unread.items():
+            for name in names:
+                if getattr(self, name) != default[name]:
+                    raise ValueError(
+                        f"{name} = {getattr(self, name)!r} has no effect with {choice} = "
+                        f"{getattr(self, choice)!r}; leave it at {default[name]!r}"
+                    )
         if not 0 < self.other < 1:
             raise ValueError(
                 f"other must lie in (0, 1), got {self.other}: with no other pair all points fall "
@@ -109,6 +127,11 @@ class Config:
             )
         if not -1 <= self.margin < 1:
             raise ValueError(f"margin is a cosine in [-1, 1), got {self.margin}")
+        if not 1 / LARGEST_SCALE <= self.temperature < math.inf:
+            raise ValueError(
+                f"temperature must be finite and at least {1 / LARGEST_SCALE}, "
+                f"got {self.temperature}"
+            )
         if not 0 <= self.semantic < 1:
             raise ValueError(f"semantic must be in [0, 1), got {self.semantic}")
         if self.classes < 0 or (self.classes > 0) != (self.semantic > 0):
@@ -166,6 +189,8 @@ class RecipeEmbedding(nn.Module):
             self.picture = nn.Linear(c.filters * height * width, c.joint)
         else:
             self.picture = nn.Linear(c.image, c.joint)
+        if c.loss == "info_nce":
+            self.log_scale = nn.Parameter(torch.tensor(-math.log(c.temperature)))  # log γ
         if c.semantic:
             self.classify = nn.Linear(c.joint, c.classes)
 
@@ -239,39 +264,56 @@ class RecipeEmbedding(nn.Module):
     # -- the loss
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """(1 − λ) · cosine loss + λ/2 · (cross-entropy of the dish + cross-entropy of the recipe).
+        """(1 − λ) · matching + λ/2 · (cross-entropy of the dish + cross-entropy of the recipe), over
+        the batches of all processes together.
 
         Args:
             batch: ``image``, ``ingredients``, ``instructions`` of B recipes with their own dishes,
                 B at least 2; with a classifier ``label`` (B,), their classes, −1 where unknown.
 
         Returns:
-            ``"loss"``, and for the eye ``"cosine"`` and ``"semantic"``.
+            ``"loss"``, and for the eye ``"cosine"`` or ``"info_nce"`` (with its ``"scale"``, γ) and
+            ``"semantic"``.
 
         Raises:
             ValueError: as :meth:`embed_recipe`; a batch of one; labels out of range.
         """
         c = self.config
         dish, recipe = self(batch)  # (B, joint)
+        label = check_labels(batch["label"], len(dish), c.classes) if c.semantic else None
+        together = self.training and several()
+        if together:  # a recipe is compared with the dishes of every process
+            dish, recipe = gathered(dish), gathered(recipe)
+            label = gathered(label) if c.semantic else None
         if len(dish) < 2:
             raise ValueError("a recipe needs another dish to be pushed from: at least 2 in a batch")
-        cosine = recipe @ dish.T  # (B, B)
+        matching = self.match(recipe @ dish.T, together)
+        terms = {"loss": matching, c.loss: matching.detach()}
+        if c.loss == "info_nce":
+            terms["scale"] = self.log_scale.detach().exp()
+        if c.semantic:
+            kinds = [self.classify(points) for points in (dish, recipe)]
+            semantic = sum(_cross_entropy(logits, label) for logits in kinds) / 2
+            terms["loss"] = (1 - c.semantic) * matching + c.semantic * semantic
+            terms["semantic"] = semantic.detach()
+        return terms
+
+    def match(self, cosine: Tensor, together: bool = False) -> Tensor:
+        """What the cosines of all recipes with all dishes of a batch, (B, B), cost by the settings;
+        a scalar. ``together``: several processes have the same table and must draw alike."""
+        c = self.config
+        if c.loss == "info_nce":
+            if self.training:
+                with torch.no_grad():  # a cut in the loss alone would leave no gradient to return
+                    self.log_scale.clamp_(max=math.log(LARGEST_SCALE))
+            return info_nce(cosine, self.log_scale)
         if c.pairs == "all":
-            together = cosine_embedding_loss(cosine, c.margin, c.other)
-        else:
-            whose, own = draw_pairs(len(dish), c.other, dish.device)
-            drawn = cosine.gather(1, whose[:, None])[:, 0]  # (B,)
-            together = torch.where(own, 1 - drawn, (drawn - c.margin).clamp(min=0)).mean()
-        if c.semantic == 0:
-            return {"loss": together, "cosine": together.detach()}
-        label = check_labels(batch["label"], len(dish), c.classes)
-        kinds = [self.classify(points) for points in (dish, recipe)]
-        semantic = sum(_cross_entropy(logits, label) for logits in kinds) / 2
-        return {
-            "loss": (1 - c.semantic) * together + c.semantic * semantic,
-            "cosine": together.detach(),
-            "semantic": semantic.detach(),
-        }
+            return cosine_embedding_loss(cosine, c.margin, c.other)
+        whose, own = draw_pairs(len(cosine), c.other, cosine.device)
+        if together:
+            whose, own = of_the_first(whose), of_the_first(own)
+        drawn = cosine.gather(1, whose[:, None])[:, 0]  # (B,)
+        return torch.where(own, 1 - drawn, (drawn - c.margin).clamp(min=0)).mean()
 
     def _check_recipe(self, ingredients: Tensor, instructions: Tensor) -> None:
         c = self.config
@@ -341,6 +383,25 @@ def cosine_embedding_loss(cosine: Tensor, margin: float = 0.1, other: float = 0.
     own = (1 - cosine.diagonal()).mean()
     apart = (cosine - margin).clamp(min=0)
     return (1 - other) * own + other * (apart.sum() - apart.diagonal().sum()) / (size * (size - 1))
+
+
+def info_nce(cosine: Tensor, log_scale: Tensor) -> Tensor:
+    """Which dish of the batch belongs to this recipe, and which recipe to this dish?
+
+    −½ mean_i [log softmax_j(γ S_ij)]_{j=i} − ½ mean_i [log softmax_j(γ S_ji)]_{j=i}: two
+    cross-entropies over the batch. What it pushes away, it pushes in proportion to the probability
+    that it still gives it.
+
+    Args:
+        cosine: S (B, B), recipe i with dish j; the diagonal belongs together. B at least 2.
+        log_scale: log γ, a scalar; γ is cut at 100.
+
+    Returns:
+        a scalar, about log B before training.
+    """
+    logits = cosine * log_scale.clamp(max=math.log(LARGEST_SCALE)).exp()
+    own = torch.arange(len(cosine), device=cosine.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
 def draw_pairs(size: int, other: float, device: torch.device | str) -> tuple[Tensor, Tensor]:

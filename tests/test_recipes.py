@@ -2,6 +2,12 @@
 
 import itertools
 import math
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -228,6 +234,73 @@ def test_gradients_of_the_loss():
     assert torch.autograd.gradcheck(lambda x: recipes.cosine_embedding_loss(x, 0.1, 0.7), cosine)
 
 
+def test_info_nce_is_what_enumeration_gives():
+    """Two recipes, two dishes: four probabilities, written out."""
+    cosine = torch.tensor([[0.9, 0.5], [-0.2, 0.3]], dtype=torch.float64)
+    e = [[math.exp(2 * float(x)) for x in row] for row in cosine]  # γ = 2
+    dishes = [e[0][0] / (e[0][0] + e[0][1]), e[1][1] / (e[1][0] + e[1][1])]
+    told = [e[0][0] / (e[0][0] + e[1][0]), e[1][1] / (e[0][1] + e[1][1])]
+    by_hand = -sum(math.log(p) for p in dishes + told) / 4
+    found = recipes.info_nce(cosine, torch.tensor(math.log(2.0), dtype=torch.float64))
+    assert float(found) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_info_nce_is_what_the_joint_embedding_says():
+    from mmtutor import joint_embedding
+
+    cosine = torch.rand(7, 7, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for scale in (0.0, 2.7, 9.0):  # the last one is cut
+        scale = torch.tensor(scale)
+        torch.testing.assert_close(
+            recipes.info_nce(cosine, scale), joint_embedding.info_nce(cosine, scale)
+        )
+
+
+def test_info_nce_begins_at_log_b_and_pushes_where_it_is_hard():
+    alike = torch.full((5, 5), 0.3)
+    assert float(recipes.info_nce(alike, torch.tensor(2.0))) == pytest.approx(math.log(5))
+    cosine = torch.full((5, 5), -0.5).fill_diagonal_(0.8)
+    cosine[0, 1] = cosine[1, 0] = 0.79  # nearly as near as one's own
+    cosine.requires_grad_()
+    recipes.info_nce(cosine, torch.tensor(3.0)).backward()
+    push = cosine.grad[0, 1:]
+    assert float(push[0]) > 100 * float(push[1:].max()) > 0
+    equal = cosine.detach().clone().requires_grad_()
+    recipes.cosine_embedding_loss(equal, -0.9).backward()  # all are beyond this margin
+    assert float(equal.grad[0, 1]) == float(equal.grad[0, 2]) > 0
+
+
+def test_gradients_of_info_nce():
+    g = torch.Generator().manual_seed(4)
+    cosine = (torch.rand(4, 4, dtype=torch.float64, generator=g) * 1.8 - 0.9).requires_grad_()
+    scale = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(recipes.info_nce, (cosine, scale))
+
+
+def test_the_models_info_nce_is_that_of_its_points():
+    model, b = build(loss="info_nce", semantic=0.02), batch()
+    terms = model.loss(b)
+    dish, recipe = model(b)
+    nce = recipes.info_nce(recipe @ dish.T, model.log_scale)
+    two = sum(F.cross_entropy(model.classify(x), b["label"]) for x in (dish, recipe))
+    torch.testing.assert_close(terms["loss"], 0.98 * nce + 0.01 * two)
+    torch.testing.assert_close(terms["info_nce"], nce.detach())
+    assert float(terms["scale"]) == pytest.approx(1 / 0.07)
+    assert "cosine" not in terms
+    assert not terms["scale"].requires_grad
+
+
+def test_the_temperature_is_learned_and_comes_back_from_the_limit():
+    model, b = build(loss="info_nce").train(), batch()
+    with torch.no_grad():
+        model.log_scale.fill_(9.0)
+    terms = model.loss(b)
+    assert float(terms["scale"]) == pytest.approx(recipes.LARGEST_SCALE)
+    terms["loss"].backward()
+    assert float(model.log_scale.grad.abs()) > 0
+    assert not hasattr(build(), "log_scale")
+
+
 # --- Sizes ----------------------------------------------------------------------------------------
 
 
@@ -260,10 +333,11 @@ def test_paper_scale_on_a_pretended_gpu():
     assert {t.device.type for t in (dish, recipe, *terms.values())} == {"cuda"}
 
 
-def test_world_on_a_pretended_gpu():
+@pytest.mark.parametrize("changes", [{}, {"pairs": "drawn"}, {"loss": "info_nce"}])
+def test_world_on_a_pretended_gpu(changes):
     with FakeTensorMode(), torch.backends.cudnn.flags(enabled=False):
         with torch.device("cuda"):
-            model = RecipeEmbedding(Config.world(60, 90, 8))
+            model = RecipeEmbedding(Config.world(60, 90, 8, **changes))
         b = {
             "image": torch.zeros(32, 112, 6, 6, device="cuda"),
             "ingredients": torch.ones(32, 6, dtype=torch.int64, device="cuda"),
@@ -277,14 +351,15 @@ def test_world_on_a_pretended_gpu():
 # --- Training -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("loss", recipes.LOSSES)
 @VARIANTS
-def test_overfits_one_batch(reader, words):
-    model, b = build(reader, words, semantic=0.02), batch(words=words)
+def test_overfits_one_batch(reader, words, loss):
+    model, b = build(reader, words, semantic=0.02, loss=loss), batch(words=words)
     training.fit(model, b, epochs=150, batch_size=6, lr=2e-2, progress=False)
     with torch.no_grad():
         dish, recipe = model(b)
     assert (recipe @ dish.T).argmax(1).tolist() == list(range(6))
-    assert float(model.loss(b)["cosine"]) < 0.05
+    assert float(model.loss(b)[loss]) < 0.05
 
 
 def test_same_seed_same_result_and_another_one():
@@ -340,6 +415,14 @@ def test_resumes_exactly(tmp_path):
         ({"filters": 0}, "filters are of the convolution"),
         ({"reader": "gru"}, "reader must be one of"),
         ({"pairs": "some"}, "pairs must be one of"),
+        ({"loss": "triplet"}, "loss must be one of"),
+        ({"loss": "info_nce", "pairs": "drawn"}, "pairs = 'drawn' has no effect with loss"),
+        ({"loss": "info_nce", "other": 0.5}, "other = 0.5 has no effect with loss"),
+        ({"loss": "info_nce", "margin": 0.2}, "margin = 0.2 has no effect with loss"),
+        ({"temperature": 0.2}, "temperature = 0.2 has no effect with loss = 'cosine'"),
+        ({"loss": "info_nce", "temperature": 0.001}, "temperature must be finite and at least"),
+        ({"loss": "info_nce", "temperature": math.inf}, "temperature must be finite and at least"),
+        ({"loss": "info_nce", "temperature": math.nan}, "temperature must be finite and at least"),
         ({"other": 0.0}, "other must lie in"),
         ({"other": 1.0}, "other must lie in"),
         ({"margin": 1.0}, "margin is a cosine"),
@@ -401,11 +484,12 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize("loss", recipes.LOSSES)
 @pytest.mark.parametrize("name", FAULTS)
-def test_bad_input_is_refused_by_name(name):
+def test_bad_input_is_refused_by_name(name, loss):
     b, words = FAULTS[name]
     with pytest.raises(ValueError, match=words):
-        build().loss(b)
+        build(loss=loss).loss(b)
 
 
 def test_bad_sentence_vectors_are_refused():
@@ -419,6 +503,108 @@ def test_bad_sentence_vectors_are_refused():
         model.loss(b)
 
 
-def test_a_batch_of_one_has_nobody_to_be_pushed_from():
+@pytest.mark.parametrize("loss", recipes.LOSSES)
+def test_a_batch_of_one_has_nobody_to_be_pushed_from(loss):
     with pytest.raises(ValueError, match="at least 2 in a batch"):
-        build().loss({name: x[:1] for name, x in batch().items()})
+        build(loss=loss).loss({name: x[:1] for name, x in batch().items()})
+
+
+@pytest.mark.parametrize(
+    "change", [{"pairs": "drawn"}, {"other": 0.5}, {"margin": 0.3}, {"temperature": 0.3}]
+)
+@pytest.mark.parametrize("loss", recipes.LOSSES)
+def test_every_setting_of_a_loss_has_an_effect_or_is_refused(loss, change):
+    config = build(loss=loss).config
+    name = next(iter(change))
+    if (name == "temperature") != (loss == "info_nce"):
+        with pytest.raises(ValueError, match=f"{name} = .* has no effect with loss"):
+            replace(config, **change)
+        return
+    found = []
+    for changes in ({}, change):
+        model = build(loss=loss, **changes)
+        torch.manual_seed(1)
+        found.append(float(model.loss(batch())["loss"].detach()))
+    assert found[0] != found[1]
+
+
+def test_the_paper_has_the_cosine_loss_of_drawn_pairs():
+    paper = Config.paper()
+    assert (paper.loss, paper.pairs, paper.margin, paper.other) == ("cosine", "drawn", 0.1, 0.8)
+    assert paper.semantic == 0.02
+
+
+# --- Two processes --------------------------------------------------------------------------------
+
+TWO = """
+import os, sys, torch
+sys.path.insert(0, {tests!r})
+import test_recipes as t
+done = {{name: t.in_processes(**t.SPREAD[name]) for name in t.SPREAD}}
+torch.save(done, f"{{sys.argv[1]}}/{{torch.distributed.get_rank()}}.pt")
+torch.distributed.barrier()
+os._exit(0)  # torch itself aborts now and then when it takes gloo down, even where nothing was sent
+"""
+
+SPREAD = {
+    "cosine": {},
+    "cosine, no classes": {"semantic": 0.0, "classes": 0},
+    "info_nce": {"loss": "info_nce"},
+    "drawn": {"pairs": "drawn"},
+}
+
+
+def in_processes(batch_size: int = 5, **changes):
+    """Train on 23 dishes: rounds of 5 and 5, 5 and 5, 2 and 1. Every third has no known class."""
+    data = batch(23)
+    data["label"][::3] = -1
+    model = build(**changes)
+    history = training.fit(
+        model,
+        data,
+        epochs=2,
+        batch_size=batch_size,
+        lr=0.05,
+        clip=0.5,
+        optimizer=torch.optim.SGD,
+        log_every=1,
+        progress=False,
+    )
+    return {"weights": [p.detach() for p in model.parameters()], "losses": history.losses}
+
+
+def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):
+    """Every dish of the step is compared with every recipe, wherever they are, and all gradients are
+    right. Drawn pairs are other draws; both processes then have the same ones."""
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(tests=str(Path(__file__).parent)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = (
+        "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    )
+    command = [sys.executable, "-m", "accelerate.commands.launch", *options.split()]
+    done = subprocess.run(
+        [*command, "--main_process_port", str(port), str(script), str(tmp_path)],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in (0, 1))
+    for name, settings in SPREAD.items():
+        for a, b in zip(first[name]["weights"], second[name]["weights"], strict=True):
+            assert torch.equal(a, b), name
+        assert len(first[name]["losses"]["loss"]) == 6
+        assert first[name]["losses"] == second[name]["losses"]
+        if name == "drawn":
+            continue
+        alone = in_processes(batch_size=10, **settings)
+        small = in_processes(batch_size=5, **settings)  # what would come out without the others
+        for a, wanted in zip(first[name]["weights"], alone["weights"], strict=True):
+            torch.testing.assert_close(a, wanted, atol=2e-6, rtol=1e-5, msg=name)
+        for term, values in alone["losses"].items():
+            assert first[name]["losses"][term] == pytest.approx(values, rel=1e-4), (name, term)
+        assert small["losses"]["loss"][0] != pytest.approx(alone["losses"]["loss"][0], rel=1e-2)
