@@ -1,4 +1,4 @@
-"""Words: a tokenizer, a vocabulary with special words, padding."""
+"""Words: a tokenizer, pieces of words, a vocabulary with special words, padding."""
 
 from __future__ import annotations
 
@@ -70,6 +70,46 @@ def tokenize(text: str, *, lower: bool = True, punctuation: bool = False) -> lis
         for t in tokens
         if punctuation or t[0].isalnum()
     ]
+
+
+EDGE = "_"  # where a word begins and ends; no word of :func:`tokenize` holds it
+
+
+def ngrams(text: str, shortest: int = 3, longest: int = 5) -> list[str]:
+    """The pieces of the words of a text: all runs of ``shortest`` to ``longest`` characters of each
+    word between its edges, and the word as a whole.
+
+    ``"Dogs"`` gives ``_do dog ogs gs_ _dog dogs ogs_ _dogs dogs_ _dogs_``. Small data have seen few
+    words, and most of them once. Pieces are seen more often, and a new word shares some with known
+    ones: *dog* with *dogs*, a misspelt *mountian* with *mountain*, the German *Schneemann* with
+    *Schnee*, the Korean 강아지가 with 강아지를 (Bojanowski et al. 2017, fastText).
+
+    The words are those of :func:`tokenize`, folded to lower case. One text gives the same pieces
+    whichever of Unicode's forms (NFC, NFD) it is written in.
+
+    Args:
+        text: any string.
+        shortest: characters of the shortest pieces, edges included; at least 1. 2 suits scripts
+            that write a syllable or a word as one character.
+        longest: of the longest pieces that are not whole words.
+
+    Returns:
+        The pieces of each word, short ones first, from left to right; none where there is no word.
+
+    Raises:
+        TypeError: ``text`` is not a string, or a length is not a whole number.
+        ValueError: lengths below 1, or the shortest beyond the longest.
+    """
+    shortest, longest = _whole(shortest, "shortest"), _whole(longest, "longest")
+    if not 1 <= shortest <= longest:
+        raise ValueError(f"lengths must be 1 <= shortest <= longest, got {shortest} and {longest}")
+    pieces = []
+    for word in tokenize(text):
+        word = f"{EDGE}{word}{EDGE}"
+        for n in range(shortest, min(longest, len(word) - 1) + 1):
+            pieces += [word[start : start + n] for start in range(len(word) - n + 1)]
+        pieces.append(word)
+    return pieces
 
 
 class Vocabulary:

@@ -23,6 +23,7 @@ from mmtutor.kit.text import (
     caption_batches,
     check_captions,
     encode_captions,
+    ngrams,
     pad,
     tokenize,
 )
@@ -463,3 +464,76 @@ def test_check_captions(captions, pictures, message):
     with pytest.raises(ValueError, match=message):
         check_captions(captions.long(), 9, pictures)
     check_captions(torch.tensor([[1, 8, 2], [1, 2, 0]]), 9, 2)
+
+
+# --- Pieces of words ------------------------------------------------------------------------------
+
+
+def pieces_by_hand(text: str, shortest: int, longest: int) -> list[str]:
+    """Every pair of ends of every word, sorted as ngrams sorts them."""
+    out = []
+    for word in tokenize(text):
+        word = f"_{word}_"
+        cuts = [(i, j) for i in range(len(word)) for j in range(i + 1, len(word) + 1)]
+        kept = [
+            (j - i, i) for i, j in cuts if shortest <= j - i <= longest and (i, j) != (0, len(word))
+        ]
+        out += [word[i : i + n] for n, i in sorted(kept)] + [word]
+    return out
+
+
+def test_ngrams_of_one_word() -> None:
+    expected = "_do dog ogs gs_ _dog dogs ogs_ _dogs dogs_ _dogs_"
+    assert ngrams("Dogs") == expected.split()
+    assert ngrams("a") == ["_a_"]
+    assert ngrams("") == ngrams(" … !") == []
+    assert ngrams("pad unk") == ngrams("<pad> <unk>")  # never a special word
+    assert not set(ngrams("<pad> pad _pad_ unk")) & set(SPECIALS)
+
+
+@given(st.text(max_size=30), st.integers(1, 4), st.integers(0, 3))
+def test_ngrams_are_all_pieces(text: str, shortest: int, more: int) -> None:
+    assert ngrams(text, shortest, shortest + more) == pieces_by_hand(
+        text, shortest, shortest + more
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "foreign"),
+    [
+        ("mountian", "mountain", "beach"),  # misspelt
+        ("Schneemann", "Schnee", "Strand"),  # glued
+        ("강아지가", "강아지를", "해변에"),  # a particle behind it
+        ("dogs", "dog", "cat"),
+    ],
+)
+def test_ngrams_share_pieces_where_words_differ(one: str, other: str, foreign: str) -> None:
+    assert len(set(ngrams(one)) & set(ngrams(other))) >= 2
+    assert not set(ngrams(one)) & set(ngrams(foreign))
+
+
+def test_ngrams_of_both_forms_of_unicode() -> None:
+    text = "강아지가 café"
+    assert ngrams(unicodedata.normalize("NFD", text)) == ngrams(text)
+    assert "강아지" in ngrams(text)
+    assert "_개" in ngrams("개가", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [((3,), TypeError), ((["dog"],), TypeError), (("dog", 0), ValueError), (("dog", 4, 3), ValueError),
+     (("dog", 2.5), TypeError)],
+)  # fmt: skip
+def test_ngrams_wrong_arguments(arguments: tuple, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        ngrams(*arguments)
+
+
+def test_a_vocabulary_of_ngrams_is_cut_by_count() -> None:
+    texts = ["a dog", "two dogs", "a cat"]
+    counts = [piece for text in texts for piece in ngrams(text)]
+    vocabulary = Vocabulary(counts, min_count=2)
+    assert "dog" in vocabulary
+    assert "_cat_" not in vocabulary
+    assert vocabulary.words[: len(SPECIALS)] == list(SPECIALS)
+    assert vocabulary.encode(ngrams("doggy"))  # known and unknown pieces
