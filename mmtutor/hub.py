@@ -6,8 +6,7 @@ A chapter that was read with ``world.load("scenes")`` runs on photographs after 
     from mmtutor import hub
 
     photos = hub.load("flickr8k", "train", size=1000, pixels=128)   # columns image, captions
-    mine = hub.folder("my/holidays", pixels=128)                    # the same columns, from a
-    folder
+    mine = hub.folder("my/holidays", pixels=128)       # the same columns, from a folder
 
 The Hub is read as a stream, so that ``size=1000`` fetches little more than a thousand samples. What
 comes is cut to the size that was asked for and kept in the package's cache, checked by the same
@@ -29,6 +28,7 @@ import json
 import math
 import os
 import unicodedata
+import warnings
 import wave
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -279,6 +279,7 @@ def _features(kind: Kind, option: int | None) -> datasets.Features:
         if kind.classes
         else datasets.Value("int32"),
         "file": text,
+        _TROUBLE: text,
         **dict.fromkeys(
             ("captions", "questions", "answers", "question_types", "words"), datasets.Sequence(text)
         ),
@@ -646,6 +647,13 @@ _SPLIT_NAMES = {
 }  # fmt: skip
 _TABLES = ("metadata.jsonl", "metadata.csv")
 _CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "description")
+DAMAGED = ("refuse", "skip")
+UNCAPTIONED = ("refuse", "skip", "keep")
+_TROUBLE = "trouble"  # a column that leaves before the data are handed out: why a file is damaged
+
+
+class FolderWarning(UserWarning):
+    """Some files of a reader's folder were left out, as was asked; the message names them."""
 
 
 def folder(
@@ -655,6 +663,8 @@ def folder(
     *,
     pixels: int = 64,
     sample_rate: int = 16000,
+    damaged: str = "refuse",
+    uncaptioned: str = "refuse",
 ) -> datasets.Dataset:
     """Return your own pictures or sounds in the world's columns.
 
@@ -669,7 +679,8 @@ def folder(
     Several captions are a list, or several columns (``captions``, ``caption``, ``text``, ``texts``,
     ``description``, ``caption_0``, ``caption_1`` …), or several lines; they are gathered in this
     order. Links are followed and hidden files (those that begin with a dot) passed over. Nothing
-    else is: a file or a line that has no place is refused by name. Names are compared in Unicode's
+    else is: a file or a line that has no place is refused by name, and so is a file that cannot be
+    decoded or has no caption, unless you ask for something else. Names are compared in Unicode's
     composed form (NFC), so that a folder from a Mac meets its table.
 
     What is stored in the cache is known by the content of the files, which are read (not decoded)
@@ -681,6 +692,11 @@ def folder(
         size: the first so many files, in the order of their names; None means all.
         pixels: side of the pictures, which are cut to their central square.
         sample_rate: of the sounds, in hertz.
+        damaged: what becomes of a file that cannot be decoded: ``"refuse"`` it, or ``"skip"`` it
+            with a warning that names it. (It still counts for ``size``.)
+        uncaptioned: what becomes of a file for which the metadata have no line, or no text in it:
+            ``"refuse"`` it, ``"skip"`` it with a warning, or ``"keep"`` it with an empty list, for a
+            collection that is to be searched.
 
     Returns:
         A ``datasets.Dataset`` with ``file`` and ``image`` or ``wave`` and ``sample_rate``; with
@@ -693,11 +709,35 @@ def folder(
         ValueError: no pictures or sounds, both mixed, files outside the splits, names that are not
             Unicode or differ in its forms alone, a wrong split or size, metadata that cannot be
             read; two tables in one folder, or of one file.
+        RuntimeError: the folder changed while it was read.
+
+    Warns:
+        FolderWarning: files were left out, as was asked.
     """
+    for name, value, known in (
+        ("damaged", damaged, DAMAGED),
+        ("uncaptioned", uncaptioned, UNCAPTIONED),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
     root = Path(path)
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path)!r}")
     root = root.resolve()
+    with _unchanged(root):
+        return _folder(root, path, split, size, pixels, sample_rate, damaged, uncaptioned)
+
+
+def _folder(
+    root: Path,
+    path: str | Path,
+    split: str,
+    size: int | None,
+    pixels: int,
+    sample_rate: int,
+    damaged: str,
+    uncaptioned: str,
+) -> datasets.Dataset:
     everything = _own_files(root)
     splits = _own_splits(
         root, [name for name in everything if Path(name).suffix.lower() in _PICTURES | _SOUNDS]
@@ -712,14 +752,9 @@ def folder(
             f"{str(path)!r} holds pictures and sounds; put them into folders of their own"
         )
     is_picture = kinds.pop()
-    captions, tables = _own_captions(root, split, splits, everything)
+    captions, tables = _own_captions(root, split, splits, everything, uncaptioned != "refuse")
     if captions:
-        missing = [name for name in names if name not in captions]
-        if missing:
-            first = str(everything[missing[0]])
-            raise ValueError(
-                f"the metadata has no line for {first!r} ({len(missing)} of {len(names)} files)"
-            )
+        names = _captioned(names, captions, everything, uncaptioned)
     classes = None if captions else _own_classes(splits)
     labels = sorted(set(classes.values())) if classes else []
 
@@ -728,16 +763,26 @@ def folder(
     columns = ["file", *(("image",) if is_picture else ("wave", "sample_rate"))]
     columns += ["captions"] if captions else []
     columns += ["thing", "label"] if classes else []
+    columns += [_TROUBLE] if damaged == "skip" else []
+    digests = {name: _content(everything[name]) for name in names} | tables
 
     def convert(name: str, option: int) -> Row:
-        file = everything[name]
+        file, trouble = everything[name], ""
         row: Row = {
             "file": file.relative_to(root).as_posix()
         }  # as the disk spells it, so that it can be opened
-        if is_picture:
-            row["image"] = picture(file, option)
-        else:
-            row |= {"wave": sound(file, option), "sample_rate": option}
+        try:
+            seen = picture(file, option) if is_picture else sound(file, option)
+        except (ValueError, FileNotFoundError) as error:
+            _check_same(file, digests[name], root)  # half of a file that is just being written?
+            if damaged == "refuse":
+                raise
+            seen = np.zeros((option, option, 3), np.uint8) if is_picture else np.zeros(0, np.int16)
+            trouble = str(error)
+        _check_same(file, digests[name], root)
+        row |= {"image": seen} if is_picture else {"wave": seen, "sample_rate": option}
+        if damaged == "skip":
+            row[_TROUBLE] = trouble
         if captions:
             row["captions"] = captions[name]
         if classes:
@@ -745,20 +790,86 @@ def folder(
         return row
 
     kind = Kind(tuple(columns), _one_by_one, convert, which, tuple(labels))
-    origin = json.dumps(
-        [*((name, _content(everything[name])) for name in [*names, *tables]), labels]
-    )
+    origin = json.dumps([*digests.items(), labels, *([damaged] if damaged == "skip" else [])])
     identity = f"folder-{_VERSION}-{cache.digest(os.fsencode(root), origin)[:12]}/{split}-{option}"
     heading = f"the {'pictures' if is_picture else 'sounds'} of {root.name}"
-    return _Recipe(
-        f"{str(path)!r}, split {split!r},",
-        heading,
-        kind,
-        option,
-        lambda: iter(names),
-        identity,
-        split,
-    ).load(len(names) if size is None else size)
+    title = f"{str(path)!r}, split {split!r},"
+    recipe = _Recipe(title, heading, kind, option, lambda: iter(names), identity, split)
+    data = recipe.load(len(names) if size is None else size)
+    return _whole_ones(data, root) if damaged == "skip" else data
+
+
+@contextlib.contextmanager
+def _unchanged(root: Path) -> Iterator[None]:
+    """Say what has happened where the system does not find what it has just listed."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if error.filename is None:  # a message of ours: it was never there
+            raise
+        raise RuntimeError(_changed(root, Path(os.fsdecode(error.filename)))) from error
+
+
+def _changed(root: Path, file: Path) -> str:
+    return f"{str(root)!r} changed while it was read, at {str(file)!r}; read it again"
+
+
+def _check_same(file: Path, digest: str, root: Path) -> None:
+    """Raise a RuntimeError if a file is no longer what it was when the folder was listed: what was
+    decoded would be stored as the content of the old one."""
+    try:
+        same = _content(file) == digest
+    except FileNotFoundError:
+        same = False
+    if not same:
+        raise RuntimeError(_changed(root, file))
+
+
+def _captioned(
+    names: list[str],
+    captions: dict[str, list[str]],
+    everything: Mapping[str, Path],
+    uncaptioned: str,
+) -> list[str]:
+    """The names that are to be read, of files with a caption and without."""
+    missing = [name for name in names if not captions.get(name)]
+    if not missing:
+        return names
+    first = str(everything[missing[0]])
+    if uncaptioned == "refuse":
+        raise ValueError(
+            f"the metadata has no line for {first!r} ({len(missing)} of {len(names)} files); "
+            "uncaptioned='skip' leaves such files out, 'keep' takes them without captions"
+        )
+    if uncaptioned == "keep":
+        captions.update((name, []) for name in missing)
+        return names
+    if len(missing) == len(names):
+        raise ValueError(f"no file has a caption: {first!r} and {len(names) - 1} more")
+    _warn_left_out(missing, len(names), "have no caption")
+    return [name for name in names if captions.get(name)]
+
+
+def _whole_ones(data: datasets.Dataset, root: Path) -> datasets.Dataset:
+    """The rows whose file could be decoded, without the column that says so; the rest is named."""
+    troubles = data.with_format(None, columns=[_TROUBLE])[:][_TROUBLE]
+    data = data.remove_columns(_TROUBLE)
+    bad = [trouble for trouble in troubles if trouble]
+    if not bad:
+        return data
+    if len(bad) == len(data):
+        raise ValueError(f"no file of {str(root)!r} can be decoded; the first one: {bad[0]}")
+    _warn_left_out(bad, len(data), "cannot be decoded")
+    return data.select([place for place, trouble in enumerate(troubles) if not trouble])
+
+
+def _warn_left_out(which: list[str], of: int, reason: str) -> None:
+    more = f"; and {len(which) - 5} more" if len(which) > 5 else ""
+    warnings.warn(
+        f"{len(which)} of {of} files {reason} and are left out: {'; '.join(which[:5])}{more}",
+        FolderWarning,
+        stacklevel=5,  # who called folder
+    )
 
 
 def _visible(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -827,10 +938,14 @@ def _own_classes(names: Iterable[str]) -> dict[str, str] | None:
 
 
 def _own_captions(
-    root: Path, split: str, splits: Mapping[str, str], everything: Mapping[str, Path]
-) -> tuple[dict[str, list[str]], list[str]]:
+    root: Path,
+    split: str,
+    splits: Mapping[str, str],
+    everything: Mapping[str, Path],
+    blank: bool,
+) -> tuple[dict[str, list[str]], dict[str, str]]:
     """The captions of each file from the metadata tables beside them, and the names of the tables
-    that were read."""
+    that were read with digests of their content. ``blank``: a line may have no caption."""
     captions: dict[str, list[str]] = {}
     origin: dict[str, Path] = {}  # of a file's captions: the table
     folders: dict[Path, Path] = {}
@@ -838,6 +953,7 @@ def _own_captions(
     tables = [
         name for name in tables if _SPLIT_NAMES.get(name.partition("/")[0].lower(), split) == split
     ]
+    digests = {name: _content(everything[name]) for name in tables}
     for table in map(everything.get, tables):
         other = folders.setdefault(table.parent, table)
         if other != table:
@@ -856,10 +972,12 @@ def _own_captions(
                     f"{where}: {str(origin[name])!r} has captions of {row['file_name']!r} too; keep one"
                 )
             if splits[name] == split:
-                captions.setdefault(name, []).extend(_captions_of(row, where))
+                captions.setdefault(name, []).extend(_captions_of(row, where, blank))
         if not number:
             raise ValueError(f"{str(table)!r} has no lines; fill it or remove it")
-    return captions, tables
+    for name, digest in digests.items():
+        _check_same(everything[name], digest, root)
+    return captions, digests
 
 
 def _meant(root: Path, table: Path, file_name: str, names: Iterable[str], where: str) -> str:
@@ -882,8 +1000,9 @@ def _meant(root: Path, table: Path, file_name: str, names: Iterable[str], where:
     raise FileNotFoundError(f"{where}: there is no file {file_name!r}")
 
 
-def _captions_of(row: Row, where: str) -> list[str]:
-    """All captions of a row, in the order of :data:`_CAPTION_COLUMNS`, then by number."""
+def _captions_of(row: Row, where: str, blank: bool) -> list[str]:
+    """All captions of a row, in the order of :data:`_CAPTION_COLUMNS`, then by number. ``blank``:
+    there may be none."""
     captions = []
     numbered = sorted((column for column in row if column.startswith("caption_")), key=_by_number)
     for column in (*_CAPTION_COLUMNS, *numbered):
@@ -893,12 +1012,14 @@ def _captions_of(row: Row, where: str) -> list[str]:
         ):  # caption_score: 0.9
             continue
         for caption in value if isinstance(value, list) else [value]:
+            if blank and (caption is None or (isinstance(caption, str) and not caption.strip())):
+                continue
             if not isinstance(caption, str) or not caption.strip() or not _is_unicode(caption):
                 raise ValueError(
                     f"{where}: {column} must be text, or a list of texts, not {caption!r:.80}"
                 )
             captions.append(caption)
-    if not captions:
+    if not captions and not blank:
         raise ValueError(
             f"{where}: no caption; give one (or a list) as {_listed(_CAPTION_COLUMNS)}"
         )

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import unicodedata
+import warnings
 import wave
 from pathlib import Path
 
@@ -1134,6 +1135,196 @@ def test_metadata_that_forgets_a_file(tmp_path: Path) -> None:
     put(tmp_path / "mine" / "metadata.jsonl", b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="not UTF-8"):
         hub.folder(tmp_path / "mine")
+
+
+# --- What is damaged, uncaptioned or changing -----------------------------------------------------
+
+
+def a_folder(tmp_path: Path, **files: bytes | str) -> Path:
+    mine = tmp_path / "mine"
+    for number, name in enumerate(("a.png", "b.png", "c.png")):
+        put(mine / name, photograph(10 * number + 10))
+    for name, content in files.items():
+        put(mine / name.replace("_", "."), content)
+    return mine
+
+
+@pytest.mark.parametrize("bad", [b"", b"not a picture", photograph(1)[:60], b"GIF89a"])
+def test_a_damaged_picture_is_refused_or_skipped_by_name(tmp_path: Path, bad: bytes) -> None:
+    mine = a_folder(tmp_path, b_png=bad)
+    with pytest.raises(ValueError, match=r"b\.png' cannot be read as a picture"):
+        hub.folder(mine, pixels=16)
+    for _ in range(2):  # the second time from the cache, and not in silence either
+        with pytest.warns(
+            hub.FolderWarning, match=r"1 of 3 files cannot be decoded.*b\.png'"
+        ) as told:
+            data = hub.folder(mine, pixels=16, damaged="skip")
+        assert told[0].filename == __file__
+        assert data[:]["file"] == ["a.png", "c.png"]
+        assert data.column_names == ["file", "image"]
+        assert [int(row["image"][0, 0, 0]) for row in data] == [10, 30]
+        assert data[:]["image"].shape == (2, 16, 16, 3)
+    put(mine / "b.png", photograph(99))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(hub.folder(mine, pixels=16, damaged="skip")) == 3
+        assert len(hub.folder(mine, pixels=16)) == 3
+
+
+def test_skipped_files_keep_the_captions_of_the_others(tmp_path: Path) -> None:
+    lines = [{"file_name": f"{n}.png", "text": n} for n in "abc"]
+    mine = a_folder(tmp_path, b_png=b"x", metadata_jsonl="\n".join(map(json.dumps, lines)))
+    with pytest.warns(hub.FolderWarning):
+        data = hub.folder(mine, damaged="skip")
+    assert data[:]["captions"] == [["a"], ["c"]]
+    with pytest.warns(hub.FolderWarning, match="1 of 2 files"):
+        assert len(hub.folder(mine, size=2, damaged="skip")) == 1
+
+
+def test_many_damaged_files_are_counted_and_all_of_them_are_an_error(tmp_path: Path) -> None:
+    mine = a_folder(tmp_path)
+    for number in range(7):
+        put(mine / f"x{number}.jpg", b"x")
+    with pytest.warns(hub.FolderWarning, match=r"7 of 10 .*x4\.jpg'.*; and 2 more"):
+        assert len(hub.folder(mine, damaged="skip")) == 3
+    for name in "abc":
+        (mine / f"{name}.png").unlink()
+    with pytest.raises(ValueError, match=r"no file of .* can be decoded; the first one: .*x0\.jpg"):
+        hub.folder(mine, damaged="skip")
+
+
+def test_a_damaged_sound_is_skipped_by_name(tmp_path: Path) -> None:
+    put(tmp_path / "mine" / "a.wav", recording(500))
+    put(tmp_path / "mine" / "b.wav", b"RIFFnoise")
+    with pytest.warns(hub.FolderWarning, match=r"b\.wav"):
+        data = hub.folder(tmp_path / "mine", damaged="skip")
+    assert data[:]["file"] == ["a.wav"]
+    assert len(data[0]["wave"]) == 4000
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"file_name": "a.png", "text": "x"}, {"file_name": "c.png", "text": "z"}],
+        [{"file_name": n, "text": t} for n, t in (("a.png", "x"), ("b.png", " "), ("c.png", "z"))],
+        [{"file_name": "a.png", "text": "x"}, {"file_name": "b.png"}, {"file_name": "c.png", "text": "z"}],
+        [{"file_name": "a.png", "captions": ["x"]}, {"file_name": "b.png", "captions": ["", None]},
+         {"file_name": "c.png", "captions": ["z", ""]}],
+    ],
+)  # fmt: skip
+def test_a_picture_without_a_caption_is_refused_skipped_or_kept(
+    tmp_path: Path, lines: list[dict]
+) -> None:
+    mine = a_folder(tmp_path, metadata_jsonl="\n".join(map(json.dumps, lines)))
+    with pytest.raises(ValueError):
+        hub.folder(mine)
+    with pytest.warns(hub.FolderWarning, match=r"1 of 3 files have no caption .*: b\.png"):
+        data = hub.folder(mine, uncaptioned="skip")
+    assert data[:]["file"] == ["a.png", "c.png"]
+    assert data[:]["captions"] == [["x"], ["z"]]
+    kept = hub.folder(mine, uncaptioned="keep")
+    assert kept[:]["captions"] == [["x"], [], ["z"]]
+
+
+def test_captions_that_are_no_text_are_refused_whatever_is_asked(tmp_path: Path) -> None:
+    mine = a_folder(tmp_path, metadata_jsonl='{"file_name": "a.png", "text": 3}')
+    for asked in hub.UNCAPTIONED:
+        with pytest.raises(ValueError, match="line 1: text must be text"):
+            hub.folder(mine, uncaptioned=asked)
+    put(mine / "metadata.jsonl", '{"file_name": "a.png"}')
+    with pytest.raises(ValueError, match="no file has a caption"):
+        hub.folder(mine, uncaptioned="skip")
+    assert hub.folder(mine, uncaptioned="keep")[:]["captions"] == [[], [], []]
+
+
+def test_no_metadata_gives_no_captions(tmp_path: Path) -> None:
+    for asked in hub.UNCAPTIONED:
+        assert hub.folder(a_folder(tmp_path), uncaptioned=asked).column_names == ["file", "image"]
+
+
+def test_unknown_wishes(tmp_path: Path) -> None:
+    for wish in ({"damaged": "keep"}, {"uncaptioned": None}):
+        with pytest.raises(ValueError, match="must be one of"):
+            hub.folder(a_folder(tmp_path), **wish)
+
+
+@pytest.mark.parametrize("damaged", hub.DAMAGED)
+@pytest.mark.parametrize("change", ["gone", "other", "half"])
+def test_a_folder_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, damaged: str
+) -> None:
+    """What is decoded must be what was listed: it is stored under the digest of that."""
+    mine = a_folder(tmp_path)
+    real = hub.picture
+    whole = (mine / "c.png").read_bytes()
+
+    def picture(file: Path, pixels: int) -> np.ndarray:
+        if file.name == "b.png":
+            if change == "gone":
+                (mine / "c.png").unlink()
+            else:
+                put(mine / "c.png", photograph(200) if change == "other" else whole[:70])
+        return real(file, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "picture", picture)
+        with pytest.raises(
+            RuntimeError, match=r"mine' changed while it was read, at .*c\.png'; read"
+        ):
+            hub.folder(mine, damaged=damaged)
+    put(mine / "c.png", whole)
+    assert int(hub.folder(mine)[2]["image"][0, 0, 0]) == 30
+
+
+def test_a_file_that_goes_between_listing_and_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = a_folder(tmp_path)
+    real = hub._own_splits
+
+    def splits(root: Path, names: list[str]) -> dict[str, str]:
+        (mine / "b.png").unlink()
+        return real(root, names)
+
+    monkeypatch.setattr(hub, "_own_splits", splits)
+    with pytest.raises(RuntimeError, match=r"changed while it was read, at .*b\.png"):
+        hub.folder(mine)
+
+
+def test_a_table_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "\n".join(json.dumps({"file_name": f"{n}.png", "text": n}) for n in "abc")
+    mine = a_folder(tmp_path, metadata_jsonl=lines)
+    real = hub._metadata_rows
+
+    def rows(table: Path):
+        yield from real(table)
+        table.write_text(lines.replace('"text": "a"', '"text": "A"'))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "_metadata_rows", rows)
+        with pytest.raises(RuntimeError, match=r"changed while it was read, at .*metadata\.jsonl"):
+            hub.folder(mine)
+    assert hub.folder(mine)[0]["captions"] == ["A"]
+
+
+def test_korean_captions_and_names(tmp_path: Path) -> None:
+    mine = tmp_path / "사진"
+    put(mine / f"{NFD}.png", photograph(10))
+    put(
+        mine / "metadata.csv",
+        f"file_name,text\n{NFC}.png,강아지가 해변에 있다\n".encode("utf-8-sig"),
+    )
+    assert hub.folder(mine)[0]["captions"] == ["강아지가 해변에 있다"]
+
+
+def test_two_files_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    put(mine / "x" / "a.png", photograph(10))
+    put(mine / "y" / "a.png", photograph(20))
+    put(mine / "y" / "a.jpg", photograph(30, form="JPEG"))
+    assert hub.folder(mine)[:]["file"] == ["x/a.png", "y/a.jpg", "y/a.png"]
 
 
 def test_importing_the_hub_loads_nothing_heavy() -> None:
