@@ -50,18 +50,33 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def open_page(browser: Any) -> Open:
-    """``with open_page(path, dark=False, width=1280) as watched``: a page from disk with the network blocked."""
+    """``with open_page(path, dark=False, width=1280) as watched``: a page from disk with the network blocked.
+
+    With ``clock=True`` the page's time stands still until the test moves it (``watched.page.clock.run_for(ms)``), so
+    that what goes by timers and frames comes out the same on any machine. Sounds keep their own time.
+    """
 
     @contextlib.contextmanager
     def open_(
-        path: Path, *, dark: bool = False, width: int = 1280, query: str = "", scripts: bool = True
+        path: Path,
+        *,
+        dark: bool = False,
+        width: int = 1280,
+        query: str = "",
+        scripts: bool = True,
+        motion: bool = False,
+        clock: bool = False,
     ) -> Iterator:
         context = browser.new_context(
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
-            reduced_motion="reduce",
+            reduced_motion="no-preference" if motion else "reduce",
             java_script_enabled=scripts,
         )
+        context.set_default_timeout(60_000)  # a slow machine is no fault of the page
+        if clock:
+            context.clock.install(time=0)
+            context.clock.pause_at(1000)
         watched = Watched(context.new_page())
 
         def guard(route: Any) -> None:
