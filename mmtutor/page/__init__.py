@@ -16,6 +16,7 @@ _MODULES = {
     "judge",
     "ledger",
     "plotting",
+    "search",
     "source",
     "tables",
     "waves",
