@@ -14,6 +14,7 @@ _MODULES = {
     "decoding",
     "metrics",
     "pictures",
+    "places",
     "processes",
     "retrieval",
     "runtime",
