@@ -60,7 +60,7 @@ w.dataset.ready="1";function one(s){return w.querySelector(s)}function all(s){re
 var d=JSON.parse(one("script[type='application/json']").textContent),store=all("script[type='text/plain']"),data=null;
 var input=one(".mmt-ask input"),say=one(".mmt-say"),lost=one(".mmt-lost"),hits=one(".mmt-hits"),like=one(".mmt-like");
 var shown=one(".mmt-shown"),told=one(".mmt-told"),fields=all(".mmt-like input"),near=one(".mmt-near"),help=one("datalist");
-var now=-1;help.id=id+"-words-"+document.querySelectorAll("datalist").length+"-"+copy;
+var now=-1,last="";help.id=id+"-words-"+document.querySelectorAll("datalist").length+"-"+copy;
 fields.forEach(function(f){f.setAttribute("list",help.id)});
 """
     + THUMB_SCRIPT
@@ -93,13 +93,13 @@ if(!strict&&i===t.length-1&&/[^\s.,;:!?]$/.test(s)&&d.words.some(function(y){ret
 if(odd.indexOf(x)<0)odd.push(x)});return{known:known,odd:odd}}
 function unknown(odd){lost.textContent=odd.length?"I do not know: "+odd.map(function(x){var c=close(x);
 return x+(c.length?" (near in spelling: "+c.join(", ")+")":"")}).join(", ")+".":""}
-function list(found){clear(hits);found.forEach(function(p){var li=document.createElement("li"),b=document.createElement("button");
+function list(found){var key=JSON.stringify(found);if(key===last)return;last=key;clear(hits);found.forEach(function(p){var li=document.createElement("li"),b=document.createElement("button");
 b.type="button";b.className="mmt-hit";b.title=d.captions[p[0]];b.appendChild(thumb(p[0],d.thumb));
 b.appendChild(document.createElement("span")).textContent=number(p[1]);
 b.addEventListener("click",function(){choose(p[0],"","");like.focus()});li.appendChild(b);hits.appendChild(li)})}
 function first(what,found){say.textContent=what+": nearest is \u201c"+d.captions[found[0][0]]+"\u201d ("+number(found[0][1])+")."}
 function answer(strict){now=-1;like.hidden=true;var p=parted(input.value,strict),u=p.known.length?embed(p.known):null;
-unknown(p.odd);if(!u){clear(hits);say.textContent=p.known.length?p.known.join(" ")+" leaves nothing.":
+unknown(p.odd);if(!u){list([]);say.textContent=p.known.length?p.known.join(" ")+" leaves nothing.":
 p.odd.length?"None of these words has a vector here, so there is nothing to compare.":"Type what a picture should show.";return}
 var found=best(tables().pictures,u,d.k);list(found);first(p.known.join(" "),found)}
 function choose(i,minus,plus){now=i;fields[0].value=minus;fields[1].value=plus;clear(shown);shown.appendChild(thumb(i,d.thumb));
@@ -108,7 +108,7 @@ function change(strict){var t=tables(),o=now*d.size,u=new Float64Array(t.picture
 unit(u,1e-9);fields.forEach(function(f,n){var p=parted(f.value,strict),x=p.known.length?embed(p.known):null;
 odd=odd.concat(p.odd.filter(function(y){return odd.indexOf(y)<0}));if(!x)return;
 what+=(n?" + ":" \u2212 ")+p.known.join(" ");for(var j=0;j<d.size;j++)u[j]+=(n?1:-1)*d.weight*x[j]});
-unknown(odd);clear(near);if(!unit(u,1e-3)){clear(hits);say.textContent=what+" leaves nothing.";return}
+unknown(odd);clear(near);if(!unit(u,1e-3)){list([]);say.textContent=what+" leaves nothing.";return}
 var found=best(t.pictures,u,d.k,now);list(found);first(what,found);
 best(t.words,u,d.near).forEach(function(p){var li=document.createElement("li"),b=document.createElement("button");b.type="button";
 b.textContent=d.words[p[0]]+" "+number(p[1]);b.addEventListener("click",function(){input.value=d.words[p[0]];answer(true);
