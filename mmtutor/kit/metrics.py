@@ -1,7 +1,7 @@
 """How good is a caption? Scores against references, truth against the scene, attention against the
 object's mask.
 
-Three kinds of answer, from the most common to the most honest:
+Four kinds of answer, from the most common to the most honest:
 
 - **Overlap with reference captions**: :func:`bleu`, :func:`rouge_l`, :func:`meteor`, :func:`cider`,
 and all of them at once by
@@ -13,6 +13,7 @@ and all of them at once by
 - **Truth**: :func:`truth_rate` asks a judge, who knows the scene, whether what the caption says is
 so. A caption can share most of
   its words with a reference and be false, and be true without sharing any.
+- **Agreement with people**: :func:`vqa_accuracy` judges a short answer by those of ten humans.
 - **Grounding**: :func:`attention_mass` and :func:`pointing_game` ask whether the model looked at
 the thing it named, and
   :func:`area_share` says what looking nowhere in particular would score.
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -291,6 +293,133 @@ def truth_rate(
     Args and errors: as :func:`truth_shares`.
     """
     return truth_shares(captions, scenes, is_true).true
+
+
+# --- Answers to questions -------------------------------------------------------------------------
+
+_ARTICLES = ("a", "an", "the")
+_NUMBERS = {
+    word: str(number)
+    for number, words in enumerate(
+        ("none zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    )
+    for word in words.split()
+}
+_MARKS = '-_/\\,;?!()[]{}<>=+@`"'  # an apostrophe, a colon and others stay
+#: The contractions that the script knows: what is appended, and to what. "hell" or "its" could be
+#: something else; so he'll and it's are not among them.
+_APPENDED = {
+    "n't": "ai are ca could did does do had has have is might must need ought sha should was were "
+    "wo would",
+    "n't've": "could had might should would",
+    "'d": "he how it someone something there they where who you",
+    "'d've": "he it she somebody someone something there they we who y'all you",
+    "'ll": "how it somebody someone something they what who why y'all you",
+    "'re": "there they what why you",
+    "'s": "he how somebody someone that there what when where who why",
+    "'ve": "could might must not should they we what where who would you",
+    "": "ma'am o'clock 'ow's'at 'twas y'all",
+}
+
+
+@functools.cache
+def _contractions() -> dict[str, str]:
+    """A contraction that lacks one of its apostrophes → the contraction."""
+    whole = [start + end for end, starts in _APPENDED.items() for start in starts.split()]
+    short = {
+        word[:i] + word[i + 1 :]: word
+        for word in whole
+        for i, letter in enumerate(word)
+        if letter == "'"
+    }
+    return short | {"somebody'd": "somebodyd"}  # in the script it stands the wrong way round
+
+
+def normalize_answer(answer: str) -> str:
+    """A short answer as the official VQA script compares it (Antol et al. 2015).
+
+    Line breaks and tabs become spaces. Punctuation becomes a space, and is left out where a space
+    stands beside it; apostrophes and colons stay (*girl's*, *2:50*), and a period before a digit
+    does (*0.5*). A comma between digits is left out (*100,978*), and with it all punctuation of
+    that answer. Then: lower case; number words to ten become digits, *none* becomes 0; the articles
+    *a*, *an*, *the* go; a contraction gets back a missing apostrophe (*dont*).
+
+    Where the script is odd, so is this: *t-shirt, red* becomes *t shirt red*, but *t-shirt - red*
+    becomes *tshirt red*, because one of its hyphens has a space beside it.
+
+    Raises:
+        TypeError: no string.
+    """
+    if not isinstance(answer, str):
+        raise TypeError(f"an answer must be a string, got {type(answer).__name__}")
+    answer = _trimmed(answer)
+    number = re.search(r"\d,\d", answer) is not None
+    answer = answer.translate(
+        {
+            ord(mark): "" if number or f"{mark} " in answer or f" {mark}" in answer else " "
+            for mark in _MARKS
+        }
+    )
+    answer = re.sub(r"\.(?!\d)", "", answer, count=32)  # the script's limit
+    words = (_NUMBERS.get(word, word) for word in answer.lower().split())
+    return " ".join(_contractions().get(w, w) for w in words if w not in _ARTICLES)
+
+
+def _trimmed(answer: str) -> str:
+    return answer.replace("\n", " ").replace("\t", " ").strip()
+
+
+def vqa_accuracy(answers: Sequence[str], humans: Sequence[Sequence[str]]) -> list[float]:
+    """The accuracy of answers to open questions, each judged by several humans' answers (Antol et
+    al. 2015), as the official VQA script computes it.
+
+    An answer is right if three humans gave it: min(m / 3, 1), if m did. The human is measured with
+    the same rule, against the others; to be comparable, so is the machine: the score is the mean
+    over all ways to leave one human out. With ten humans that is min(0.3 m, 1).
+
+    All answers are normalized first (:func:`normalize_answer`). But where all humans wrote the
+    same, the script compares letter by letter: then *Yes* is not *yes*. So is it here.
+
+    Args:
+        answers: N answers.
+        humans: for each question the answers of at least four humans, since with fewer none would
+            be quite right; ten in the data set.
+
+    Returns:
+        N numbers from 0 to 1. Their mean is what papers report, in percent.
+
+    Raises:
+        TypeError: one string where a list of strings is needed, or something that is not a string.
+        ValueError: no answers, not as many lists of human answers, or fewer than four in one.
+    """
+    if isinstance(answers, str) or isinstance(humans, str):
+        raise TypeError(
+            "answers must be a list of strings and humans a list of lists of strings, got one string"
+        )
+    if len(answers) != len(humans):
+        raise ValueError(
+            f"each answer needs its own humans: got {len(answers)} answers and {len(humans)} lists"
+        )
+    if len(answers) == 0:
+        raise ValueError("there is no answer to score")
+    scores = []
+    for i, (answer, own) in enumerate(zip(answers, humans)):
+        if isinstance(own, str):
+            raise TypeError(f"humans[{i}] must be a list of strings, got one string")
+        if len(own) < 4:
+            raise ValueError(f"humans[{i}] holds {len(own)} answers; at least 4 are needed")
+        for one in (answer, *own):
+            if not isinstance(one, str):
+                raise TypeError(
+                    f"answers must be strings, got {type(one).__name__} for question {i}"
+                )
+        tidy = _trimmed if len(set(map(_trimmed, own))) == 1 else normalize_answer
+        said = tidy(answer)
+        agrees = [tidy(human) == said for human in own]
+        scores.append(
+            math.fsum(min((sum(agrees) - left_out) / 3, 1) for left_out in agrees) / len(own)
+        )
+    return scores
 
 
 # --- Where the model looked -----------------------------------------------------------------------
