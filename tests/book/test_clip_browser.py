@@ -142,7 +142,7 @@ def changes(watched, name: str, most: int = 12) -> list[tuple[float, int]]:
 def follows(pairs: list[tuple[float, int]], per_second: float = PER_SECOND) -> bool:
     """No picture comes before its time, and a change brings the picture of that very moment, not an earlier one.
 
-    (Half of the changes may do less: a machine may pause between the look at the clock and ours.)
+    (Up to half of the changes may be noted later: a machine may pause between the page's look at the clock and ours.)
     """
     behind = sorted(int(moment * per_second + 0.01) - k for moment, k in pairs)
     return behind[0] >= 0 and behind[len(behind) // 2] == 0 and len({k for _, k in pairs}) > 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -120,29 +119,30 @@ def test_a_clip_goes_on_by_one_frame_where_less_motion_is_asked_for(
         assert watched.errors == []
 
 
-def test_a_clip_plays_once_and_stops(page_file: Path, browser: Any) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    try:
-        page = context.new_page()
-        page.goto(page_file.as_uri())
-        one = page.locator("#one")
-        visible = one.locator(".mmt-case:visible img:visible")
-        page.wait_for_timeout(300)
-        assert visible.get_attribute("alt") == "dark"  # nothing plays by itself
-        one.get_by_role("button", name="Play").click()
-        assert one.get_by_role("button", name="Stop").count() == 1
-        page.wait_for_function("document.querySelectorAll('#one img')[2].checkVisibility()")
-        page.wait_for_timeout(300)
-        assert visible.get_attribute("alt") == "light"  # it stays at the end
-        one.get_by_role("button", name="Play").click()
-        one.get_by_role("button", name="Stop").click()
-        page.wait_for_timeout(300)
-        assert visible.get_attribute("alt") in ("dark", "middle")
-        one.get_by_role("button", name="Play").click()  # an answer stops it, too
-        page.keyboard.press("t")
-        assert one.get_by_role("button", name="Play").count() == 1
-    finally:
-        context.close()
+def test_a_clip_plays_once_and_stops(page_file: Path, open_page: Open) -> None:
+    with open_page(page_file, motion=True, clock=True) as watched:
+        one, go_on = watched.page.locator("#one"), watched.page.clock.run_for
+        seen = lambda: one.locator(".mmt-case:visible img:visible").get_attribute("alt")  # noqa: E731
+        play, stop = (one.get_by_role("button", name=name) for name in ("Play", "Stop"))
+        go_on(1000)
+        assert seen() == "dark"  # nothing plays by itself
+        play.click()
+        assert stop.count() == 1
+        for when, expected in ((90, "dark"), (100, "middle"), (100, "light"), (1000, "light")):
+            go_on(when)  # its pace is 100 ms, and it stays at the end
+            assert seen() == expected
+        play.click()
+        go_on(150)
+        stop.click()
+        go_on(1000)
+        assert seen() == "middle"
+        play.click()  # an answer stops it, too
+        assert seen() == "dark"
+        watched.page.keyboard.press("t")
+        assert play.count() == 1
+        go_on(1000)
+        assert seen() == "dark"
+        assert watched.errors == []
 
 
 def test_without_scripts_all_cases_and_folded_answers_are_there(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -149,34 +148,42 @@ def test_versions_switch_and_keep_the_place_in_the_same_words(
 
 
 def test_a_version_plays_to_its_end_and_can_be_stopped(page_file: Path, open_page: Open) -> None:
-    with open_page(page_file) as watched:
-        box = watched.page.locator("#versions")
+    with open_page(page_file, clock=True) as watched:
+        box, go_on = watched.page.locator("#versions"), watched.page.clock.run_for
+        seen = box.locator("img:visible")
         box.locator("[data-word]:visible").first.click()
         box.get_by_role("button", name="Play").click()
-        box.get_by_role("button", name="Play").wait_for()  # it stops by itself, at the end
-        assert box.locator("img:visible").get_attribute("alt") == "s3"
+        go_on(90)  # its pace is 100 ms
+        assert seen.get_attribute("alt") == "s1"
+        go_on(100)
+        assert seen.get_attribute("alt") == "s2"
+        assert box.get_by_role("button", name="Stop").is_visible()
+        go_on(100)
+        assert seen.get_attribute("alt") == "s3"
+        assert box.get_by_role("button", name="Play").is_visible()  # it stops by itself, at the end
         box.get_by_role("button", name="Play").click()  # again, from the beginning
+        assert seen.get_attribute("alt") == "s1"
+        go_on(150)
         box.get_by_role("button", name="Stop").click()
-        watched.page.wait_for_timeout(400)
-        assert box.locator("img:visible").get_attribute("alt") in ("s1", "s2")
+        go_on(1000)
+        assert seen.get_attribute("alt") == "s2"
         assert watched.errors == []
 
 
 def test_a_version_plays_by_itself_only_where_motion_is_welcome(
-    browser: Any, tmp_path: Path
+    open_page: Open, tmp_path: Path
 ) -> None:
     made = widgets.steppers(
         {"soft": (["a", "dog"], GREYS[:2], ["x", "y"])}, label="l", autoplay=True, pace=100, id="by"
     )
     path = tmp_path / "page.html"
     path.write_text(f'<!DOCTYPE html><meta charset="utf-8">{made._repr_html_()}', encoding="utf-8")
-    for motion, alt in (("no-preference", "y"), ("reduce", "x")):
-        context = browser.new_context(reduced_motion=motion)
-        page = context.new_page()
-        page.goto(path.as_uri())
-        page.wait_for_timeout(600)
-        assert page.locator("#by img:visible").get_attribute("alt") == alt
-        context.close()
+    with open_page(path, motion=True) as watched:
+        watched.page.wait_for_function("document.querySelectorAll('#by img')[0].hidden")
+        assert watched.page.locator("#by img:visible").get_attribute("alt") == "y"
+    with open_page(path) as watched:
+        watched.page.wait_for_timeout(600)
+        assert watched.page.locator("#by img:visible").get_attribute("alt") == "x"
 
 
 def test_without_scripts_every_version_is_there(page_file: Path, open_page: Open) -> None:
