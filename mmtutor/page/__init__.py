@@ -18,6 +18,7 @@ _MODULES = {
     "plotting",
     "search",
     "source",
+    "space",
     "tables",
     "waves",
     "widgets",
