@@ -127,6 +127,14 @@ class Config:
         return cls(vocabulary=vocabulary, **{"dropout": 0.3, **changes})
 
     @classmethod
+    def small(cls, vocabulary: int, **changes: Any) -> Config:
+        """For some hundred pairs of one's own, with pieces of words as vocabulary
+        (:func:`mmtutor.kit.text.ngrams`): texts are sums, which a recurrent network would need more
+        of to beat, and pictures with equal texts are no negatives of each other."""
+        made = {"text": "sum", "dropout": 0.3, "false_negatives": "mask"}
+        return cls(vocabulary=vocabulary, **{**made, **changes})
+
+    @classmethod
     def paper(cls, which: str = "vse++", **changes: Any) -> Config:
         """The sizes and the loss of a paper.
 
