@@ -62,7 +62,7 @@ _SCRIPT = (
 w.dataset.ready="1";function one(s){return w.querySelector(s)}function all(s){return Array.prototype.slice.call(w.querySelectorAll(s))}
 var d=JSON.parse(one("script[type='application/json']").textContent),map=one(".mmt-map"),svg=one(".mmt-map svg");
 var items=all("[role=option]"),N=d.captions.length,input=one("input"),say=one(".mmt-say"),list=one(".mmt-row"),big=one(".mmt-big");
-var help=one("datalist"),now=d.start,focus=d.start,half=[],z=1,cx=.5,cy=.5,at=new Map(),NS="http://www.w3.org/2000/svg";
+var help=one("datalist"),now=d.start,focus=d.start,half=[],odd=false,z=1,cx=.5,cy=.5,at=new Map(),NS="http://www.w3.org/2000/svg";
 help.id=id+"-words-"+document.querySelectorAll("datalist").length+"-"+copy;input.setAttribute("list",help.id);
 d.words.forEach(function(x,i){at.set(x.toLowerCase(),N+i)});
 """
@@ -136,8 +136,8 @@ e.preventDefault();if(go>=0){look(go);show(go);items[go].focus({preventScroll:tr
 function within(x){return x>=0&&x<=1?x:.5}
 one(".mmt-plus").addEventListener("click",function(){zoom(1.5,within(px(now)),within(py(now)))});
 one(".mmt-minus").addEventListener("click",function(){zoom(1/1.5)});one(".mmt-whole").addEventListener("click",function(){zoom(.01)});
-function read(strict){var s=input.value.trim().toLowerCase(),i=at.get(s);if(i!==undefined){if(i!==now){look(i);show(i)}}
-else if(strict&&s)say.textContent="\u201c"+input.value.trim()+"\u201d is not among the "+d.words.length+" words here."}
+function read(strict){var s=input.value.trim().toLowerCase(),i=at.get(s);if(i!==undefined){if(i!==now||odd){odd=false;look(i);show(i)}}
+else if(strict&&s){odd=true;say.textContent="\u201c"+input.value.trim()+"\u201d is not among the "+d.words.length+" words here."}}
 input.addEventListener("input",function(){read(false)});input.addEventListener("change",function(){read(true)});
 input.addEventListener("keydown",function(e){if(e.key==="Enter"){e.preventDefault();read(true)}});
 all(".mmt-hide").forEach(function(e){e.hidden=false});place();show(now);addEventListener("resize",function(){place();light(now)});
