@@ -1,10 +1,11 @@
 """Joint embedding: pictures and texts as points of one sphere, a matching pair close together.
 
-Two towers, one sphere. The picture's features go through one linear layer, the words of a text
-through a recurrent network (or are simply added up); both vectors are scaled to length 1. Then one
-matrix product compares every picture of a batch with every text: a table of cosines S (B, B), whose
-diagonal holds the true pairs. All that is learned is that the diagonal shall be high and the rest
-low. How to say that is a choice of four losses:
+Two towers, one sphere. The picture's features go through one linear layer (a map may first go
+through detectors, the same at each place), the words of a text through a recurrent network (or are
+simply added up); both vectors are scaled to length 1. Then one matrix product compares every
+picture of a batch with every text: a table of cosines S (B, B), whose diagonal holds the true
+pairs. All that is learned is that the diagonal shall be high and the rest low. How to say that is a
+choice of four losses:
 
 - :func:`ranking_hinge`: a wrong pair must score less than the true one by a margin; the **sum**
   over all wrong pairs (Kiros et al. 2014), or the **hardest** one only (VSE++: Faghri et al. 2018).
@@ -64,7 +65,8 @@ class Config:
 
     Args:
         vocabulary: V, words with the specials, ``<pad>`` first.
-        image: D, numbers in a picture's features.
+        image: D, numbers in a picture's features; or (C, h, w), a map that has so many numbers at
+            each of its places.
         joint: E, dimensions of the common space.
         text: ``"gru"``: the state of a recurrent network behind the last word; ``"sum"``: the sum
             of the words' vectors, whose order does not matter: for tags, and for arithmetic.
@@ -75,11 +77,13 @@ class Config:
         temperature: 1/γ as training begins, for ``"nce"`` and ``"info_nce"``; γ is learned.
         false_negatives: pairs beside the diagonal that are known to be true: ``"keep"`` them among
             the wrong ones, as the papers do, or ``"mask"`` them out.
-        dropout: on the features and on the word vectors.
+        dropout: on the features, on what the detectors find, and on the word vectors.
+        detectors: K. A first layer looks for K things at each place of a map, everywhere with the
+            same weights, before the map is laid out flat; 0: no such layer.
     """
 
     vocabulary: int
-    image: int = 1280
+    image: int | tuple[int, int, int] = 1280
     joint: int = 128
     text: str = "gru"
     words: int = 64
@@ -89,11 +93,23 @@ class Config:
     temperature: float = 0.07
     false_negatives: str = "keep"
     dropout: float = 0.0
+    detectors: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("vocabulary", "image", "joint", "words", "negatives"):
+        if isinstance(self.image, tuple | list):
+            object.__setattr__(self, "image", tuple(self.image))  # a list, if read from a file
+            if len(self.image) != 3 or min(self.image) < 1:
+                raise ValueError(f"the map of a picture must be (C, h, w), got image {self.image}")
+        elif self.image < 1:
+            raise ValueError(f"image must be at least 1, got {self.image}")
+        for name in ("vocabulary", "joint", "words", "negatives"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.detectors < 0 or (self.detectors and not isinstance(self.image, tuple)):
+            raise ValueError(
+                "detectors look at the places of a map: at least 0 of them, and image = (C, h, w); "
+                f"got {self.detectors} and image {self.image}"
+            )
         for name, known in (
             ("text", TEXTS),
             ("loss", LOSSES),
@@ -391,7 +407,13 @@ class JointEmbedding(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = c = config
-        self.image = nn.Linear(c.image, c.joint)
+        size, self.detectors = c.image, None
+        if isinstance(size, tuple):
+            channels, high, wide = size
+            if c.detectors:
+                self.detectors = nn.Conv2d(channels, c.detectors, 1)  # the same at each place
+            size = (c.detectors or channels) * high * wide
+        self.image = nn.Linear(size, c.joint)
         gru = c.text == "gru"
         self.words = nn.Embedding(c.vocabulary, c.words if gru else c.joint, padding_idx=PAD)
         self.sentence = nn.GRU(c.words, c.joint, batch_first=True) if gru else None
@@ -407,15 +429,21 @@ class JointEmbedding(nn.Module):
             nn.init.uniform_(self.words.weight, -0.1, 0.1)[PAD] = 0
 
     def embed_pictures(self, features: Tensor) -> Tensor:
-        """Features (B, image), or a map (B, …) with so many numbers, as unit vectors (B, E).
+        """Features (B, D), or a map (B, C, h, w), as unit vectors (B, E). Where the settings say D
+        and not the shape of a map, a map with D numbers is laid out flat.
 
         Raises:
             ValueError: another shape, an empty batch, NaN or infinity (looked at on the CPU).
         """
-        if isinstance(features, Tensor) and features.ndim > 2:
-            features = features.flatten(1)
-        x = check_features(features, (self.config.image,))
-        return unit(self.image(self.dropout(x)))
+        size = self.config.image
+        if not isinstance(size, tuple):
+            size = (size,)
+            if isinstance(features, Tensor) and features.ndim > 2:
+                features = features.flatten(1)
+        x = self.dropout(check_features(features, size))
+        if self.detectors is not None:
+            x = self.dropout(self.detectors(x).relu())  # (B, K, h, w)
+        return unit(self.image(x.flatten(1)))
 
     def embed_texts(self, texts: Tensor, mask: Tensor | None = None) -> Tensor:
         """Texts as unit vectors (B, E).

@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -475,6 +474,31 @@ def test_a_map_is_laid_out_flat():
     assert torch.equal(model.embed_pictures(x), model.embed_pictures(x.flatten(1)))
 
 
+def test_detectors_are_the_same_at_each_place():
+    torch.manual_seed(0)
+    model = JointEmbedding(Config(V, (3, 2, 2), E, "sum", detectors=5)).double().eval()
+    x = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    w = {name: p.detach() for name, p in model.named_parameters()}
+    for one, got in zip(x, model.embed_pictures(x).detach()):
+        found = [
+            max(0.0, float(w["detectors.weight"][k, :, 0, 0] @ one[:, i, j] + b))
+            for k, b in enumerate(w["detectors.bias"].tolist())
+            for i in range(2)
+            for j in range(2)
+        ]
+        v = w["image.weight"] @ torch.tensor(found, dtype=torch.float64) + w["image.bias"]
+        torch.testing.assert_close(got, v / v.square().sum().sqrt())
+    # a map without detectors is what its numbers are when laid out flat
+    torch.manual_seed(0)
+    flat = JointEmbedding(Config(V, 12, E, "sum")).double().eval()
+    torch.manual_seed(0)
+    known = JointEmbedding(Config(V, [3, 2, 2], E, "sum")).double().eval()  # as read from a file
+    assert known.config.image == (3, 2, 2)
+    assert torch.equal(flat.embed_pictures(x), known.embed_pictures(x))
+    with pytest.raises(ValueError, match=r"\(B, 3, 2, 2\)"):
+        known.embed_pictures(x.flatten(1))
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_vectors_of_zeros_make_no_nan(text):
     model = build(text, loss="info_nce")
@@ -808,15 +832,12 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):
     """Every text is a negative of every picture of the step, wherever they are, and all gradients are right."""
     script = tmp_path / "two.py"
     script.write_text(TWO.format(tests=str(Path(__file__).parent)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     options = (
         "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
     )
     command = [sys.executable, "-m", "accelerate.commands.launch", *options.split()]
     done = subprocess.run(
-        [*command, "--main_process_port", str(port), str(script), str(tmp_path)],
+        [*command, "--main_process_port", "0", str(script), str(tmp_path)],
         env=os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"},
         capture_output=True,
         text=True,
@@ -986,6 +1007,10 @@ def test_bad_arithmetic(arguments, error, message):
     [
         ({"vocabulary": 0}, "vocabulary must be at least 1"),
         ({"image": 0}, "image must be at least 1"),
+        ({"image": (3, 2)}, r"must be \(C, h, w\), got image \(3, 2\)"),
+        ({"image": (3, 0, 2)}, r"must be \(C, h, w\)"),
+        ({"detectors": 4}, "detectors look at the places of a map"),
+        ({"image": (3, 2, 2), "detectors": -1}, "detectors look at"),
         ({"joint": 0}, "joint must be at least 1"),
         ({"words": 0}, "words must be at least 1"),
         ({"loss": "nce", "negatives": 0}, "negatives must be at least 1"),
