@@ -316,7 +316,7 @@ def test_offline_says_what_it_needs(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=100,
+        timeout=400,
     )
     for needed in (
         "'jxie/flickr8k'",

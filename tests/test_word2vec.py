@@ -459,7 +459,7 @@ def test_both_workers_work(monkeypatch):
     """Each waits for the other at its first step; alone, one of them would wait in vain."""
     import threading
 
-    meet, seen, plain = threading.Barrier(2, timeout=30), {}, w2v.sampled_step
+    meet, seen, plain = threading.Barrier(2, timeout=100), {}, w2v.sampled_step
 
     def step(*arguments):
         me = threading.get_ident()
@@ -480,7 +480,7 @@ def test_what_a_worker_raises_surfaces_and_no_thread_lives_on(monkeypatch, error
     import threading
 
     plain, main, before = w2v.sampled_step, threading.get_ident(), threading.active_count()
-    meet, first = threading.Barrier(2, timeout=30), set()
+    meet, first = threading.Barrier(2, timeout=100), set()
 
     def step(*arguments):
         me = threading.get_ident()

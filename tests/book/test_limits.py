@@ -48,6 +48,8 @@ def test_stored_outputs_are_compared_and_cells_have_limits(tmp_path: Path) -> No
         "pytest",
         "--nbval",
         "--nbval-current-env",
+        "--nbval-kernel-startup-timeout",
+        "180",
         "-p",
         "no:cacheprovider",
         "-q",

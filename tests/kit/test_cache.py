@@ -207,7 +207,7 @@ def test_threads_that_write_the_same_file_do_not_disturb_each_other(tmp_path: Pa
         try:
             with cache.replacing(path) as partial:
                 partial.write_bytes(content[:1])
-                both.wait(20)
+                both.wait(100)
                 partial.write_bytes(content)
         except BaseException as error:
             errors.append(error)
@@ -465,7 +465,7 @@ def test_what_another_process_builds_is_left_alone(filled: Path) -> None:
         ).exists()  # or the next builder would not wait for this one
         assert {path.split("/")[0] for path in everything(filled)} == {"world"}
     finally:
-        holder.communicate("\n", timeout=30)
+        holder.communicate("\n", timeout=300)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cache.clear() > 0

@@ -168,7 +168,7 @@ def test_importing_the_package_loads_nothing_heavy():
         env=dict(os.environ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert run.stderr == ""
     assert run.stdout.splitlines() == ["[]", "['mmtutor']", "[]"]

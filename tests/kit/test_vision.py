@@ -436,7 +436,7 @@ def test_two_who_want_the_same_features_compute_them_once(folder):
 
     def slow(x):
         began.set()
-        waiting.wait(20)  # the second has found nothing stored, and goes for the lock
+        waiting.wait(100)  # the second has found nothing stored, and goes for the lock
         return forward(x)
 
     first.forward = slow
@@ -454,7 +454,7 @@ def test_two_who_want_the_same_features_compute_them_once(folder):
             threading.Thread(target=lambda: found.update(first=vision.features(pictures, first))),
             threading.Thread(
                 target=lambda: (
-                    began.wait(20) and found.update(second=vision.features(pictures, second))
+                    began.wait(100) and found.update(second=vision.features(pictures, second))
                 )
             ),
         ]

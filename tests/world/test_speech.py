@@ -112,9 +112,9 @@ def test_same_bytes_in_a_fork():
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=lambda: send.send(fingerprint(speak(TEXT))))
     process.start()
-    assert receive.poll(30)
+    assert receive.poll(200)
     assert receive.recv() == expected
-    process.join(10)
+    process.join(200)
     assert process.exitcode == 0
 
 
@@ -138,9 +138,9 @@ def test_same_bytes_in_a_fork_while_another_thread_speaks():
             receive, send = context.Pipe(duplex=False)
             process = context.Process(target=lambda send=send: send.send(fingerprint(speak(TEXT))))
             process.start()
-            assert receive.poll(60)
+            assert receive.poll(200)
             assert receive.recv() == expected
-            process.join(10)
+            process.join(200)
     finally:
         stop.set()
         thread.join()
