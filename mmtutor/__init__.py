@@ -30,6 +30,7 @@ _SUBMODULES = {
     "show_attend_tell",
     "sound",
     "video_captioning",
+    "vqa",
     "word2vec",
     "world",
 }

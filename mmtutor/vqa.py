@@ -1,0 +1,551 @@
+"""Visual question answering: a picture, a question, and the most probable of K answers.
+
+Two streams and a meeting (Antol et al., ICCV 2015). The picture's features, at length 1, pass one
+layer. The words of the question pass an LSTM of two layers, and what it holds behind the last word
+passes another. Where the two meet decides what can be learnt:
+
+- ``"product"``: element by element (the paper). A unit speaks only where both streams speak: the
+  question decides what of the picture counts.
+- ``"sum"`` and ``"concatenation"``: side by side; only the layers behind can relate them.
+- ``"question"`` and ``"picture"``: one stream alone. What these reach was never asked of the other.
+- ``"stacked"``: the question looks at a *map*, adds what it finds to itself, and looks again (Yang
+  et al., CVPR 2016).
+- ``"glimpses"``: it looks several times at once, and all that it sees is laid beside it (Kazemi and
+  Elqursh 2017).
+
+Then a classifier: to answer is to choose among the K most frequent answers.
+
+Read from top to bottom: the settings, one look, the model, the data, the checks. How the field
+scores answers is :func:`mmtutor.kit.metrics.vqa_accuracy`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmtutor.kit.places import HOW, Places
+from mmtutor.kit.text import SPECIALS, Vocabulary, pad, tokenize
+from mmtutor.kit.vision import check_features
+
+PAD = SPECIALS.index("<pad>")
+OUTSIDE = -1  # stands for an answer that is not among the K
+ATTENTION = ("stacked", "glimpses")
+FUSIONS = ("product", "sum", "concatenation", "question", "picture", *ATTENTION)
+STATES = ("all", "hidden", "cell")
+BOUNDS = ("tanh", "relu")
+STARTS = ("xavier", "uniform")
+PAPERS = ("antol", "antol-program", "kazemi")
+#: Settings that a way to meet does not read. To set one would promise what does not happen.
+UNREAD = {
+    **{way: ("attention", "looks", "places") for way in ("product", "sum", "concatenation")},
+    "question": ("attention", "looks", "places", "image", "unit"),
+    "picture": ("attention", "looks", "places", "word", "hidden", "layers", "state"),
+    "stacked": (),
+    "glimpses": (),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and choices of a :class:`VQA`.
+
+    Args:
+        vocabulary: V, words of questions with the specials, ``<pad>`` first.
+        answers: K, answers to choose from.
+        image: what is seen of a picture: the length of a vector, or (channels, height, width) of a
+            map. Only attention keeps a map's cells apart; the others read it as one long vector.
+        fusion: where the streams meet; see above.
+        unit: the picture's vector, or each cell of the map, is first scaled to length 1.
+        word: length of a word's vector.
+        hidden: units of a layer of the LSTM.
+        layers: of the LSTM.
+        state: what is read of it behind the last word: ``"all"``, the cell and the output of every
+            layer (Antol); ``"hidden"``, the output of the last layer; ``"cell"``, its cell
+            (Kazemi).
+        joint: E, length of both streams' vectors where they meet. 0, with ``"glimpses"`` only:
+            question and cells stay as they are (Kazemi).
+        attention: A, units that score a cell.
+        looks: how often the question looks: one after another (stacked), or at once (glimpses).
+        places: how a cell of the map is told where it lies: ``"product"``, ``"sum"`` or ``"none"``
+            (the papers); see :mod:`mmtutor.kit.places`.
+        mlp: widths of the hidden layers of the classifier.
+        bound: ``"tanh"`` or ``"relu"``, of these layers and of the scores of attention.
+        start: the first weights: ``"xavier"`` (Kazemi), or ``"uniform"`` in ±0.08, all of them
+            (Antol's program).
+        dropout: before every layer.
+    """
+
+    vocabulary: int
+    answers: int
+    image: int | tuple[int, int, int] = (112, 6, 6)
+    fusion: str = "product"
+    unit: bool = True
+    word: int = 64
+    hidden: int = 128
+    layers: int = 2
+    state: str = "all"
+    joint: int = 256
+    attention: int = 64
+    looks: int = 2
+    places: str = "product"
+    mlp: tuple[int, ...] = (256,)
+    bound: str = "tanh"
+    start: str = "xavier"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocabulary", "answers", "word", "hidden", "layers", "attention", "looks"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        picture = self.image if isinstance(self.image, tuple) else (self.image,)
+        if len(picture) not in (1, 3) or min(picture) < 1:
+            raise ValueError(f"image must be a length or (channels, height, width), got {picture}")
+        for name, known in (
+            ("fusion", FUSIONS),
+            ("state", STATES),
+            ("places", HOW),
+            ("bound", BOUNDS),
+            ("start", STARTS),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
+        if not isinstance(self.mlp, tuple) or any(width < 1 for width in self.mlp):
+            raise ValueError(f"mlp must be a tuple of widths, each at least 1, got {self.mlp!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        default = {f.name: f.default for f in fields(self)}
+        unread = {name: f"fusion = {self.fusion!r}" for name in UNREAD[self.fusion]}
+        if not self.mlp and self.fusion not in ATTENTION:
+            unread["bound"] = "mlp = ()"
+        for name, choice in unread.items():
+            if getattr(self, name) != default[name]:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} has no effect with {choice}; "
+                    f"leave it at {default[name]}"
+                )
+        if self.fusion in ATTENTION and len(picture) != 3:
+            raise ValueError(f"{self.fusion!r} looks at a map (channels, height, width)")
+        if self.joint < 0 or (self.joint == 0 and self.fusion != "glimpses"):
+            raise ValueError(
+                f"joint must be at least 1, or 0 with fusion = 'glimpses', got {self.joint}"
+            )
+        if self.joint == 0 and self.places != "none":
+            raise ValueError("with joint = 0 the cells stay as they are: set places = 'none'")
+
+    @classmethod
+    def world(cls, vocabulary: int, answers: int, **changes: Any) -> Config:
+        """Trains on two CPU cores in about a minute, on the map of the frozen image network."""
+        return cls(**{"vocabulary": vocabulary, "answers": answers, **changes})
+
+    @classmethod
+    def paper(cls, which: str = "antol", vocabulary: int = 10_000, **changes: Any) -> Config:
+        """The sizes of a paper; none says how many words its vocabulary has.
+
+        ``"antol"``: *deeper LSTM Q + norm I* as the text describes it: VGG's 4,096 numbers, words
+        of 300, two layers of 512, a space of 1,024, a classifier with two hidden layers of 1,000,
+        and 1,000 answers. ``"antol-program"``: as its authors' program has it: words of 200, and no
+        hidden layer. ``"kazemi"``: *Show, Ask, Attend, and Answer*: a map of 14 × 14 × 2,048 from
+        ResNet-152, one layer of 1,024, two glimpses, 3,000 answers.
+        """
+        if which not in PAPERS:
+            raise ValueError(f"paper must be one of {PAPERS}, got {which!r}")
+        if which == "kazemi":
+            sizes = dict(
+                answers=3000,
+                image=(2048, 14, 14),
+                fusion="glimpses",
+                word=300,
+                hidden=1024,
+                layers=1,
+                state="cell",
+                joint=0,
+                attention=512,
+                places="none",
+                mlp=(1024,),
+                bound="relu",
+            )
+        else:
+            program = which == "antol-program"
+            sizes = dict(
+                answers=1000,
+                image=4096,
+                word=200 if program else 300,
+                hidden=512,
+                joint=1024,
+                mlp=() if program else (1000, 1000),
+                start="uniform",
+            )
+        # the question alone, or the picture alone: their sizes without the other's
+        unread = UNREAD.get(changes.get("fusion", sizes.get("fusion")), ())
+        sizes = {name: size for name, size in sizes.items() if name not in unread}
+        return cls(**{"vocabulary": vocabulary, "dropout": 0.5, **sizes, **changes})
+
+
+# --- One look -------------------------------------------------------------------------------------
+
+
+class Look(nn.Module):
+    """Where shall the question look? Each cell of the map gets a score, a softmax makes weights of
+    the scores: α = softmax(w · f(W a_i + U q + b)), for each glimpse with a w of its own."""
+
+    def __init__(self, cells: int, question: int, config: Config, glimpses: int = 1) -> None:
+        super().__init__()
+        self.bound = torch.tanh if config.bound == "tanh" else torch.relu
+        self.key = nn.Linear(cells, config.attention, bias=False)  # W
+        self.ask = nn.Linear(question, config.attention)  # U and b
+        self.score = nn.Linear(config.attention, glimpses, bias=False)  # w
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, cells: Tensor, question: Tensor) -> Tensor:
+        """The weights (B, glimpses, L) of cells (B, L, D), from a question (B, Q)."""
+        asked = self.ask(self.dropout(question))[:, None]  # (B, 1, A)
+        scores = self.score(self.dropout(self.bound(self.key(self.dropout(cells)) + asked)))
+        return scores.transpose(1, 2).softmax(-1)
+
+
+# --- The model ------------------------------------------------------------------------------------
+
+
+class VQA(nn.Module):
+    """Answers questions about pictures.
+
+    Left to the caller: the network that makes the features. Not here are the bias that the authors'
+    program adds to every word vector, which says nothing that the vectors cannot say, and the bias
+    of a score in attention, which a softmax takes out.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = c = config
+        picture = c.image if isinstance(c.image, tuple) else (c.image,)
+        size = c.hidden * (2 * c.layers if c.state == "all" else 1)  # of what the LSTM holds
+        q = c.joint or size  # length of the question's vector
+        if c.fusion != "picture":
+            self.words = nn.Embedding(c.vocabulary, c.word, padding_idx=PAD)
+            self.lstm = nn.ModuleList(
+                nn.LSTMCell(c.hidden if layer else c.word, c.hidden) for layer in range(c.layers)
+            )
+            self.question = nn.Linear(size, c.joint) if c.joint else None
+        meeting = c.joint  # length of what the classifier reads
+        if c.fusion in ATTENTION:
+            cells = picture[1] * picture[2]  # L
+            depth = c.joint or picture[0]  # D, length of an annotation
+            places = 0 if c.places == "none" else cells
+            self.cells = Places(picture[0], depth, places, c.places) if c.joint else None
+            if c.fusion == "stacked":
+                self.look = nn.ModuleList(Look(depth, q, c) for _ in range(c.looks))
+            else:
+                self.look, meeting = Look(depth, q, c, c.looks), c.looks * depth + q
+        elif c.fusion != "question":
+            self.picture = nn.Linear(math.prod(picture), c.joint)
+            meeting = 2 * c.joint if c.fusion == "concatenation" else c.joint
+        widths = [meeting, *c.mlp]
+        self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
+        self.output = nn.Linear(widths[-1], c.answers)
+        self.dropout = nn.Dropout(c.dropout)
+        self.first_weights()
+
+    @torch.no_grad()
+    def first_weights(self) -> None:
+        """Set the weights with which training begins; positions keep theirs."""
+        for part in self.modules():
+            if not isinstance(part, nn.Linear | nn.LSTMCell | nn.Embedding):
+                continue
+            for p in part.parameters():
+                if self.config.start == "uniform":
+                    nn.init.uniform_(p, -0.08, 0.08)
+                elif p.ndim == 1:
+                    nn.init.zeros_(p)
+                else:
+                    for gate in p.chunk(4 if isinstance(part, nn.LSTMCell) else 1):
+                        nn.init.xavier_uniform_(gate)
+        if self.config.fusion != "picture":
+            self.words.weight[PAD] = 0
+
+    # -- the two streams
+
+    def read(self, questions: Tensor) -> Tensor:
+        """Questions as vectors (B, E): what the LSTM holds behind the last word of each, whatever
+        padding follows.
+
+        Args:
+            questions: (B, T) ids, padding at the end (:func:`encode_questions`).
+        """
+        c = self.config
+        check_questions(questions, c.vocabulary)
+        x = torch.tanh(self.dropout(self.words(questions)))  # (B, T, word)
+        zero = x.new_zeros(len(x), c.hidden)
+        states = [(zero, zero)] * c.layers  # output and cell of each layer
+        for word, there in zip(x.unbind(1), (questions != PAD)[:, :, None].unbind(1)):
+            for i, layer in enumerate(self.lstm):
+                new = layer(self.dropout(word) if i else word, states[i])
+                states[i] = tuple(torch.where(there, n, old) for n, old in zip(new, states[i]))
+                word = states[i][0]  # what the next layer reads
+        h, cell = states[-1]
+        if c.state == "all":
+            held = torch.cat(
+                [x for h, cell in states for x in (cell, h)], -1
+            )  # (B, 2 · layers · H)
+        else:
+            held = cell if c.state == "cell" else h
+        return held if self.question is None else torch.tanh(self.question(self.dropout(held)))
+
+    def see(self, features: Tensor) -> Tensor:
+        """Pictures as vectors (B, E); for attention as the annotations of their cells (B, L, D).
+
+        Args:
+            features: (B, D) vectors, or (B, C, H, W) maps, whatever the config says.
+        """
+        c = self.config
+        x = check_features(features, c.image if isinstance(c.image, tuple) else (c.image,))
+        # (B, L, C) or (B, numbers)
+        x = x.flatten(2).transpose(1, 2) if c.fusion in ATTENTION else x.flatten(1)
+        x = F.normalize(x, dim=-1) if c.unit else x
+        if c.fusion in ATTENTION:
+            return x if self.cells is None else self.cells(self.dropout(x))
+        return torch.tanh(self.picture(self.dropout(x)))
+
+    # -- where they meet
+
+    def attend(self, cells: Tensor, question: Tensor) -> tuple[Tensor, Tensor]:
+        """What the question is after it has looked, and where it looked (B, looks, L)."""
+        if self.config.fusion == "glimpses":
+            alpha = self.look(cells, question)
+            return torch.cat([(alpha @ cells).flatten(1), question], -1), alpha
+        weights = []
+        for look in self.look:
+            alpha = look(cells, question)  # (B, 1, L)
+            question = question + (alpha @ cells)[:, 0]  # asks again, knowing what it saw
+            weights.append(alpha)
+        return question, torch.cat(weights, 1)
+
+    def meet(self, features: Tensor | None, questions: Tensor | None) -> Tensor:
+        """What the classifier reads, (B, …). A stream that is not read may be ``None``."""
+        way = self.config.fusion
+        if way == "picture":
+            return self.see(features)
+        q = self.read(questions)
+        if way == "question":
+            return q
+        v = self.see(features)
+        if len(v) != len(q):
+            raise ValueError(f"{len(v)} pictures but {len(q)} questions; each question needs one")
+        if way in ATTENTION:
+            return self.attend(v, q)[0]
+        if way == "concatenation":
+            return torch.cat([q, v], -1)
+        return q * v if way == "product" else q + v
+
+    def forward(self, features: Tensor | None, questions: Tensor | None) -> Tensor:
+        """Scores (B, K) of the answers; see :meth:`read` and :meth:`see`."""
+        x = self.meet(features, questions)
+        for layer in self.hidden:
+            x = layer(self.dropout(x))
+            x = torch.tanh(x) if self.config.bound == "tanh" else torch.relu(x)
+        return self.output(self.dropout(x))
+
+    def weights(self, features: Tensor, questions: Tensor) -> Tensor:
+        """Where the question looks: (B, looks, L), each of sum 1.
+
+        Raises:
+            ValueError: a model that does not look.
+        """
+        if self.config.fusion not in ATTENTION:
+            raise ValueError(f"fusion = {self.config.fusion!r} does not look; use {ATTENTION}")
+        return self.attend(self.see(features), self.read(questions))[1]
+
+    # -- learning
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The negative log-probability of the answer, or the mean over several humans' answers.
+
+        −log p(a), mean over the batch (Antol). With H answers for each question, −1/H Σ_a n_a log
+        p(a), where n_a humans said a; what is not among the K answers adds nothing (Kazemi).
+
+        Args:
+            batch: ``"features"`` and ``"questions"`` as above, and ``"answers"``: (B,) ids, or
+                (B, H) with :data:`OUTSIDE` for an answer that is not among the K.
+
+        Returns:
+            ``"loss"``; for the eye ``"right"``: the share of questions whose most probable answer
+            is the given one, or with H answers the mean accuracy, min(0.3 m, 1) if H = 10.
+        """
+        logits = self(batch.get("features"), batch.get("questions"))  # (B, K)
+        answers = check_answers(batch["answers"], len(logits), self.config.answers)
+        found = logits.argmax(1)
+        if answers.ndim == 1:
+            loss = F.cross_entropy(logits, answers, ignore_index=OUTSIDE)
+            return {"loss": loss, "right": (found == answers).float().mean()}
+        known = answers != OUTSIDE  # (B, H)
+        told = logits.log_softmax(1).gather(1, answers.clamp(min=0)) * known
+        return {"loss": -told.mean(), "right": consensus(found, answers).mean()}
+
+    @torch.no_grad()
+    def answer(self, features: Tensor | None, questions: Tensor | None) -> Tensor:
+        """The most probable answers, (B,) ids."""
+        return self(features, questions).argmax(1)
+
+
+def consensus(found: Tensor, answers: Tensor) -> Tensor:
+    """The VQA accuracy of answers (B,) by the ids of H humans' answers (B, H), for watching
+    training: the mean of min(m / 3, 1) over all ways to leave one human out. (B,) in [0, 1].
+
+    Of the H ways m leave out one who agrees. :func:`mmtutor.kit.metrics.vqa_accuracy` is the same
+    on words.
+    """
+    m, humans = (answers == found[:, None]).sum(1), answers.shape[1]
+    return ((humans - m) * (m / 3).clamp(max=1) + m * ((m - 1) / 3).clamp(max=1)) / humans
+
+
+# --- The data -------------------------------------------------------------------------------------
+
+
+def encode_questions(
+    questions: Sequence[str], vocabulary: Vocabulary, limit: int | None = None
+) -> Tensor:
+    """Questions as ids.
+
+    Args:
+        questions: N of them.
+        vocabulary: ``<pad>`` must be its first word. With ``<unk>`` an unknown word becomes that,
+            and a question of unknown words only is one that says nothing but its length. Without
+            it, an unknown word is an error that names near spellings: right for a box to type in.
+        limit: the most words that a question may have; longer ones are an error, never cut. (The
+            paper's program cuts at 26.)
+
+    Returns:
+        (N, T) int64, ``<pad>`` behind the words.
+
+    Raises:
+        TypeError: one string, or questions that are not strings.
+        ValueError: no questions, one without a word or beyond the limit (it is quoted), or another
+            vocabulary.
+        KeyError: an unknown word, where the vocabulary has no ``<unk>``.
+    """
+    if isinstance(questions, str | bytes):
+        raise TypeError(
+            f"encode_questions needs a sequence of questions, got one {type(questions).__name__}"
+        )
+    if vocabulary.words[PAD] != SPECIALS[PAD]:
+        raise ValueError(
+            f"the vocabulary must begin with {SPECIALS[PAD]}, got {vocabulary.words[PAD]!r}"
+        )
+    questions = list(questions)
+    words = [tokenize(question) for question in questions]
+    for question, own in zip(questions, words):
+        if not own:
+            raise ValueError(f"a question has no word: {question!r}")
+        if limit is not None and len(own) > limit:
+            raise ValueError(f"a question has {len(own)} words, the limit is {limit}: {question!r}")
+    return pad([vocabulary.encode(own) for own in words], PAD)[0]
+
+
+def encode_answers(
+    answers: Sequence[str] | Sequence[Sequence[str]], vocabulary: Vocabulary
+) -> Tensor:
+    """Answers as ids: what is not in the vocabulary becomes :data:`OUTSIDE`.
+
+    The vocabulary of the K most frequent answers is ``Vocabulary(answers, max_size=K,
+    specials=())``. Leave questions whose answer is outside it out of training, as the paper does.
+
+    Args:
+        answers: N answers, or N lists of equally many.
+        vocabulary: without special words: each is an answer.
+
+    Returns:
+        (N,) int64, or (N, H).
+
+    Raises:
+        TypeError: one string, or answers that are not strings.
+        ValueError: no answers, lists of different lengths, or a vocabulary with special words.
+    """
+    if isinstance(answers, str):
+        raise TypeError("encode_answers needs a sequence of answers, got one str")
+    if vocabulary.specials:
+        raise ValueError(f"no answer is {vocabulary.specials[0]}; give specials=()")
+    answers = list(answers)
+    if not answers:
+        raise ValueError("there is no answer to encode")
+    several = not isinstance(answers[0], str)
+    rows = [list(own) if several else [own] for own in answers]
+    if len({len(own) for own in rows}) != 1 or not rows[0]:
+        raise ValueError("each question needs equally many answers, at least one")
+    strange = {type(a).__name__ for own in rows for a in own if not isinstance(a, str)}
+    if strange:
+        raise TypeError(f"answers must be strings, got {min(strange)}")
+    ids = torch.tensor([[vocabulary.ids.get(a, OUTSIDE) for a in own] for own in rows])
+    return ids if several else ids[:, 0]
+
+
+# --- Checks ---------------------------------------------------------------------------------------
+# Values are looked at on the CPU only: on a GPU it would make every step wait.
+
+
+def check_questions(questions: Tensor, size: int) -> None:
+    """Check questions (B, T).
+
+    Raises:
+        TypeError: ids that are not int64.
+        ValueError: another shape, an empty batch; or (on the CPU) ids outside 0..size − 1, a
+            question without a word, or padding before a word. The message names the question.
+    """
+    if not isinstance(questions, Tensor) or questions.dtype != torch.int64:
+        got = questions.dtype if isinstance(questions, Tensor) else type(questions).__name__
+        raise TypeError(f"questions must be ids (B, T) of type int64, got {got}")
+    if questions.ndim != 2 or min(questions.shape) < 1:
+        raise ValueError(
+            f"questions must be ids (B, T), B and T at least 1, got {tuple(questions.shape)}"
+        )
+    if questions.device.type != "cpu":
+        return
+    low, high = int(questions.min()), int(questions.max())
+    if low < 0 or high >= size:
+        raise ValueError(f"ids of words must lie in 0..{size - 1}, got {low}..{high}")
+    real = questions != PAD
+    for wrong, message in (
+        (~real.any(1), "has no word"),
+        (
+            (real[:, 1:] & ~real[:, :-1]).any(1),
+            "has padding before a word; it belongs at the end",
+        ),
+    ):
+        if bool(wrong.any()):
+            raise ValueError(f"question {int(wrong.nonzero()[0, 0])} {message}")
+
+
+def check_answers(answers: Tensor, questions: int, size: int) -> Tensor:
+    """Check answers (B,) or (B, H) and return them.
+
+    Raises:
+        TypeError: ids that are not int64.
+        ValueError: another shape or number; or (on the CPU) ids that are no answers, or a single
+            answer that is :data:`OUTSIDE`. The message names the question.
+    """
+    if not isinstance(answers, Tensor) or answers.dtype != torch.int64:
+        got = answers.dtype if isinstance(answers, Tensor) else type(answers).__name__
+        raise TypeError(f"answers must be ids of type int64, got {got}")
+    if answers.ndim not in (1, 2) or len(answers) != questions or min(answers.shape) < 1:
+        raise ValueError(
+            f"answers must be ids ({questions},), or ({questions}, H) of H humans, "
+            f"got {tuple(answers.shape)}"
+        )
+    if answers.device.type == "cpu":
+        low, high = int(answers.min()), int(answers.max())
+        if low < OUTSIDE or high >= size:
+            raise ValueError(
+                f"answers must lie in 0..{size - 1}, or be {OUTSIDE}, got {low}..{high}"
+            )
+        if answers.ndim == 1 and low == OUTSIDE:
+            raise ValueError(
+                f"the answer to question {int((answers == OUTSIDE).nonzero()[0, 0])} is not among "
+                "the K answers; leave such questions out, as the paper does"
+            )
+    return answers
