@@ -16,15 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mmtutor.page._parts import (
-    STYLE,
-    Widget,
-    checked_text,
-    checked_texts,
-    json_tag,
-    made_id,
-    sized,
-)
+from mmtutor.page._parts import STYLE, Widget, checked_text, checked_texts, json_tag, made_id, sized
 
 Question = tuple[str, str, str]  # a, b, c of a − b + c; "" leaves a place out
 

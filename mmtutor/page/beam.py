@@ -14,15 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from mmtutor.page._parts import (
-    STYLE,
-    Widget,
-    checked_text,
-    encoded,
-    json_tag,
-    made_id,
-    sized,
-)
+from mmtutor.page._parts import STYLE, Widget, checked_text, encoded, json_tag, made_id, sized
 from mmtutor.page.plotting import _tree_layout
 
 if TYPE_CHECKING:
