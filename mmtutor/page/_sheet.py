@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from html import escape
 from typing import Any, NamedTuple
 
@@ -105,8 +106,8 @@ def sheet(pictures: Any, quality: int) -> Sheet:
 
 
 def number(score: float) -> str:
-    """A cosine with two digits, as the script writes it."""
-    text = f"{score:.2f}"
+    """A cosine with two digits, as the script writes it: half of the last digit goes up."""
+    text = str(Decimal(score).quantize(Decimal("0.01"), ROUND_HALF_UP))
     return "0.00" if text == "-0.00" else text.replace("-", "−")
 
 

@@ -7,8 +7,8 @@ with the vectors of all pictures. A picture may ask too: for its nearest picture
 
 Vectors are rounded to whole numbers of 16 bits with a scale for each, which moves a cosine by less
 than 0.0001. They lie in the page as text until the first touch. :func:`embed`, :func:`find`,
-:func:`find_words` and :func:`exchanged` do in Python what the script does, with the same rounding, so
-that a test can hold one against the other.
+:func:`find_words` and :func:`exchanged` do in Python what the script does, with the same rounding,
+so that a test can hold one against the other.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class Stored(NamedTuple):
 
 
 def stored(vectors: Any, what: str = "vectors", rows: int | None = None) -> Stored:
-    """Round each row so that its largest entry is ±32767, and keep the scale; the length of a word's
-    vector counts in a sum.
+    """Round each row so that its largest entry is ±32767, and keep the scale: the length of a
+    word's vector counts in a sum.
 
     Raises:
         ValueError: not (N, E), another number of rows, NaN or infinity.
@@ -216,7 +216,7 @@ def exchanged(
 
 
 def near_spelling(word: str, words: Sequence[str]) -> list[str]:
-    """At most three words that one or two changed letters away from it, nearest first."""
+    """At most three words that differ from it by a letter or two, nearest first."""
     far = 1 if len(word) < 5 else 2
     found = [(_changes(word, other, far), i) for i, other in enumerate(words)]
     return [words[i] for changes, i in sorted(found) if changes <= far][:3]
@@ -244,7 +244,8 @@ def search_box(
     away and add words. Words without a vector are named, never guessed.
 
     Args:
-        words: V words, as :func:`mmtutor.kit.text.tokenize` writes them; no ``<pad>``, no ``<unk>``.
+        words: V words, as :func:`mmtutor.kit.text.tokenize` writes them; no ``<pad>``, no
+            ``<unk>``.
         word_vectors: (V, E), the rows of the text tower's table; not scaled.
         picture_vectors: (N, E), unit vectors.
         pictures: (N, H, W, 3) uint8; each is shown pixel by pixel.

@@ -140,8 +140,8 @@ function read(strict){var s=input.value.trim().toLowerCase(),i=at.get(s);if(i!==
 else if(strict&&s){odd=true;say.textContent="\u201c"+input.value.trim()+"\u201d is not among the "+d.words.length+" words here."}}
 input.addEventListener("input",function(){read(false)});input.addEventListener("change",function(){read(true)});
 input.addEventListener("keydown",function(e){if(e.key==="Enter"){e.preventDefault();read(true)}});
-all(".mmt-hide").forEach(function(e){e.hidden=false});place();show(now);addEventListener("resize",function(){place();light(now)});
-if(window.ResizeObserver)new ResizeObserver(function(){place();light(now)}).observe(map)})})"""
+all(".mmt-hide").forEach(function(e){e.hidden=false});place();show(now);function fit(){place();light(hover<0?now:hover)}
+addEventListener("resize",fit);if(window.ResizeObserver)new ResizeObserver(fit).observe(map)})})"""
 )
 
 
@@ -166,8 +166,8 @@ def space_map(
 
     Args:
         picture_points: (N, 2) places of the pictures.
-        word_points: (M, 2) places of the words, in the same plane; the vertical axis points up. Both
-            together are stretched to fill the map, each axis by itself.
+        word_points: (M, 2) places of the words, in the same plane; the vertical axis points up.
+            Both together are stretched to fill the map, each axis by itself.
         pictures: (N, H, W, 3) uint8.
         captions: N texts, what a screen reader says and what stands beside a chosen picture.
         words: M words, all different. Where there is no room the first are written; the others are
@@ -235,7 +235,8 @@ def space_map(
             thumb = made.place(i, captions[i], min(THUMB[DESK], side))
             thumb = thumb.replace(f' role="img" aria-label="{escape(captions[i])}"', "")
             options.append(
-                f'<span class="mmt-pt{lit}" aria-label="{escape(captions[i])}" {more}>{thumb}</span>'
+                f'<span class="mmt-pt{lit}" aria-label="{escape(captions[i])}" {more}>{thumb}'
+                "</span>"
             )
         else:
             narrow = "" if i in written[PHONE] else " mmt-desk"
@@ -290,8 +291,8 @@ def space_map(
         f'{count} pictures and {len(words)} words. Arrow keys go to the next one.">'
         + "".join(options)
         + '</div><svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">'
-        f'{lines}</svg></div><div class="mmt-card"><div class="mmt-big"{"" if own else " hidden"}>{own}'
-        f'</div><div><p class="mmt-say" aria-live="polite">{escape(said)}</p>'
+        f'{lines}</svg></div><div class="mmt-card"><div class="mmt-big"'
+        f'{"" if own else " hidden"}>{own}</div><div><p class="mmt-say" aria-live="polite">{escape(said)}</p>'
         f'<ol class="mmt-row" aria-label="Nearest {"words" if first < count else "pictures"}, with '
         f'their cosines">{rows}</ol></div></div>{tag}'
         f"<script>{_SCRIPT}({json.dumps(id)});</script></div>"

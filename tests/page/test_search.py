@@ -173,6 +173,16 @@ def test_rounding_keeps_directions_and_lengths() -> None:
     assert np.abs(kept.vectors() - vectors).max() < 1e-4 * np.abs(vectors).max()
 
 
+@pytest.mark.parametrize(
+    ("score", "written"),
+    [(0.125, "0.13"), (-0.125, "−0.13"), (-0.004, "0.00"), (0.005, "0.01"), (1.0, "1.00")],
+)
+def test_cosines_are_rounded_as_a_script_rounds_them(score: float, written: str) -> None:
+    from mmtutor.page._sheet import number
+
+    assert number(score) == written
+
+
 # --- The HTML -------------------------------------------------------------------------------------
 
 
