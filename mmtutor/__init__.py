@@ -21,6 +21,7 @@ _FUNCTIONS = {
 }
 _SUBMODULES = {
     "experiments",
+    "finder",
     "hub",
     "joint_embedding",
     "kit",

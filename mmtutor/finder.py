@@ -1,0 +1,496 @@
+"""Bring your own pictures: what is left of a joint embedding once it has learned, to search with and
+to keep.
+
+A :class:`Finder` is a trained :class:`~mmtutor.joint_embedding.JointEmbedding` with all that a
+search needs beside it: the vocabulary and the way in which texts are split, the network that looks
+at pictures and how its features were standardized, and the collection itself, as vectors with file
+names and captions. It finds pictures for words and words for a picture, and it is saved to a folder
+and loaded from it.
+
+Around it stand the two things that a folder of one's own needs before the training: :func:`look`
+turns pictures into features a few hundred at a time, so that 30,000 of them need no more memory
+than their features do; :func:`pairs` says which text belongs to which picture. In all::
+
+    photos = hub.folder("my/pictures", pixels=224)
+    encoder = ImageEncoder(layer="vector")
+    seen = look(photos, encoder)
+    captions, owner = pairs(photos)
+    vocabulary = Vocabulary(chain.from_iterable(map(ngrams, captions)), min_count=2)
+    texts = encode_texts(captions, vocabulary, ngrams)
+    model = JointEmbedding(Config.small(len(vocabulary)))
+    training.fit(model, Pairs(standardize(seen), texts, owner), collate=dict, epochs=40)
+    finder = Finder(model, vocabulary, encoder, photos, seen)
+    finder.pictures("a dog on the beach"); finder.texts("new.jpg"); finder.save("my/finder")
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmtutor import hub
+from mmtutor.joint_embedding import JointEmbedding, encode_texts
+from mmtutor.kit import arrays, pictures, retrieval, saving, training, vision
+from mmtutor.kit.text import Vocabulary, ngrams, tokenize
+from mmtutor.kit.vision import ImageEncoder
+
+if TYPE_CHECKING:
+    import datasets
+
+CHUNK = 500  # pictures that are held at a time while they are looked at
+WORDLESS = ("refuse", "skip")
+#: The ways to split a text that a saved finder can name.
+SPLITS: dict[str, Callable[..., list[str]]] = {"words": tokenize, "ngrams": ngrams}
+_PROBE = 64  # side of the picture by which an encoder is known again
+
+
+class Hit(NamedTuple):
+    """One thing that was found: how near it is (a cosine), the text, and the files it belongs to."""
+
+    score: float
+    captions: list[str]
+    files: list[str]
+
+
+# --- Before the training --------------------------------------------------------------------------
+
+
+def look(
+    photos: datasets.Dataset | np.ndarray,
+    encoder: ImageEncoder,
+    *,
+    mirrored: bool = True,
+    chunk: int = CHUNK,
+) -> Tensor:
+    """The features of a collection, computed in pieces and kept in the cache: pictures are in
+    memory ``chunk`` at a time, and a run that was broken off goes on where it was.
+
+    Args:
+        photos: with a column ``image``; or uint8 (N, H, W, 3).
+        encoder: of ``layer="vector"``.
+        mirrored: look at each picture and at its mirror image, and take the mean: what does not
+            depend on left and right is told better. It takes twice the time. (Not where captions
+            tell left from right.)
+        chunk: pictures at a time.
+
+    Returns:
+        (N, D), float16.
+
+    Raises:
+        ValueError: no pictures, an encoder that gives maps, or a chunk below 1.
+    """
+    if encoder.layer != "vector":
+        raise ValueError(f"look needs an encoder of layer='vector', got {encoder.layer!r}")
+    if isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+        raise ValueError(f"chunk must be a whole number of at least 1, got {chunk!r}")
+    if len(photos) == 0:
+        raise ValueError("there are no pictures to look at")
+    parts = []
+    for start in range(0, len(photos), chunk):
+        some = _images(photos, start, min(start + chunk, len(photos)))
+        seen = vision.features(some, encoder)
+        if mirrored:
+            other = vision.features(np.ascontiguousarray(some[:, :, ::-1]), encoder)
+            seen = ((seen.float() + other.float()) / 2).half()
+        parts.append(seen)
+    return torch.cat(parts)
+
+
+def _images(photos: Any, start: int, stop: int) -> np.ndarray:
+    if isinstance(photos, np.ndarray):
+        return photos[start:stop]
+    return arrays.column(photos.select(range(start, stop)), "image")
+
+
+def pairs(
+    photos: datasets.Dataset, *, tags: bool = False, wordless: str = "refuse"
+) -> tuple[list[str], Tensor]:
+    """Which texts there are, and the picture of each.
+
+    A picture with five captions makes five pairs, one without any (``hub.folder(…,
+    uncaptioned="keep")``) none. Without captions the class is the text: what lies in the folder
+    ``dog`` is *dog*.
+
+    Args:
+        photos: what ``hub.folder`` gave.
+        tags: the texts of a picture are tags: join them to one text.
+        wordless: what becomes of a text without a letter or a digit (``"…"``, an emoji alone):
+            ``"refuse"`` it, or ``"skip"`` it with a warning.
+
+    Returns:
+        M texts, and (M,) int64, the number of the picture of each.
+
+    Raises:
+        ValueError: neither captions nor classes, no text at all, or one without a word (its file
+            is named).
+    """
+    if wordless not in WORDLESS:
+        raise ValueError(f"wordless must be one of {WORDLESS}, got {wordless!r}")
+    texts, owner, empty = [], [], []
+    files = _files(photos)
+    for number, own in enumerate(_captions(photos)):
+        for text in [", ".join(own)] if tags and own else own:
+            if tokenize(text):
+                texts.append(text)
+                owner.append(number)
+            else:
+                empty.append(f"{files[number]}: {text!r}")
+    if empty and wordless == "refuse":
+        raise ValueError(
+            f"{len(empty)} texts have no word, the first of {empty[0]}; mend them, or leave them "
+            "out with wordless='skip'"
+        )
+    if empty:
+        warnings.warn(
+            f"{len(empty)} texts without a word are left out: {'; '.join(empty[:5])}",
+            hub.FolderWarning,
+            stacklevel=2,
+        )
+    if not texts:
+        raise ValueError("no picture has a text to learn from")
+    return texts, torch.tensor(owner)
+
+
+def _captions(photos: datasets.Dataset) -> list[list[str]]:
+    names = photos.column_names
+    if "captions" in names:
+        return [list(own) for own in _texts_of(photos, "captions")]
+    if "thing" in names:
+        return [[thing] for thing in _texts_of(photos, "thing")]
+    raise ValueError(
+        "the pictures have no captions: write them into metadata.jsonl beside the files, a line "
+        '{"file_name": "rex.png", "captions": ["a dog on the beach"]} for each, or sort the '
+        "pictures into folders with the names of classes"
+    )
+
+
+def _texts_of(photos: datasets.Dataset, name: str) -> list[Any]:
+    """A column of strings or of lists of them, without touching the pictures."""
+    return photos.select_columns([name]).with_format(None)[:][name]
+
+
+def _files(photos: datasets.Dataset) -> list[str]:
+    if "file" in photos.column_names:
+        return list(_texts_of(photos, "file"))
+    return [f"picture {number}" for number in range(len(photos))]
+
+
+# --- After it -------------------------------------------------------------------------------------
+
+
+class Finder:
+    """Finds pictures for words and words for a picture.
+
+    Args:
+        model: trained, with features standardized by :func:`mmtutor.kit.vision.standardize`.
+        vocabulary: of the model.
+        encoder: the network that made the features.
+        photos: the collection: ``file``, ``captions`` or ``thing`` if there are any, and ``image``,
+            which is only asked for its size.
+        features: (N, D) of the collection, from :func:`look`.
+        reference: the features that the model was trained with, if the collection is another one;
+            they were standardized by their own mean and deviation.
+        split: how texts become pieces: ``ngrams``, ``tokenize``, or a ``functools.partial`` of one
+            of them with other settings.
+        mirrored: as in :func:`look`.
+        index: search by :class:`mmtutor.kit.retrieval.Index` instead of exactly; it is for hundreds
+            of thousands of pictures, and needs faiss.
+
+    Raises:
+        TypeError, ValueError: sizes that do not fit, NaN among the features (the file is named), an
+            encoder that gives maps, a split that is unknown.
+    """
+
+    def __init__(
+        self,
+        model: JointEmbedding,
+        vocabulary: Vocabulary,
+        encoder: ImageEncoder,
+        photos: datasets.Dataset,
+        features: Tensor,
+        *,
+        reference: Tensor | None = None,
+        split: Callable[[str], list[str]] = ngrams,
+        mirrored: bool = True,
+        index: bool = False,
+    ) -> None:
+        self.files = _files(photos)
+        has_texts = {"captions", "thing"} & set(photos.column_names)
+        self.captions = _captions(photos) if has_texts else [[] for _ in self.files]
+        self.pixels = len(_images(photos, 0, 1)[0])
+        if features.shape != (len(self.files), model.config.image):
+            raise ValueError(
+                f"{len(self.files)} pictures need features ({len(self.files)}, "
+                f"{model.config.image}), got {tuple(features.shape)}"
+            )
+        self._check_finite(features)
+        seen = features if reference is None else reference
+        deviation, mean = torch.std_mean(seen.float(), dim=0, correction=0)
+        scale = torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 0.0)
+        self._set(model, vocabulary, encoder, mean, scale, split, mirrored, index)
+        self.vectors = self._embedded(features)  # (N, E)
+        self.text_vectors = self._read(self.texts_known)  # (T, E)
+
+    def _check_finite(self, features: Tensor) -> None:
+        try:
+            retrieval.check_vectors(features, "features")
+        except ValueError as error:
+            bad = (~torch.isfinite(features).all(1)).nonzero()[:, 0].tolist()
+            named = ", ".join(self.files[row] for row in bad[:5])
+            raise ValueError(f"the features of {named} are not finite") from error
+
+    def _set(
+        self,
+        model: JointEmbedding,
+        vocabulary: Vocabulary,
+        encoder: ImageEncoder,
+        mean: Tensor,
+        scale: Tensor,
+        split: Callable[[str], list[str]],
+        mirrored: bool,
+        index: bool,
+    ) -> None:
+        if len(vocabulary) != model.config.vocabulary:
+            raise ValueError(
+                f"the model knows {model.config.vocabulary} pieces, the vocabulary has "
+                f"{len(vocabulary)}: it is another one's"
+            )
+        if encoder.layer != "vector" or encoder.channels != model.config.image:
+            raise ValueError(
+                f"the model reads vectors of {model.config.image} numbers, the encoder "
+                f"{encoder.key} gives {encoder.channels} as a {encoder.layer}"
+            )
+        _name_of(split)
+        self.model, self.vocabulary, self.encoder = model.eval(), vocabulary, encoder
+        self.mean, self.scale, self.split, self.mirrored = mean, scale, split, mirrored
+        self.by_index, self._graphs = index, {}
+        of: dict[str, list[str]] = {}
+        for file, own in zip(self.files, self.captions):
+            for text in dict.fromkeys(own):
+                if split(text):
+                    of.setdefault(text, []).append(file)
+        self._files_of = of
+        self.texts_known = list(of)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __repr__(self) -> str:
+        return (
+            f"Finder: {len(self)} pictures, {len(self.texts_known)} texts, "
+            f"{len(self.vocabulary)} pieces, looked at by {self.encoder.key}"
+        )
+
+    # --- Both towers
+
+    @torch.no_grad()
+    def _embedded(self, features: Tensor) -> Tensor:
+        parts = []
+        for rows in training.batches_of(len(features), 4096):
+            x = ((features[rows].float() - self.mean) * self.scale).to(features.dtype)
+            parts.append(self.model.embed_pictures(x))
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        if not texts:
+            return torch.zeros(0, self.model.config.joint)
+        parts = []
+        for rows in training.batches_of(len(texts), 1024):
+            ids = encode_texts(texts[rows], self.vocabulary, self.split)
+            parts.append(self.model.embed_texts(ids))
+        return torch.cat(parts)
+
+    # --- To search
+
+    def pictures(self, text: str | Iterable[str], k: int = 5) -> list[Hit]:
+        """The pictures that are nearest to a text, best first; exactly, if there is no index.
+
+        Args:
+            text: a few words, or a list of tags.
+            k: how many; all of them, if the collection has no more.
+
+        Raises:
+            TypeError: no text.
+            ValueError: a text without a word, or none of whose pieces was in the captions that it
+                learned from; or k below 1.
+        """
+        text = text if isinstance(text, str) else ", ".join(text)
+        pieces = self.split(text)
+        if not pieces:
+            raise ValueError(f"there is no word in {text!r}")
+        if not any(piece in self.vocabulary for piece in pieces):
+            raise ValueError(
+                f"nothing of {text!r} was in the captions that were learned from; try other words"
+            )
+        found = self._nearest(self._read([text]), self.vectors, k)
+        return [
+            Hit(score, self.captions[number], [self.files[number]])
+            for score, number in zip(found.scores[0].tolist(), found.items[0].tolist())
+        ]
+
+    def texts(self, picture: Any, k: int = 5) -> list[Hit]:
+        """The texts of the collection that are nearest to a picture, best first.
+
+        Args:
+            picture: a file; or an array, a tensor or a Pillow image as
+                :func:`mmtutor.kit.pictures.rgb` takes it. It is cut to its central square, as the
+                collection was.
+            k: how many; all of them, if the collection has no more.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            TypeError, ValueError: no picture, or one that cannot be decoded (named); a collection
+                without texts; k below 1.
+        """
+        if not self.texts_known:
+            raise ValueError("the collection has no texts")
+        seen = look(self._square(picture)[None], self.encoder, mirrored=self.mirrored)
+        found = self._nearest(self._embedded(seen), self.text_vectors, k)
+        texts = [self.texts_known[number] for number in found.items[0].tolist()]
+        return [
+            Hit(score, [text], self._files_of[text])
+            for score, text in zip(found.scores[0].tolist(), texts)
+        ]
+
+    def _square(self, picture: Any) -> np.ndarray:
+        if isinstance(picture, (str, Path)):
+            return hub.picture(picture, self.pixels)
+        from PIL import Image, ImageOps
+
+        size = (self.pixels, self.pixels)
+        image = ImageOps.fit(pictures.rgb(picture), size, method=Image.Resampling.BICUBIC)
+        return np.asarray(image, dtype=np.uint8)
+
+    def _nearest(self, query: Tensor, items: Tensor, k: int) -> retrieval.Found:
+        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+            raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
+        k = min(k, len(items))
+        if not self.by_index:
+            return retrieval.nearest(query, items, k)
+        if id(items) not in self._graphs:  # made when it is first asked
+            self._graphs[id(items)] = retrieval.Index(items)
+        return self._graphs[id(items)].nearest(query, k)
+
+    # --- To keep
+
+    def save(self, folder: str | Path) -> Path:
+        """Write all of it to a folder; the pictures themselves stay where they are.
+
+        The folder has some 4·E bytes for each picture and for each of its texts: 30,000 pictures
+        with five captions each and E = 256 take 190 MB.
+
+        Raises:
+            TypeError, OSError: as :func:`mmtutor.kit.saving.save`.
+        """
+        encoder = self.encoder
+        return saving.save(
+            self.model,
+            folder,
+            finder={
+                "words": self.vocabulary.words,
+                "counts": self.vocabulary.counts,
+                "specials": list(self.vocabulary.specials),
+                "split": _name_of(self.split),
+                "encoder": {
+                    "name": encoder.name,
+                    "layer": encoder.layer,
+                    "pretrained": encoder.pretrained,
+                    "seed": encoder.seed,
+                },
+                "pixels": self.pixels,
+                "mirrored": self.mirrored,
+                "index": self.by_index,
+                "files": self.files,
+                "captions": self.captions,
+            },
+            mean=self.mean,
+            scale=self.scale,
+            vectors=self.vectors,
+            text_vectors=self.text_vectors,
+            probe=_probe(encoder),
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path, encoder: ImageEncoder | None = None) -> Finder:
+        """Read what :meth:`save` wrote.
+
+        Args:
+            folder: where it lies.
+            encoder: the network that looks at new pictures, if it is at hand; it is made anew
+                otherwise. Either way it must see what the saved one saw.
+
+        Raises:
+            FileNotFoundError: no such folder, or (for a network whose weights are downloaded) no
+                weights.
+            ValueError: no finder in it, a damaged file, or an encoder that sees something else.
+        """
+        model, more = saving.load(JointEmbedding, folder)
+        if not isinstance(more.get("finder"), dict):
+            raise ValueError(
+                f"{str(folder)!r} holds a model without a collection; load it with "
+                "mmtutor.kit.saving.load"
+            )
+        note = more["finder"]
+        encoder = ImageEncoder(**note["encoder"]) if encoder is None else encoder
+        _check_encoder(encoder, note["encoder"], more["probe"])
+        self = cls.__new__(cls)
+        self.files, self.captions, self.pixels = note["files"], note["captions"], note["pixels"]
+        vocabulary = Vocabulary(dict(zip(note["words"], note["counts"])), specials=note["specials"])
+        split = _split_of(note["split"])
+        statistics = more["mean"], more["scale"]
+        self._set(model, vocabulary, encoder, *statistics, split, note["mirrored"], note["index"])
+        self.vectors, self.text_vectors = more["vectors"], more["text_vectors"]
+        return self
+
+
+def _name_of(split: Callable[[str], list[str]]) -> dict[str, Any]:
+    """A way to split as what JSON can say."""
+    function, settings = split, {}
+    if isinstance(split, functools.partial) and not split.args:
+        function, settings = split.func, dict(split.keywords)
+    for name, known in SPLITS.items():
+        if function is known:
+            return {"name": name, **settings}
+    raise ValueError(
+        f"split must be tokenize or ngrams, or a functools.partial of one of them with named "
+        f"settings, so that it can be saved; got {split!r}"
+    )
+
+
+def _split_of(note: dict[str, Any]) -> Callable[[str], list[str]]:
+    settings = {name: value for name, value in note.items() if name != "name"}
+    function = SPLITS[note["name"]]
+    return functools.partial(function, **settings) if settings else function
+
+
+def _probe(encoder: ImageEncoder) -> Tensor:
+    """What an encoder sees in a picture that is always the same, (D,)."""
+    x = np.arange(_PROBE)
+    picture = np.stack([x[:, None] * 3 + 0 * x, x * 4 + 0 * x[:, None], x[:, None] * x // 16], 2)
+    where = encoder.mean.device
+    image = torch.from_numpy(picture.astype(np.uint8)).permute(2, 0, 1)[None].to(where)
+    return encoder(image)[0].float().cpu()
+
+
+def _check_encoder(encoder: ImageEncoder, note: dict[str, Any], probe: Tensor) -> None:
+    """Raise a ValueError unless an encoder sees what the saved one saw, up to rounding."""
+    named = {name: getattr(encoder, name) for name in note}
+    if named != note:
+        raise ValueError(
+            f"the collection was looked at by {note['name']} ({note}), this encoder is "
+            f"{encoder.name} ({named})"
+        )
+    seen = _probe(encoder)
+    if seen.shape != probe.shape or not torch.allclose(seen, probe, rtol=0.01, atol=0.01):
+        raise ValueError(
+            f"this {encoder.name} sees something else than the one that looked at the collection; "
+            "its weights are others"
+        )
