@@ -175,10 +175,10 @@ def test_a_switch_keeps_the_place(page_file: Path, open_page: Open) -> None:
         page, two = watched.page, watched.page.locator("#two")
         times = "[...document.querySelectorAll('#two audio')].map(a => [a.currentTime, a.paused])"
         two.get_by_role("button", name="Play").click()
-        page.wait_for_function(f"{times}[0][0] > 0.3")
-        (before, stopped), (after, paused) = page.evaluate(  # before any time can pass
-            f"document.querySelectorAll('#two [data-k]')[1].click(), {times}"
-        )
+        (before, stopped), (after, paused) = page.wait_for_function(  # before any time can pass
+            f"""() => {{ const t = {times}[0][0]; if (t < 0.2 || t > 0.8) return null;
+            document.querySelectorAll('#two [data-k]')[1].click(); return {times} }}"""
+        ).json_value()
         assert stopped
         assert not paused
         assert after == pytest.approx(before, abs=0.001)
