@@ -40,8 +40,10 @@ from mmtutor.world._store import Builder
 
 def wait(ready):
     end = time.monotonic() + 300
-    while not ready() and time.monotonic() < end:
+    while not ready():
         time.sleep(0.01)
+        if time.monotonic() > end:
+            raise TimeoutError("nobody came")
 
 def build(split, indices, seed, pixels=4):
     meet, hold = os.environ.get("TOY_MEET"), os.environ.get("TOY_HOLD")
