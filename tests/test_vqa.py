@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from mmtutor import vqa
-from mmtutor.kit import metrics, training
+from mmtutor.kit import metrics, saving, training
 from mmtutor.kit.text import Vocabulary
 from mmtutor.vqa import (
     ATTENTION,
@@ -547,6 +547,15 @@ def test_a_checkpoint_resumes_exactly(tmp_path):
     training.fit(again, twins(), epochs=4, checkpoint=tmp_path, **options)
     for a, b in zip(whole.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_saved_model_answers_as_before(tmp_path):
+    model = fresh("stacked product", mlp=(7, 3)).eval()
+    saving.save(model, tmp_path, answers=["yes", "no"])
+    again, more = saving.load(VQA, tmp_path)
+    assert (again.config, more) == (model.config, {"answers": ["yes", "no"]})
+    x = pictures().float()
+    assert torch.equal(again(x, QUESTIONS), model(x, QUESTIONS))
 
 
 @pytest.mark.parametrize("way", ["product", "stacked product", "kazemi"])
