@@ -145,10 +145,10 @@ class Config:
     @classmethod
     def small(cls, vocabulary: int, **changes: Any) -> Config:
         """For some hundred pairs of one's own, with pieces of words as vocabulary
-        (:func:`mmtutor.kit.text.ngrams`): texts are sums, which a recurrent network would need more
-        of to beat, and pictures with equal texts are no negatives of each other."""
-        made = {"text": "sum", "dropout": 0.3, "false_negatives": "mask"}
-        return cls(vocabulary=vocabulary, **{**made, **changes})
+        (:func:`mmtutor.kit.text.ngrams`). The text is a sum; half of what both towers read is
+        dropped; pictures with equal texts are no negatives of each other."""
+        made: dict[str, Any] = {"joint": 256, "text": "sum", "temperature": 0.1, "dropout": 0.5}
+        return cls(vocabulary=vocabulary, **{**made, "false_negatives": "mask", **changes})
 
     @classmethod
     def paper(cls, which: str = "vse++", **changes: Any) -> Config:
