@@ -322,7 +322,11 @@ class Finder:
             ValueError: a text without a word, or none of whose pieces was in the captions that it
                 learned from; or k below 1.
         """
-        text = text if isinstance(text, str) else ", ".join(text)
+        if not isinstance(text, str):
+            tags = list(text) if isinstance(text, Iterable) else [text]
+            if not all(isinstance(tag, str) for tag in tags):
+                raise TypeError(f"expected a text, or a list of tags, got {text!r:.80}")
+            text = ", ".join(tags)
         pieces = self.split(text)
         if not pieces:
             raise ValueError(f"there is no word in {text!r}")

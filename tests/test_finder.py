@@ -386,7 +386,8 @@ def test_names_in_either_form_of_unicode(tmp_path: Path, encoder: ImageEncoder) 
         ("", ValueError, "there is no word in ''"),
         ("…", ValueError, "there is no word"),
         ("zzzz", ValueError, "nothing of 'zzzz' was in the captions"),
-        (3, TypeError, "not iterable"),
+        (3, TypeError, "expected a text, or a list of tags, got 3"),
+        (["red", None], TypeError, "expected a text"),
         ([], ValueError, "there is no word"),
     ],
 )
