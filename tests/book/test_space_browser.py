@@ -263,13 +263,14 @@ def test_arrow_keys_walk_through_the_map(page_file: Path, open_page: Open) -> No
         assert watched.errors == []
 
 
+APART = """() => { const [a, b] = [...document.querySelectorAll('#map .mmt-pt')].slice(4, 6)
+.map(e => e.getBoundingClientRect()); return Math.hypot(a.x + a.width / 2 - b.x - b.width / 2,
+a.y + a.height / 2 - b.y - b.height / 2) }"""
+
+
 def spread(watched: Watched) -> float:
     """How far two pictures lie apart on the screen."""
-    return watched.page.evaluate(
-        """() => { const [a, b] = [...document.querySelectorAll('#map .mmt-pt')].slice(4, 6)
-        .map(e => e.getBoundingClientRect()); return Math.hypot(a.x + a.width / 2 - b.x - b.width / 2,
-        a.y + a.height / 2 - b.y - b.height / 2) }"""
-    )
+    return watched.page.evaluate(APART)
 
 
 def test_the_map_can_be_enlarged_by_button_key_and_wheel(page_file: Path, open_page: Open) -> None:
@@ -377,10 +378,8 @@ def test_two_fingers_enlarge_and_one_taps(page_file: Path, open_page: Open, brow
         for step in range(1, 7):
             fingers("touchMove", -30 - 5 * step, 30 + 5 * step)
         fingers("touchEnd")
-        watched.page.wait_for_function(
-            "() => document.querySelector('#map .mmt-map').matches('.mmt-in')"
-        )
-        assert 1.5 * whole < spread(watched) < 2.5 * whole
+        watched.page.wait_for_function(f"whole => ({APART})() > 1.5 * whole", arg=whole)
+        assert spread(watched) < 2.5 * whole
         assert chosen(watched) == N + 2
         watched.page.get_by_role("button", name="Whole map").tap()
         box = option(watched, N + M - 1).bounding_box()
