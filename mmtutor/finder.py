@@ -18,7 +18,8 @@ than their features do; :func:`pairs` says which text belongs to which picture. 
     vocabulary = Vocabulary(chain.from_iterable(map(ngrams, captions)), min_count=2)
     texts = encode_texts(captions, vocabulary, ngrams)
     model = JointEmbedding(Config.small(len(vocabulary)))
-    training.fit(model, Pairs(standardize(seen), texts, owner), collate=dict, epochs=40)
+    recipe = dict(batch_size=128, lr=2e-3, weight_decay=1.0, epochs=max(3, 10_000 // len(texts)))
+    training.fit(model, Pairs(standardize(seen), texts, owner), collate=dict, **recipe)
     finder = Finder(model, vocabulary, encoder, photos, seen)
     finder.pictures("a dog on the beach"); finder.texts("new.jpg"); finder.save("my/finder")
 """

@@ -486,6 +486,25 @@ def test_the_same_seed_gives_the_same_finder(tmp_path: Path, encoder: ImageEncod
     assert not torch.equal(a.vectors, c.vectors)
 
 
+def test_settings_for_a_small_collection() -> None:
+    config = Config.small(50, joint=64)
+    assert (config.vocabulary, config.joint, config.text) == (50, 64, "sum")
+    assert config.false_negatives == "mask"
+    assert config.dropout > Config.world(50).dropout
+
+
+def test_a_search_in_thirty_thousand_is_exact_and_quick(made: Finder) -> None:
+    big = Finder.__new__(Finder)
+    big.__dict__.update(made.__dict__)
+    dice = torch.Generator().manual_seed(0)
+    big.vectors = torch.nn.functional.normalize(torch.randn(30_000, 256, generator=dice), dim=1)
+    big.files = [f"{number}.jpg" for number in range(30_000)]
+    big.captions = [[] for _ in big.files]
+    query = made._read(["something red"])[0]
+    big.vectors[29_876] = query
+    assert big.pictures("something red", 3)[0].files == ["29876.jpg"]
+
+
 def test_the_docstring_holds_the_ten_lines() -> None:
     for name in ("hub.folder", "look(", "pairs(", "Vocabulary(", "training.fit(", ".save("):
         assert name in finder_module.__doc__
