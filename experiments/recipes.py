@@ -246,14 +246,16 @@ def described(rows: world.Dataset) -> Tensor:
     return table
 
 
-def linear_reader(d: Data, train: world.Dataset, test: world.Dataset, ridge: float) -> Tensor:
+def linear_reader(
+    d: Data, train: world.Dataset, test: world.Dataset, ridge: float = 30.0
+) -> Tensor:
     """How well each test recipe's layers fit what ridge regression reads in each test picture's
     map, (1000, 1000): the negative distance. It knows the truth about 6,000 dishes, and no text."""
-    x, new = (rows["image"].flatten(1).double() for rows in (d.seen, d.unseen))
-    y, wanted = described(train).double(), described(test).double()
+    x, new = (rows["image"].flatten(1) for rows in (d.seen, d.unseen))
+    y, wanted = described(train), described(test)
     mean = y.mean(0)
-    gram = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
-    weights = torch.linalg.solve(gram, x.T @ (y - mean))
+    gram = x.T @ x + ridge * torch.eye(x.shape[1])
+    weights = torch.cholesky_solve(x.T @ (y - mean), torch.linalg.cholesky(gram))
     return -torch.cdist(new @ weights + mean, wanted)
 
 
