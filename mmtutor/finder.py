@@ -305,9 +305,15 @@ class Finder:
             return torch.zeros(0, self.model.config.joint)
         parts = []
         for rows in training.batches_of(len(texts), 1024):
-            ids = encode_texts(texts[rows], self.vocabulary, self.split)
+            ids = encode_texts(texts[rows], self.vocabulary, self._known)
             parts.append(self.model.embed_texts(ids))
         return torch.cat(parts)
+
+    def _known(self, text: str) -> list[str]:
+        """The pieces of a text that the vocabulary has; all of them where it has none. Of a word in
+        a new form most pieces may be unknown, and ``<unk>`` would drown the rest."""
+        pieces = self.split(text)
+        return [piece for piece in pieces if piece in self.vocabulary] or pieces
 
     # --- To search
 

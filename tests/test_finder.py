@@ -380,6 +380,16 @@ def test_names_in_either_form_of_unicode(tmp_path: Path, encoder: ImageEncoder) 
     assert disk in Finder.load(tmp_path / "saved", encoder).files
 
 
+def test_unknown_pieces_do_not_drown_the_known_ones(made: Finder) -> None:
+    known = [piece for piece in ngrams("redzzzz") if piece in made.vocabulary]
+    assert 0 < len(known) < len(ngrams("redzzzz")) / 2
+    ids = torch.tensor([made.vocabulary.encode(known)])
+    with torch.no_grad():
+        expected = made.model.embed_texts(ids)
+    assert torch.equal(made._read(["redzzzz"]), expected)
+    assert made.pictures("redzzzz", 1)[0].files[0].startswith("red")
+
+
 @pytest.mark.parametrize(
     ("query", "error", "message"),
     [
