@@ -790,8 +790,11 @@ def _folder(
         return row
 
     kind = Kind(tuple(columns), _one_by_one, convert, which, tuple(labels))
-    origin = json.dumps([*digests.items(), labels, *([damaged] if damaged == "skip" else [])])
-    identity = f"folder-{_VERSION}-{cache.digest(os.fsencode(root), origin)[:12]}/{split}-{option}"
+    # The place of the folder does not count (a copy is not converted again), but for messages.
+    spelled = [(everything[name].relative_to(root).as_posix(), d) for name, d in digests.items()]
+    origin = json.dumps([spelled, labels])
+    place = os.fsencode(root) if damaged == "skip" else b""
+    identity = f"folder-{_VERSION}-{cache.digest(place, origin)[:12]}/{split}-{option}"
     heading = f"the {'pictures' if is_picture else 'sounds'} of {root.name}"
     title = f"{str(path)!r}, split {split!r},"
     recipe = _Recipe(title, heading, kind, option, lambda: iter(names), identity, split)

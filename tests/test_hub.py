@@ -619,6 +619,22 @@ def test_the_same_bytes_are_not_decoded_again(
     np.testing.assert_array_equal(hub.folder(mine)[:]["image"], good)
 
 
+def test_a_copy_elsewhere_is_not_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("here", "there"):
+        put(tmp_path / place / "a.png", photograph(10))
+        put(tmp_path / place / "metadata.jsonl", '{"file_name": "a.png", "text": "x"}')
+    put(tmp_path / "other" / "b.png", photograph(10))
+    good = hub.folder(tmp_path / "here")[:]
+    monkeypatch.setattr(hub, "picture", None)
+    again = hub.folder(tmp_path / "there")[:]
+    assert (again["file"], again["captions"]) == (good["file"], good["captions"])
+    np.testing.assert_array_equal(again["image"], good["image"])
+    with pytest.raises(TypeError):  # another name is another file
+        hub.folder(tmp_path / "other")
+
+
 # --- Names ----------------------------------------------------------------------------------------
 
 KOREAN = "강아지 é"
