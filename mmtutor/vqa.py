@@ -291,9 +291,7 @@ class VQA(nn.Module):
                 word = states[i][0]  # what the next layer reads
         h, cell = states[-1]
         if c.state == "all":
-            held = torch.cat(
-                [x for h, cell in states for x in (cell, h)], -1
-            )  # (B, 2 · layers · H)
+            held = torch.cat([x for h, cell in states for x in (cell, h)], -1)  # 2 · layers · H
         else:
             held = cell if c.state == "cell" else h
         return held if self.question is None else torch.tanh(self.question(self.dropout(held)))
