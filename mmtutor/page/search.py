@@ -117,7 +117,7 @@ function complete(f){var x=f.value.trim().toLowerCase(),n=0;clear(help);if(!x)re
 if(n<12&&y!==x&&y.indexOf(x)===0){help.appendChild(document.createElement("option")).value=y;n++}})}
 function enter(f,then){f.addEventListener("change",then);f.addEventListener("keydown",function(e){
 if(e.key==="Enter"){e.preventDefault();then()}})}
-input.addEventListener("input",function(){answer(false)});enter(input,function(){if(now<0)answer(true)});
+input.addEventListener("input",function(){answer(false)});enter(input,function(){answer(true)});
 fields.forEach(function(f){f.addEventListener("input",function(){complete(f);change(false)});enter(f,function(){if(now>=0)change(true)})});
 one(".mmt-back").addEventListener("click",function(){answer(true);input.focus()});
 all("[data-ask]").forEach(function(b){b.addEventListener("click",function(){var a=JSON.parse(b.dataset.ask);

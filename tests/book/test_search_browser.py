@@ -299,6 +299,11 @@ def test_typing_a_sentence_leaves_the_chosen_picture(page_file: Path, open_page:
         ask(watched, "the bus")
         assert shown(watched) == of("the bus")
         assert not watched.page.get_by_role("group", name="The chosen picture").is_visible()
+        watched.page.locator("#find .mmt-hit").first.click()
+        assert shown(watched) != of("the bus")
+        box(watched).press("Enter")  # as it stands
+        assert shown(watched) == of("the bus")
+        assert not watched.page.get_by_role("group", name="The chosen picture").is_visible()
 
 
 def test_equally_near_pictures_stand_in_their_order(page_file: Path, open_page: Open) -> None:
