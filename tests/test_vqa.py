@@ -757,6 +757,14 @@ def test_bad_settings(changes, message):
         replace(SMALL, **changes)
 
 
+@pytest.mark.parametrize("way", FUSIONS)
+def test_the_worlds_settings_hold_for_every_way(way):
+    config = Config.world(50, 20, fusion=way)
+    assert (config.fusion, config.unit) == (way, way == "question")
+    if way != "question":
+        assert Config.world(50, 20, fusion=way, unit=True).unit
+
+
 def test_no_such_paper():
     with pytest.raises(ValueError, match="paper must be one of"):
         Config.paper("yang")
