@@ -1,5 +1,5 @@
-"""Bring your own pictures: what is left of a joint embedding once it has learned, to search with and
-to keep.
+"""Bring your own pictures: what is left of a joint embedding once it has learned, to search with
+and to keep.
 
 A :class:`Finder` is a trained :class:`~mmtutor.joint_embedding.JointEmbedding` with all that a
 search needs beside it: the vocabulary and the way in which texts are split, the network that looks
@@ -53,7 +53,7 @@ _PROBE = 64  # side of the picture by which an encoder is known again
 
 
 class Hit(NamedTuple):
-    """One thing that was found: how near it is (a cosine), the text, and the files it belongs to."""
+    """One thing that was found: how near it is (a cosine), its texts, and the files they are of."""
 
     score: float
     captions: list[str]
