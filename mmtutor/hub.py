@@ -695,8 +695,8 @@ def folder(
         damaged: what becomes of a file that cannot be decoded: ``"refuse"`` it, or ``"skip"`` it
             with a warning that names it. (It still counts for ``size``.)
         uncaptioned: what becomes of a file for which the metadata have no line, or no text in it:
-            ``"refuse"`` it, ``"skip"`` it with a warning, or ``"keep"`` it with an empty list, for a
-            collection that is to be searched.
+            ``"refuse"`` it, ``"skip"`` it with a warning, or ``"keep"`` it with an empty list, for
+            a collection that is to be searched.
 
     Returns:
         A ``datasets.Dataset`` with ``file`` and ``image`` or ``wave`` and ``sample_rate``; with
