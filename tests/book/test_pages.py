@@ -55,6 +55,19 @@ def test_mathematics_is_typeset(wide: Watched) -> None:
     assert raw == [], "raw mark-up on the page"
 
 
+def test_search_boxes_search(wide: Watched) -> None:
+    for number in range(wide.page.locator(".mmt-find").count()):
+        box = wide.page.locator(".mmt-find").nth(number)
+        field = box.locator(".mmt-ask input")
+        before = box.inner_text()
+        field.fill("snow")
+        wide.page.wait_for_function(
+            "([k, old]) => document.querySelectorAll('.mmt-find')[k].innerText !== old",
+            arg=[number, before],
+        )
+    assert wide.errors == []
+
+
 def test_the_book_has_mathematics(open_page: Open) -> None:
     with open_page(path_of("book/notation")) as watched:
         assert watched.page.locator(".math mjx-container").count() > 10

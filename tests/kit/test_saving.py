@@ -20,6 +20,7 @@ from mmtutor import (
     show_and_tell,
     show_attend_tell,
     video_captioning,
+    vqa,
     word2vec,
 )
 from mmtutor.kit import saving
@@ -36,6 +37,7 @@ SYSTEMS = {
     "video_captioning": lambda: video_captioning.VideoCaptioner(
         video_captioning.Config.world(30, 12)
     ),
+    "vqa": lambda: vqa.VQA(vqa.Config.world(30, 12)),
     "word2vec": lambda: word2vec.SkipGram(word2vec.Config.world(), COUNTS),
 }
 
