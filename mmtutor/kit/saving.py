@@ -66,19 +66,26 @@ def save(model: nn.Module, folder: str | Path, **more: Any) -> Path:
     Raises:
         TypeError: no such model, or something in ``more`` that neither JSON nor safetensors holds;
             the message names it.
-        ValueError: numbers in ``more`` that are not finite, or weights that hold no data.
+        ValueError: what no file could give back: numbers in ``more`` that are not finite, half of
+            a surrogate pair, something that contains itself; or weights that hold no data. What was
+            in the folder is then as it was.
         OSError: the folder cannot be written, or is a file.
     """
     from safetensors.torch import save as encoded
 
     config = _plain_config(model)
     tensors, same = _tensors(model.state_dict())
+    for name in (*tensors, *more):
+        _check_text(name, "a name")
     extra = {name: value for name, value in more.items() if isinstance(value, Tensor)}
     for name, value in extra.items():
         tensors[f"{_MORE}.{name}"] = _whole(f"more: {name}", value)
     plain = {name: value for name, value in more.items() if name not in extra}
     for name, value in plain.items():
-        _check_plain(value, name)
+        try:
+            _check_plain(value, name)
+        except RecursionError:
+            raise ValueError(f"{name} is nested too deep, or contains itself") from None
 
     folder = Path(folder).expanduser()
     if folder.exists() and not folder.is_dir():
@@ -98,7 +105,7 @@ def save(model: nn.Module, folder: str | Path, **more: Any) -> Path:
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, indent=1)
     before = _weights_of(folder)
     _write(weights, content)
-    _write(folder / ABOUT, text.encode("utf-8", "surrogatepass"))
+    _write(folder / ABOUT, text.encode("utf-8"))
     if before is not None and before != weights:
         with contextlib.suppress(OSError):
             before.unlink()
@@ -160,10 +167,7 @@ def _check_plain(value: Any, name: str) -> None:
     if value is None or isinstance(value, (bool, int)):
         return
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{name} holds half of a surrogate pair: {value!r:.80}") from error
+        _check_text(value, name)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{name} must be finite, got {value}")
@@ -174,12 +178,21 @@ def _check_plain(value: Any, name: str) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{name} has the key {key!r}; keys must be strings")
+            _check_text(key, f"a key of {name}")
             _check_plain(item, f"{name}[{key!r}]")
     else:
         raise TypeError(
             f"{name} cannot be saved: {type(value).__name__} is neither a tensor (at the top of "
             "more) nor anything that JSON can say"
         )
+
+
+def _check_text(text: str, name: str) -> None:
+    """Raise a ValueError unless a file can hold a text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} holds half of a surrogate pair: {text!r:.80}") from error
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -232,21 +245,33 @@ def load(kind: type[Model], folder: str | Path, **arguments: Any) -> Loaded:
             and what to do.
     """
     folder = Path(folder).expanduser()
-    about = _about(folder)
-    if about["class"] != _name(kind):
-        raise ValueError(
-            f"{str(folder)!r} holds a {about['class']}, not a {_name(kind)}; load it as that"
-        )
-    tensors = _read_tensors(folder, about)
+    about, tensors = _whole_one(kind, folder)
     state = {n[len(_WEIGHTS) + 1 :]: t for n, t in tensors.items() if n.startswith(f"{_WEIGHTS}.")}
     more = {n[len(_MORE) + 1 :]: t for n, t in tensors.items() if n.startswith(f"{_MORE}.")}
     for name, other in about["same"].items():
-        if other not in state:
+        if not isinstance(other, str) or other not in state:
             raise ValueError(f"{str(folder / ABOUT)!r} is damaged: there is no {other!r}")
         state[name] = state[other]
     model = _made(kind, folder, about["config"], arguments)
     _put(model, state, folder)
     return Loaded(model.eval(), {**about["more"], **more})
+
+
+def _whole_one(kind: type, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A folder's note and its tensors, of one and the same model: another process may replace the
+    model between the two looks."""
+    about = _about(folder)
+    while True:
+        if about["class"] != _name(kind):
+            raise ValueError(
+                f"{str(folder)!r} holds a {about['class']}, not a {_name(kind)}; load it as that"
+            )
+        try:
+            return about, _read_tensors(folder, about)
+        except FileNotFoundError:
+            before, about = about, _about(folder)
+            if about["weights"] == before["weights"]:
+                raise
 
 
 def class_of(folder: str | Path) -> str:

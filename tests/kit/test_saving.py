@@ -266,6 +266,7 @@ def test_another_class(tmp_path: Path) -> None:
         ({"weights": "other.bin"}, "no name of a file of weights"),
         ({"digest": "0"}, "its bytes are not those that were written"),
         ({"same": {"out.weight": "nothing"}}, "there is no 'nothing'"),
+        ({"same": {"out.weight": ["words.weight"]}}, "is damaged: there is no"),
         ({"same": {}}, r"out.weight is \(5, 3\), was saved as nothing"),
     ],
 )
@@ -305,6 +306,20 @@ def test_weights_that_are_damaged_or_gone(tmp_path: Path) -> None:
         saving.load(Tied, tmp_path)
 
 
+def test_a_model_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch) -> None:
+    """Between the look at the note and the look at the weights another process saves: twice."""
+    saving.save(Tied(), tmp_path)
+    widths, read = [4, 5], saving._read_tensors
+
+    def late(folder: Path, about: dict) -> dict:
+        if widths:
+            saving.save(Tied(Config(width=widths.pop(0))), folder)
+        return read(folder, about)
+
+    monkeypatch.setattr(saving, "_read_tensors", late)
+    assert saving.load(Tied, tmp_path).model.config.width == 5
+
+
 def test_no_folder_and_no_model(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no folder"):
         saving.load(Tied, tmp_path / "nowhere")
@@ -313,6 +328,12 @@ def test_no_folder_and_no_model(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="is a file"):
         saving.save(Tied(), tmp_path / "file")
+
+
+def round_and_round() -> list:
+    own: list = []
+    own.append(own)
+    return own
 
 
 @pytest.mark.parametrize(
@@ -325,6 +346,10 @@ def test_no_folder_and_no_model(tmp_path: Path) -> None:
         ({"x": [torch.zeros(1)]}, TypeError, r"x\[0\] cannot be saved: Tensor"),
         ({"x": float("inf")}, ValueError, "x must be finite"),
         ({"x": "\ud800"}, ValueError, "half of a surrogate pair"),
+        ({"x": [{"\ud800": 1}]}, ValueError, r"a key of x\[0\] holds half of a surrogate pair"),
+        ({"\ud800": 1}, ValueError, "a name holds half of a surrogate pair"),
+        ({"\ud800": torch.zeros(1)}, ValueError, "a name holds half of a surrogate pair"),
+        ({"x": round_and_round()}, ValueError, "x is nested too deep, or contains itself"),
         ({"x": torch.zeros(2).to_sparse()}, TypeError, "x is no dense tensor"),
         ({"x": torch.zeros(2, device="meta")}, ValueError, "x holds no data"),
     ],
@@ -335,6 +360,10 @@ def test_what_cannot_be_saved_is_named(
     with pytest.raises(error, match=message):
         saving.save(Tied(), tmp_path / "model", **more)
     assert not (tmp_path / "model").exists()  # nothing was begun
+    saving.save(Tied(), tmp_path / "model", kept=True)
+    with pytest.raises(error, match=message):
+        saving.save(Tied(Config(width=4)), tmp_path / "model", **more)
+    assert saving.load(Tied, tmp_path / "model").more == {"kept": True}  # the old one is whole
 
 
 def test_models_that_cannot_be_saved(tmp_path: Path) -> None:
