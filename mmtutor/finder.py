@@ -69,6 +69,7 @@ def look(
     *,
     mirrored: bool = True,
     chunk: int = CHUNK,
+    cache: bool = True,
 ) -> Tensor:
     """The features of a collection, computed in pieces and kept in the cache: pictures are in
     memory ``chunk`` at a time, and a run that was broken off goes on where it was.
@@ -80,6 +81,7 @@ def look(
             depend on left and right is told better. It takes twice the time. (Not where captions
             tell left from right.)
         chunk: pictures at a time.
+        cache: keep the features; not those of a picture that only asks.
 
     Returns:
         (N, D), float16.
@@ -96,9 +98,9 @@ def look(
     parts = []
     for start in range(0, len(photos), chunk):
         some = _images(photos, start, min(start + chunk, len(photos)))
-        seen = vision.features(some, encoder)
+        seen = vision.features(some, encoder, cache=cache)
         if mirrored:
-            other = vision.features(np.ascontiguousarray(some[:, :, ::-1]), encoder)
+            other = vision.features(np.ascontiguousarray(some[:, :, ::-1]), encoder, cache=cache)
             seen = ((seen.float() + other.float()) / 2).half()
         parts.append(seen)
     return torch.cat(parts)
@@ -205,8 +207,8 @@ class Finder:
             of thousands of pictures, and needs faiss.
 
     Raises:
-        TypeError, ValueError: sizes that do not fit, NaN among the features (the file is named), an
-            encoder that gives maps, a split that is unknown.
+        TypeError, ValueError: no pictures, sizes that do not fit, NaN among the features (the file
+            is named), an encoder that gives maps, a split that is unknown.
     """
 
     def __init__(
@@ -222,6 +224,8 @@ class Finder:
         mirrored: bool = True,
         index: bool = False,
     ) -> None:
+        if len(photos) == 0:
+            raise ValueError("there are no pictures to find")
         self.files = _files(photos)
         has_texts = {"captions", "thing"} & set(photos.column_names)
         self.captions = _captions(photos) if has_texts else [[] for _ in self.files]
@@ -289,24 +293,24 @@ class Finder:
             f"{len(self.vocabulary)} pieces, looked at by {self.encoder.key}"
         )
 
-    # --- Both towers
+    # --- Both towers: the model runs where it is, its vectors lie on the CPU
 
     @torch.no_grad()
     def _embedded(self, features: Tensor) -> Tensor:
-        parts = []
+        parts, where = [], self.model.words.weight.device
         for rows in training.batches_of(len(features), 4096):
             x = ((features[rows].float() - self.mean) * self.scale).to(features.dtype)
-            parts.append(self.model.embed_pictures(x))
+            parts.append(self.model.embed_pictures(x.to(where)).cpu())
         return torch.cat(parts)
 
     @torch.no_grad()
     def _read(self, texts: Sequence[str]) -> Tensor:
         if not texts:
             return torch.zeros(0, self.model.config.joint)
-        parts = []
+        parts, where = [], self.model.words.weight.device
         for rows in training.batches_of(len(texts), 1024):
             ids = encode_texts(texts[rows], self.vocabulary, self._known)
-            parts.append(self.model.embed_texts(ids))
+            parts.append(self.model.embed_texts(ids.to(where)).cpu())
         return torch.cat(parts)
 
     def _known(self, text: str) -> list[str]:
@@ -363,7 +367,8 @@ class Finder:
         """
         if not self.texts_known:
             raise ValueError("the collection has no texts")
-        seen = look(self._square(picture)[None], self.encoder, mirrored=self.mirrored)
+        square = self._square(picture)[None]
+        seen = look(square, self.encoder, mirrored=self.mirrored, cache=False)
         found = self._nearest(self._embedded(seen), self.text_vectors, k)
         texts = [self.texts_known[number] for number in found.items[0].tolist()]
         return [
@@ -377,7 +382,12 @@ class Finder:
         from PIL import Image, ImageOps
 
         size = (self.pixels, self.pixels)
-        image = ImageOps.fit(pictures.rgb(picture), size, method=Image.Resampling.BICUBIC)
+        try:
+            upright = pictures.rgb(picture)
+        except OSError as error:  # Pillow decodes a file when it is first asked for its pixels
+            name = getattr(picture, "filename", None) or "the picture"
+            raise ValueError(f"{str(name)!r} cannot be read as a picture: {error}") from error
+        image = ImageOps.fit(upright, size, method=Image.Resampling.BICUBIC)
         return np.asarray(image, dtype=np.uint8)
 
     def _nearest(self, query: Tensor, items: Tensor, k: int) -> retrieval.Found:
@@ -441,7 +451,8 @@ class Finder:
         Raises:
             FileNotFoundError: no such folder, or (for a network whose weights are downloaded) no
                 weights.
-            ValueError: no finder in it, a damaged file, or an encoder that sees something else.
+            ValueError: no finder in it, one that this version cannot read, a damaged file, or an
+                encoder that sees something else.
         """
         model, more = saving.load(JointEmbedding, folder)
         if not isinstance(more.get("finder"), dict):
@@ -450,6 +461,7 @@ class Finder:
                 "mmtutor.kit.saving.load"
             )
         note = more["finder"]
+        _check_note(note, more, folder)
         encoder = ImageEncoder(**note["encoder"]) if encoder is None else encoder
         _check_encoder(encoder, note["encoder"], more["probe"])
         self = cls.__new__(cls)
@@ -459,7 +471,53 @@ class Finder:
         statistics = more["mean"], more["scale"]
         self._set(model, vocabulary, encoder, *statistics, split, note["mirrored"], note["index"])
         self.vectors, self.text_vectors = more["vectors"], more["text_vectors"]
+        c, features = model.config, tuple(self.mean.shape)
+        sizes = {
+            "captions": (len(self.captions), len(self.files)),
+            "vectors": (tuple(self.vectors.shape), (len(self.files), c.joint)),
+            "text_vectors": (tuple(self.text_vectors.shape), (len(self.texts_known), c.joint)),
+            "mean": (features, (c.image,)),
+            "scale": (tuple(self.scale.shape), features),
+            "words": (vocabulary.words, note["words"]),
+        }
+        _refuse([name for name, (there, wanted) in sizes.items() if there != wanted], folder)
         return self
+
+
+#: What a saved finder notes, and of which kind it is; and the tensors beside it.
+_NOTE = {"words": list, "counts": list, "specials": list, "split": dict, "encoder": dict}
+_NOTE |= {"pixels": int, "mirrored": bool, "index": bool, "files": list, "captions": list}
+_BESIDE = ("mean", "scale", "vectors", "text_vectors", "probe")
+_ENCODER = {"name", "layer", "pretrained", "seed"}
+
+
+def _check_note(note: dict[str, Any], more: dict[str, Any], folder: str | Path) -> None:
+    """Raise a ValueError unless a note is one that :meth:`Finder.save` writes."""
+    wrong = [name for name, kind in _NOTE.items() if not isinstance(note.get(name), kind)]
+    wrong += [name for name in _BESIDE if not isinstance(more.get(name), Tensor)]
+    _refuse(wrong, folder)
+    if set(note["encoder"]) != _ENCODER:
+        wrong.append("encoder")
+    for name in ("words", "specials", "files"):
+        if not all(isinstance(text, str) for text in note[name]):
+            wrong.append(name)
+    if not all(isinstance(own, list) for own in note["captions"]) or not all(
+        isinstance(text, str) for own in note["captions"] for text in own
+    ):
+        wrong.append("captions")
+    try:
+        _split_of(note["split"])("word")
+    except (KeyError, TypeError, ValueError):
+        wrong.append("split")
+    _refuse(wrong, folder)
+
+
+def _refuse(wrong: list[str], folder: str | Path) -> None:
+    if wrong:
+        raise ValueError(
+            f"the finder in {str(folder)!r} cannot be read: {', '.join(wrong)} missing, or not as "
+            "this version of mmtutor writes it; make and save the finder again"
+        )
 
 
 def _name_of(split: Callable[[str], list[str]]) -> dict[str, Any]:

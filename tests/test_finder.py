@@ -240,7 +240,7 @@ def test_looking_in_pieces_gives_the_same(
 def test_pictures_are_held_a_chunk_at_a_time(encoder: ImageEncoder, monkeypatch) -> None:
     held = []
 
-    def features(images: np.ndarray, encoder: ImageEncoder) -> torch.Tensor:
+    def features(images: np.ndarray, encoder: ImageEncoder, cache: bool) -> torch.Tensor:
         held.append(len(images))
         return torch.zeros(len(images), 4, dtype=torch.float16)
 
@@ -419,6 +419,13 @@ def test_bad_pictures(made: Finder, tmp_path: Path) -> None:
         made.texts({"a": 1})
     with pytest.raises(ValueError, match="must have shape"):
         made.texts(np.zeros((2, 3, 4, 5)))
+    half = tmp_path / "half.jpg"
+    painted("red").save(half)
+    half.write_bytes(half.read_bytes()[:-300])
+    with pytest.raises(ValueError, match=r"half\.jpg' cannot be read as a picture"):
+        made.texts(half)
+    with Image.open(half) as opened, pytest.raises(ValueError, match=r"half\.jpg' cannot be read"):
+        made.texts(opened)
 
 
 def test_parts_that_do_not_fit(made: Finder, encoder: ImageEncoder, tmp_path: Path) -> None:
@@ -443,6 +450,8 @@ def test_parts_that_do_not_fit(made: Finder, encoder: ImageEncoder, tmp_path: Pa
         look(photos, maps)
     with pytest.raises(ValueError, match="no pictures"):
         look(photos.select([]), encoder)
+    with pytest.raises(ValueError, match="no pictures"):
+        Finder(made.model, made.vocabulary, encoder, photos.select([]), seen[:0])
     with pytest.raises(ValueError, match="chunk must be"):
         look(photos, encoder, chunk=0)
 
@@ -467,6 +476,53 @@ def test_loading_what_is_no_finder(made: Finder, tmp_path: Path) -> None:
         Finder.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder"):
         Finder.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        *(({name: ...}, name) for name in ("words", "counts", "split", "pixels", "captions")),
+        ({"encoder": {"name": "efficientnet-lite0"}}, "encoder"),
+        ({"split": {"name": "os.system"}}, "split"),
+        ({"split": {"name": "ngrams", "widest": 3}}, "split"),
+        ({"files": ["red0.png"]}, "captions, vectors, text_vectors"),
+        ({"files": [3] * 24}, "files"),
+        ({"captions": [[]] * 24}, "text_vectors"),
+        ({"captions": [["something red, all over", 3]] * 24}, "captions"),
+        ({"mirrored": ..., "index": "yes"}, "mirrored, index"),
+    ],
+)
+def test_a_note_of_another_version(made: Finder, tmp_path: Path, changes: dict, names: str) -> None:
+    file = made.save(tmp_path) / saving.ABOUT
+    about = json.loads(file.read_text("utf-8"))
+    note = about["more"]["finder"] | changes
+    about["more"]["finder"] = {name: value for name, value in note.items() if value is not ...}
+    file.write_text(json.dumps(about), "utf-8")
+    with pytest.raises(ValueError, match=f"the finder in .* cannot be read: {names} missing, or"):
+        Finder.load(tmp_path, made.encoder)
+
+
+def test_a_model_on_another_device(made: Finder, tmp_path: Path, monkeypatch) -> None:
+    """Training leaves a model on the GPU, where there is one: ``meta`` plays the GPU."""
+    given = []
+
+    def embedded(self: JointEmbedding, x: torch.Tensor) -> torch.Tensor:
+        given.append(x.device.type)
+        return torch.ones(len(x), 256)
+
+    monkeypatch.setattr(JointEmbedding, "embed_pictures", embedded)
+    monkeypatch.setattr(JointEmbedding, "embed_texts", embedded)
+    there = Finder.__new__(Finder)
+    there.__dict__.update(made.__dict__, model=JointEmbedding(made.model.config).to("meta"))
+    there.pictures("red")
+    there.texts(painted("red"))
+    assert given == ["meta", "meta"]
+
+
+def test_a_picture_that_asks_is_not_kept(made: Finder, cache: Path) -> None:
+    kept = {path for path in cache.rglob("*") if path.is_file()}
+    made.texts(painted("red", 7))
+    assert {path for path in cache.rglob("*") if path.is_file()} == kept
 
 
 def test_settings_of_the_pieces_are_kept(tmp_path: Path, encoder: ImageEncoder) -> None:
