@@ -77,7 +77,7 @@ EDGE = "_"  # where a word begins and ends; no word of :func:`tokenize` holds it
 
 def ngrams(text: str, shortest: int = 3, longest: int = 5) -> list[str]:
     """The pieces of the words of a text: all runs of ``shortest`` to ``longest`` characters of each
-    word between its edges, and the word as a whole.
+    word between its edges, and the word as a whole. (An edge alone is no piece: all words have it.)
 
     ``"Dogs"`` gives ``_do dog ogs gs_ _dog dogs ogs_ _dogs dogs_ _dogs_``. Small data have seen few
     words, and most of them once. Pieces are seen more often, and a new word shares some with known
@@ -90,7 +90,8 @@ def ngrams(text: str, shortest: int = 3, longest: int = 5) -> list[str]:
     Args:
         text: any string.
         shortest: characters of the shortest pieces, edges included; at least 1. 2 suits scripts
-            that write a syllable or a word as one character.
+            that write a syllable as one character; 1 those that write a word as one, without
+            spaces: so 狗 is found in 一只狗在海滩上.
         longest: of the longest pieces that are not whole words.
 
     Returns:
@@ -107,7 +108,8 @@ def ngrams(text: str, shortest: int = 3, longest: int = 5) -> list[str]:
     for word in tokenize(text):
         word = f"{EDGE}{word}{EDGE}"
         for n in range(shortest, min(longest, len(word) - 1) + 1):
-            pieces += [word[start : start + n] for start in range(len(word) - n + 1)]
+            runs = [word[start : start + n] for start in range(len(word) - n + 1)]
+            pieces += runs[1:-1] if n == 1 else runs
         pieces.append(word)
     return pieces
 

@@ -478,7 +478,7 @@ def pieces_by_hand(text: str, shortest: int, longest: int) -> list[str]:
         kept = [
             (j - i, i) for i, j in cuts if shortest <= j - i <= longest and (i, j) != (0, len(word))
         ]
-        out += [word[i : i + n] for n, i in sorted(kept)] + [word]
+        out += [word[i : i + n] for n, i in sorted(kept) if word[i : i + n] != "_"] + [word]
     return out
 
 
@@ -486,6 +486,7 @@ def test_ngrams_of_one_word() -> None:
     expected = "_do dog ogs gs_ _dog dogs ogs_ _dogs dogs_ _dogs_"
     assert ngrams("Dogs") == expected.split()
     assert ngrams("a") == ["_a_"]
+    assert ngrams("ab", 1, 2) == ["a", "b", "_a", "ab", "b_", "_ab_"]
     assert ngrams("") == ngrams(" … !") == []
     assert ngrams("pad unk") == ngrams("<pad> <unk>")  # never a special word
     assert not set(ngrams("<pad> pad _pad_ unk")) & set(SPECIALS)
@@ -510,6 +511,14 @@ def test_ngrams_are_all_pieces(text: str, shortest: int, more: int) -> None:
 def test_ngrams_share_pieces_where_words_differ(one: str, other: str, foreign: str) -> None:
     assert len(set(ngrams(one)) & set(ngrams(other))) >= 2
     assert not set(ngrams(one)) & set(ngrams(foreign))
+
+
+def test_ngrams_of_one_character_say_something() -> None:
+    """Where a word is one character, and no space beside it: it is found, and others are not."""
+    caption = set(ngrams("一只狗在海滩上", 1))
+    assert caption & set(ngrams("狗", 1)) == {"狗"}
+    assert not caption & set(ngrams("猫", 1))  # they share no edge
+    assert not caption & set(ngrams("xyzzy", 1))
 
 
 def test_ngrams_of_both_forms_of_unicode() -> None:
