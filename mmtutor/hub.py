@@ -188,9 +188,10 @@ def _decode_wav(name: str, file: Any) -> tuple[np.ndarray, int]:
 def _open(source: Mapping[str, Any] | str | Path) -> tuple[str, Any]:
     """A name for messages, and what a decoder can open."""
     if isinstance(source, (str, Path)):
-        if not Path(source).is_file():
+        file = _at_home(source)
+        if not file.is_file():
             raise FileNotFoundError(f"there is no file {str(source)!r}")
-        return repr(str(source)), str(source)
+        return repr(str(source)), str(file)
     if not isinstance(source, Mapping) or (
         source.get("bytes") is None and source.get("path") is None
     ):
@@ -199,6 +200,15 @@ def _open(source: Mapping[str, Any] | str | Path) -> tuple[str, Any]:
         return _open(source["path"])
     name = source.get("name") or repr(source.get("path") or "a file without a name")
     return name, io.BytesIO(source["bytes"])
+
+
+def _at_home(path: str | Path) -> Path:
+    """``~/pictures`` in full, unless something here is called so."""
+    path = Path(path)
+    if not path.exists():
+        with contextlib.suppress(RuntimeError):  # nobody of that name
+            return path.expanduser()
+    return path
 
 
 def _one_by_one(rows: Iterable[Row]) -> Iterator[Row]:
@@ -472,7 +482,7 @@ def load(
         def open_rows() -> Iterator[Row]:
             return _stream(name, source, theirs)
     else:
-        files = _parquet_files(Path(path), theirs)
+        files = _parquet_files(_at_home(path), theirs)
         origin = json.dumps([(str(file), *_stamp(file)) for file in files])
 
         def open_rows() -> Iterator[Row]:
@@ -640,6 +650,11 @@ def _check_columns(there: Iterable[str], reads: tuple[str, ...], where: str) -> 
 
 _PICTURES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 _SOUNDS = {".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav"}
+#: Pictures and sounds as well, but of sorts that Pillow or soundfile need not know: told, not read.
+_UNREAD = {
+    ".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl",
+    ".nef", ".aac", ".m4a", ".wma",
+}  # fmt: skip
 _SPLIT_NAMES = {
     "train": "train", "training": "train",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
@@ -653,7 +668,8 @@ _TROUBLE = "trouble"  # a column that leaves before the data are handed out: why
 
 
 class FolderWarning(UserWarning):
-    """Some files of a reader's folder were left out, as was asked; the message names them."""
+    """Some files of a reader's folder were left out, as was asked or because their sort is not
+    read; the message names them."""
 
 
 def folder(
@@ -678,10 +694,12 @@ def folder(
 
     Several captions are a list, or several columns (``captions``, ``caption``, ``text``, ``texts``,
     ``description``, ``caption_0``, ``caption_1`` …), or several lines; they are gathered in this
-    order. Links are followed and hidden files (those that begin with a dot) passed over. Nothing
-    else is: a file or a line that has no place is refused by name, and so is a file that cannot be
-    decoded or has no caption, unless you ask for something else. Names are compared in Unicode's
-    composed form (NFC), so that a folder from a Mac meets its table.
+    order. Links are followed. Hidden files (those that begin with a dot) and files that are no
+    pictures or sounds are passed over; pictures and sounds of a sort that is not read (a
+    telephone's ``.heic``) are named in a warning. Nothing else is left out: a file or a line that
+    has no place is refused by name, and so is a file that cannot be decoded or has no caption,
+    unless you ask for something else. Names are compared in Unicode's composed form (NFC), so that
+    a folder from a Mac meets its table.
 
     What is stored in the cache is known by the content of the files, which are read (not decoded)
     at each call.
@@ -712,7 +730,7 @@ def folder(
         RuntimeError: the folder changed while it was read.
 
     Warns:
-        FolderWarning: files were left out, as was asked.
+        FolderWarning: files were left out, as was asked, or because their sort is not read.
     """
     for name, value, known in (
         ("damaged", damaged, DAMAGED),
@@ -720,7 +738,7 @@ def folder(
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, got {value!r}")
-    root = Path(path)
+    root = _at_home(path)
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path)!r}")
     root = root.resolve()
@@ -752,6 +770,7 @@ def _folder(
             f"{str(path)!r} holds pictures and sounds; put them into folders of their own"
         )
     is_picture = kinds.pop()
+    _warn_of_unread(everything, split, len(names))
     captions, tables = _own_captions(root, split, splits, everything, uncaptioned != "refuse")
     if captions:
         names = _captioned(names, captions, everything, uncaptioned)
@@ -864,6 +883,18 @@ def _whole_ones(data: datasets.Dataset, root: Path) -> datasets.Dataset:
         raise ValueError(f"no file of {str(root)!r} can be decoded; the first one: {bad[0]}")
     _warn_left_out(bad, len(data), "cannot be decoded")
     return data.select([place for place, trouble in enumerate(troubles) if not trouble])
+
+
+def _warn_of_unread(everything: Iterable[str], split: str, read: int) -> None:
+    unread = [
+        name
+        for name in everything
+        if Path(name).suffix.lower() in _UNREAD
+        and _SPLIT_NAMES.get(name.partition("/")[0].lower(), split) == split
+    ]
+    if unread:
+        reason = "are of a sort that is not read (save them as JPEG, PNG or WAV)"
+        _warn_left_out(unread, read + len(unread), reason)
 
 
 def _warn_left_out(which: list[str], of: int, reason: str) -> None:
@@ -1072,7 +1103,7 @@ def _csv_rows(table: Path, text: str) -> Iterator[tuple[int, Row]]:
     try:
         for cells in reader:
             if header is None:
-                header = list(_without_repeats([(cell, None) for cell in cells]))
+                header = list(_without_repeats([(cell.strip(), None) for cell in cells]))
             elif len(cells) > len(header):
                 raise ValueError(
                     f"{len(cells)} cells, but {len(header)} columns; put quotes around a text that holds a comma: "

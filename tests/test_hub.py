@@ -1253,6 +1253,40 @@ def test_captions_that_are_no_text_are_refused_whatever_is_asked(tmp_path: Path)
     assert hub.folder(mine, uncaptioned="keep")[:]["captions"] == [[], [], []]
 
 
+def test_sorts_that_are_not_read_are_told(tmp_path: Path) -> None:
+    """Half of a telephone's pictures must not vanish without a word."""
+    for name in ("train/dog/a.png", "train/dog/b.HEIC", "train/cat/c.png", "train/cat/d.jfif"):
+        put(tmp_path / "mine" / name, photograph(1))
+    put(tmp_path / "mine" / "test" / "dog" / "e.avif", photograph(1))
+    put(tmp_path / "mine" / "train" / "dog" / "notes.txt", "a dog")
+    message = (
+        r"2 of 4 files are of a sort that is not read .*: train/cat/d\.jfif; train/dog/b\.HEIC$"
+    )
+    with pytest.warns(hub.FolderWarning, match=message) as told:
+        assert len(hub.folder(tmp_path / "mine")) == 2
+    assert len(told) == 1
+    assert told[0].filename == __file__
+
+
+def test_a_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "mine" / "a.png", photograph(1))
+    assert hub.folder("~/mine", pixels=16)["file"][:] == ["a.png"]
+    assert hub.picture("~/mine/a.png", 16).shape == (16, 16, 3)
+    put(tmp_path / "~" / "mine" / "b.png", photograph(2))
+    assert hub.folder("~/mine", pixels=16)["file"][:] == ["b.png"]  # it is called so
+    for name in ("~/nowhere", "~nobody-of-that-name/mine"):
+        with pytest.raises(FileNotFoundError, match=f"no folder '{name}'"):
+            hub.folder(name)
+
+
+def test_spaces_beside_the_names_of_columns(tmp_path: Path) -> None:
+    put(tmp_path / "mine" / "a.png", photograph(1))
+    put(tmp_path / "mine" / "metadata.csv", "file_name, caption \na.png,a dog\n")
+    assert hub.folder(tmp_path / "mine")["captions"][:] == [["a dog"]]
+
+
 def test_no_metadata_gives_no_captions(tmp_path: Path) -> None:
     for asked in hub.UNCAPTIONED:
         assert hub.folder(a_folder(tmp_path), uncaptioned=asked).column_names == ["file", "image"]
