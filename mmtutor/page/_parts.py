@@ -75,6 +75,10 @@ def checked_text(value: Any, what: str) -> str:
         raise TypeError(f"{what} must be text, got {type(value).__name__}")
     if not value.strip():
         raise ValueError(f"{what} must not be empty: it is what a screen reader says")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # no page can hold it
+        raise ValueError(f"{what} holds half of a surrogate pair: {value!r:.80}") from error
     return value
 
 

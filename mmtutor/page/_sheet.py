@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import operator
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from html import escape
@@ -14,6 +15,7 @@ import numpy as np
 from mmtutor.page._parts import data_url
 
 BLOCK = 16  # pixels that WebP encodes together: a picture begins at a multiple of it
+LARGEST = 1e100  # of a number: squares of larger ones overflow
 SIDES = (16, 160)  # smallest and largest side of a picture: it is shown as it is, on a phone too
 
 #: ``thumb(i, size)`` makes a picture of the sheet as an element; its style is the one of
@@ -115,7 +117,7 @@ def matrix_of(given: Any, what: str, rows: int | None = None) -> np.ndarray:
     """Finite numbers of shape (N, d) as float64.
 
     Raises:
-        ValueError: another shape, another number of rows, NaN or infinity.
+        ValueError: another shape, another number of rows, NaN, infinity or nearly so.
     """
     array = given.detach().cpu().numpy() if hasattr(given, "detach") else np.asarray(given)
     array = array.astype(np.float64)
@@ -123,9 +125,21 @@ def matrix_of(given: Any, what: str, rows: int | None = None) -> np.ndarray:
         raise ValueError(f"{what} must have shape (N, d), got {array.shape}")
     if rows is not None and len(array) != rows:
         raise ValueError(f"{what} must have {rows} rows, got {len(array)}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{what} must be finite")
+    if not (np.abs(array) < LARGEST).all():
+        raise ValueError(f"{what} must be finite, and below {LARGEST:g}")
     return array
+
+
+def whole(given: Any, name: str, low: int, high: int) -> int:
+    """A whole number of Python, NumPy or torch as an ``int``.
+
+    Raises:
+        ValueError: something else, or out of range.
+    """
+    number = operator.index(given) if hasattr(given, "__index__") else None
+    if number is None or isinstance(given, bool) or not low <= number <= high:
+        raise ValueError(f"{name} must lie in {low}…{high}, a whole number, got {given!r}")
+    return number
 
 
 def alike(count: int, what: str, other: Sequence[Any], named: str) -> None:

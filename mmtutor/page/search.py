@@ -32,7 +32,7 @@ from mmtutor.page._parts import (
     made_id,
     sized,
 )
-from mmtutor.page._sheet import THUMB_SCRIPT, Sheet, alike, matrix_of, number, sheet
+from mmtutor.page._sheet import THUMB_SCRIPT, Sheet, alike, matrix_of, number, sheet, whole
 
 LARGEST = 32767  # of 16 bits
 NOTHING = 1e-9  # a sum shorter than that has no direction
@@ -261,9 +261,9 @@ def search_box(
 
     Raises:
         TypeError: words, captions or sentences that are not text; pictures that are not uint8.
-        ValueError: sizes that do not fit, words that occur twice or cannot be typed, a first
-            sentence without a known word, a picture vector of zeros, k or near out of range, more
-            than two megabytes.
+        ValueError: sizes that do not fit, fewer than two pictures, words that occur twice or cannot
+            be typed, a first sentence without a known word, a picture vector of (nearly) no length,
+            k or near out of range, more than two megabytes.
     """
     label, words = checked_text(label, "label"), checked_texts(list(words), "words")
     if not words:
@@ -283,13 +283,18 @@ def search_box(
             f"words have vectors of {table.whole.shape[1]} numbers, pictures of "
             f"{seen.whole.shape[1]}: they must lie in one space"
         )
-    if not (seen.scale > 0).all():
-        raise ValueError(f"the vector of picture {int(np.argmin(seen.scale))} is all zeros")
+    length = np.linalg.norm(seen.vectors(), axis=1)
+    if not (length >= NOTHING).all():
+        least = int(np.argmin(length))
+        much = (
+            f"has the length {length[least]:.1g}, too little" if length[least] else "is all zeros"
+        )
+        raise ValueError(f"the vector of picture {least} {much}: it has no direction")
     alike(len(captions), "captions", pictures, "pictures")
-    for name, value, most in (("k", k, len(captions) - 1), ("near", near, len(words))):
-        if not 1 <= value <= most:
-            raise ValueError(f"{name} must lie in 1…{most}, got {value}")
-    if not math.isfinite(weight):
+    if len(captions) < 2:
+        raise ValueError("search_box needs at least two pictures: one asks, another answers")
+    k, near = whole(k, "k", 1, len(captions) - 1), whole(near, "near", 1, len(words))
+    if not (isinstance(weight, (int, float)) and math.isfinite(weight)):
         raise ValueError(f"weight must be finite, got {weight}")
     start = checked_text(start, "start")
     asked = [_example(one, len(captions)) for one in examples]

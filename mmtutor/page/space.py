@@ -182,9 +182,9 @@ def space_map(
 
     Raises:
         TypeError: captions or words that are not text; pictures that are not uint8.
-        ValueError: sizes that do not fit, words that occur twice, points that are not finite, a
-            neighbour that does not exist, more than 400 pictures and words, more than two
-            megabytes.
+        ValueError: sizes that do not fit, words that occur twice (the box that finds them does not
+            tell capitals), points that are not finite, a neighbour that does not exist, more than
+            400 pictures and words, more than two megabytes.
     """
     label = checked_text(label, "label")
     captions, words = checked_texts(captions, "captions"), checked_texts(words, "words")
@@ -197,8 +197,12 @@ def space_map(
             "choose some"
         )
     place = {word: count + i for i, word in enumerate(words)}
-    if len(place) != len(words):
-        raise ValueError("a word occurs twice")
+    plain = [word.strip().lower() for word in words]
+    if len(set(plain)) != len(words):
+        twice = max(plain, key=plain.count)
+        raise ValueError(f"a word occurs twice, capitals and spaces apart: {twice!r}")
+    if any(word != word.strip() for word in words):
+        raise ValueError("a word begins or ends with a space, so the box cannot find it")
     points = [
         matrix_of(picture_points, "picture_points", count),
         matrix_of(word_points, "word_points", len(words)),
@@ -335,7 +339,7 @@ def _near(given: Any, what: str, owners: str, rows: int, place: Any) -> list[lis
                 if not isinstance(place, dict) or other not in place:
                     raise ValueError(f"{what}: {other!r} is not among the words")
                 other = place[other]
-            elif not 0 <= other < len(places):
+            elif not (0 <= other < len(places) and int(other) == other):
                 raise ValueError(f"{what}: there is no number {other} among {len(places)}")
             else:
                 other = places[int(other)]
