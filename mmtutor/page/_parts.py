@@ -9,6 +9,7 @@ import json
 import math
 import re
 import sys
+import unicodedata
 import wave as wave_file
 from collections.abc import Sequence
 from html import escape
@@ -21,6 +22,10 @@ from mmtutor.page.plotting import smallest_text
 
 MAX_BYTES = 2_000_000  # of one widget: a notebook stays under 3 MB
 MAX_SECONDS = 15.0  # of one sound
+#: Unicode's directions of characters that a text from left to right may have; and the characters
+#: that turn what follows them, until another ends it.
+_LEFT_TO_RIGHT = {"", "L", "EN", "ES", "ET", "CS", "NSM", "BN", "B", "S", "WS", "ON"}
+_TURNING = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
 
 STYLE = """<style>
 .mmt-w{border:1px solid #8889;border-radius:8px;box-sizing:border-box;color:inherit;font-family:inherit;line-height:1.45;
@@ -80,6 +85,18 @@ def checked_text(value: Any, what: str) -> str:
     except UnicodeEncodeError as error:  # no page can hold it
         raise ValueError(f"{what} holds half of a surrogate pair: {value!r:.80}") from error
     return value
+
+
+def isolated(text: str) -> str:
+    """A text that stands inside another one, and leaves its order alone.
+
+    Beside Hebrew or Arabic letters a number or a bracket changes its side. A text that runs, or may
+    run, from right to left is put between two invisible marks (Unicode's FSI and PDI), and marks
+    inside it that turn what follows are left out. Any other text stays as it is.
+    """
+    if all(unicodedata.bidirectional(c) in _LEFT_TO_RIGHT for c in text):
+        return text
+    return "\u2068" + "".join(c for c in text if c not in _TURNING) + "\u2069"
 
 
 def checked_texts(values: Sequence[str], what: str) -> list[str]:

@@ -28,6 +28,7 @@ from mmtutor.page._parts import (
     Widget,
     checked_text,
     checked_texts,
+    isolated,
     json_tag,
     made_id,
     sized,
@@ -273,7 +274,7 @@ def search_box(
     odd = next((word for word in words if tokenize(word) != [word]), None)
     if odd is not None:
         raise ValueError(f"{odd!r} cannot be typed: tokenize makes {tokenize(odd)} of it")
-    captions = checked_texts(list(captions), "captions")
+    captions = [isolated(caption) for caption in checked_texts(list(captions), "captions")]
     table, seen = (
         stored(word_vectors, "word_vectors", len(words)),
         stored(picture_vectors, "picture_vectors", len(captions)),

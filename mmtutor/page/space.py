@@ -20,6 +20,7 @@ from mmtutor.page._parts import (
     Widget,
     checked_text,
     checked_texts,
+    isolated,
     json_tag,
     made_id,
     sized,
@@ -187,7 +188,8 @@ def space_map(
             400 pictures and words, more than two megabytes.
     """
     label = checked_text(label, "label")
-    captions, words = checked_texts(captions, "captions"), checked_texts(words, "words")
+    captions = [isolated(caption) for caption in checked_texts(captions, "captions")]
+    words = checked_texts(words, "words")
     count = len(captions)
     if not words or not count:
         raise ValueError("space_map needs at least one picture and one word")

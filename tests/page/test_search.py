@@ -297,6 +297,16 @@ def test_text_is_escaped() -> None:
     assert Parsed(html).open == []
 
 
+def test_a_caption_from_right_to_left_leaves_the_rest_in_order() -> None:
+    """Without the marks the cosine behind a Hebrew caption would stand before it."""
+    told = ["כלב על החוף", "\u202egod a", "a dog, 3 m"]
+    html = make(captions=[*told, *captions()[3:]])._repr_html_()
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', html)[1])
+    assert data["captions"][:3] == ["\u2068כלב על החוף\u2069", "\u2068god a\u2069", "a dog, 3 m"]
+    assert "\u202e" not in html
+    assert data["captions"][3:] == captions()[3:]
+
+
 def test_three_hundred_scenes_fit_a_page_and_too_many_are_refused() -> None:
     smooth = np.linspace(0, 255, 96).astype(np.uint8)[None, :, None, None]
     few = np.broadcast_to(smooth, (300, 96, 96, 3))

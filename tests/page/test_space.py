@@ -171,6 +171,15 @@ def test_text_is_escaped() -> None:
     assert Parsed(html).open == []
 
 
+def test_a_caption_from_right_to_left_leaves_the_rest_in_order() -> None:
+    told = ["كلب على الشاطئ", "a dog\u2067", *(f"picture {i}" for i in range(N - 2))]
+    html = make(captions=told, start=0)._repr_html_()
+    assert "“\u2068كلب على الشاطئ\u2069”" in html
+    assert "\u2068a dog\u2069" in html
+    assert "\u2067" not in html
+    assert html.count("\u2068") == html.count("\u2069")
+
+
 def test_a_map_of_150_pictures_and_60_words_is_small() -> None:
     smooth = np.linspace(0, 255, 96).astype(np.uint8)[None, :, None, None]
     many = dict(
