@@ -133,16 +133,22 @@ def pairs(
     Raises:
         ValueError: neither captions nor classes, no text at all, or one without a word (its file
             is named).
+
+    Warns:
+        FolderWarning: texts were left out, as was asked; or all texts say the same, so that nothing
+            can be learned from them.
     """
     if wordless not in WORDLESS:
         raise ValueError(f"wordless must be one of {WORDLESS}, got {wordless!r}")
     texts, owner, empty = [], [], []
-    files = _files(photos)
+    files, said = _files(photos), set()
     for number, own in enumerate(_captions(photos)):
         for text in [", ".join(own)] if tags and own else own:
-            if tokenize(text):
+            if words := tokenize(text):
                 texts.append(text)
                 owner.append(number)
+                if len(said) < 2:
+                    said.add(tuple(words))
             else:
                 empty.append(f"{files[number]}: {text!r}")
     if empty and wordless == "refuse":
@@ -158,6 +164,13 @@ def pairs(
         )
     if not texts:
         raise ValueError("no picture has a text to learn from")
+    if len(said) == 1:
+        warnings.warn(
+            f"all texts say the same ({texts[0]!r:.80}), so nothing tells the pictures apart and "
+            "nothing will be learned",
+            hub.FolderWarning,
+            stacklevel=2,
+        )
     return texts, torch.tensor(owner)
 
 
