@@ -10,7 +10,8 @@ and everything else as one JSON file that can be read with the eye::
 
 **Whole or not at all.** The weights are written first, under a name that holds a digest of their
 bytes. Then ``model.json``, which names them, takes the place of the old one in one move. Whatever
-happens in between, the folder holds the old model or the new one, and never half of each.
+happens in between, the folder holds the old model or the new one, and never half of each. Who saves
+to the same folder at the same time, on the same machine, waits; who reads meanwhile need not.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mmtutor.kit.cache import replacing
+from mmtutor.kit.cache import cache_dir, digest, locked, replacing
 
 FORMAT = 1  # of what is written; a reader refuses a higher one
 ABOUT = "model.json"
@@ -91,25 +92,37 @@ def save(model: nn.Module, folder: str | Path, **more: Any) -> Path:
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"{str(folder)!r} is a file; a model is saved to a folder")
     content = encoded(tensors)
-    digest = _digest(content)
-    weights = folder / f"model-{digest[:16]}.safetensors"
+    told = _digest(content)
+    weights = folder / f"model-{told[:16]}.safetensors"
     about = {
         "format": FORMAT,
         "class": _name(type(model)),
         "config": config,
         "weights": weights.name,
-        "digest": digest,
+        "digest": told,
         "same": same,
         "more": plain,
     }
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, indent=1)
-    before = _weights_of(folder)
-    _write(weights, content)
-    _write(folder / ABOUT, text.encode("utf-8"))
-    if before is not None and before != weights:
-        with contextlib.suppress(OSError):
-            before.unlink()
+    with _alone(folder):
+        before = _weights_of(folder)
+        _write(weights, content)
+        _write(folder / ABOUT, text.encode("utf-8"))
+        if before is not None and before != weights:
+            with contextlib.suppress(OSError):
+                before.unlink()
     return folder
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Nobody else on this machine saves to the folder meanwhile: one might remove as old what the
+    other has just named. The lock lies in the cache; where there can be none, it goes without."""
+    place = cache_dir() / "locks" / digest(os.fsencode(folder.resolve()))
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            held.enter_context(locked(place))
+        yield
 
 
 def _plain_config(model: nn.Module) -> dict[str, Any]:

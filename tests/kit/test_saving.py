@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -318,6 +319,34 @@ def test_a_model_that_is_replaced_while_it_is_read(tmp_path: Path, monkeypatch) 
 
     monkeypatch.setattr(saving, "_read_tensors", late)
     assert saving.load(Tied, tmp_path).model.config.width == 5
+
+
+def test_two_who_save_at_once_leave_a_whole_model(tmp_path: Path, monkeypatch) -> None:
+    """One is about to remove the old weights; the other saves just these again."""
+    monkeypatch.setenv("MMTUTOR_CACHE", str(tmp_path / "cache"))
+    old, new, folder = Tied(), Tied(Config(width=4)), tmp_path / "model"
+    saving.save(old, folder)
+    write, others = saving._write, []
+
+    def slow(path: Path, content: bytes) -> None:
+        write(path, content)
+        if path.name == saving.ABOUT and not others:  # the new model is named, the old one lies
+            others.append(threading.Thread(target=saving.save, args=(old, folder)))
+            others[0].start()
+            others[0].join(0.5)
+
+    monkeypatch.setattr(saving, "_write", slow)
+    saving.save(new, folder)
+    others[0].join()
+    assert saving.load(Tied, folder).model.config.width == 3
+    assert len(list(folder.iterdir())) == 2  # no lock lies there
+    monkeypatch.setattr(saving, "locked", no_lock)  # as on some file systems
+    saving.save(new, folder)
+    assert saving.load(Tied, folder).model.config.width == 4
+
+
+def no_lock(path: Path) -> None:
+    raise OSError("no locks here")
 
 
 def test_no_folder_and_no_model(tmp_path: Path) -> None:
