@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     import datasets
 
 CHUNK = 500  # pictures that are held at a time while they are looked at
+LONG = 2000  # characters: a batch is as wide as its longest text, and takes memory for it
 WORDLESS = ("refuse", "skip")
 #: The ways to split a text that a saved finder can name.
 SPLITS: dict[str, Callable[..., list[str]]] = {"words": tokenize, "ngrams": ngrams}
@@ -135,8 +136,9 @@ def pairs(
             is named).
 
     Warns:
-        FolderWarning: texts were left out, as was asked; or all texts say the same, so that nothing
-            can be learned from them.
+        FolderWarning: texts were left out, as was asked; all texts say the same, so that nothing
+            can be learned from them; or some are so long that a batch with one of them may not fit
+            in memory (they are named).
     """
     if wordless not in WORDLESS:
         raise ValueError(f"wordless must be one of {WORDLESS}, got {wordless!r}")
@@ -164,6 +166,16 @@ def pairs(
         )
     if not texts:
         raise ValueError("no picture has a text to learn from")
+    long = [row for row, text in enumerate(texts) if len(text) > LONG]
+    if long:
+        most = max(long, key=lambda row: len(texts[row]))
+        warnings.warn(
+            f"{len(long)} texts have more than {LONG:,} characters, the longest of "
+            f"{files[owner[most]]} {len(texts[most]):,}: each makes its whole batch as wide, which "
+            "may not fit in memory; shorten them, or train with a smaller batch_size",
+            hub.FolderWarning,
+            stacklevel=2,
+        )
     if len(said) == 1:
         warnings.warn(
             f"all texts say the same ({texts[0]!r:.80}), so nothing tells the pictures apart and "
@@ -404,9 +416,9 @@ class Finder:
         return np.asarray(image, dtype=np.uint8)
 
     def _nearest(self, query: Tensor, items: Tensor, k: int) -> retrieval.Found:
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
             raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-        k = min(k, len(items))
+        k = min(int(k), len(items))
         if not self.by_index:
             return retrieval.nearest(query, items, k)
         if id(items) not in self._graphs:  # made when it is first asked

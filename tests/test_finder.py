@@ -408,7 +408,20 @@ def test_bad_queries(made: Finder, query: object, error: type[Exception], messag
         made.pictures(query)
 
 
-@pytest.mark.parametrize("k", [0, -1, 1.5, True])
+def test_a_text_that_is_too_long_for_a_batch_is_told(tmp_path: Path) -> None:
+    """Beside it 127 others are padded to 60,000 pieces: 8 GB."""
+    folder = make_folder(tmp_path / "mine", red1="red " * 5000, red2="赤" * 3000)
+    message = r"2 texts have more than 2,000 characters, the longest of red1\.png 20,000: "
+    with pytest.warns(hub.FolderWarning, match=message):
+        assert len(pairs(hub.folder(folder))[0]) == 24
+
+
+def test_k_of_other_libraries(made: Finder) -> None:
+    for k in (np.int64(2), torch.tensor(2)):
+        assert made.pictures("red", k) == made.pictures("red", 2)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, "2", np.float64(2)])
 def test_bad_k(made: Finder, k: object) -> None:
     with pytest.raises(ValueError, match="k must be a whole number of at least 1"):
         made.pictures("red", k)
