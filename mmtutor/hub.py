@@ -27,6 +27,7 @@ import io
 import json
 import math
 import os
+import re
 import unicodedata
 import warnings
 import wave
@@ -661,6 +662,7 @@ _SPLIT_NAMES = {
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 _TABLES = ("metadata.jsonl", "metadata.csv")
+_OTHER_TABLES = r"(metadata|captions?|annotations?)\.(json|jsonl|csv|tsv|txt|token|xlsx?|parquet)"
 _CAPTION_COLUMNS = ("captions", "caption", "text", "texts", "description")
 DAMAGED = ("refuse", "skip")
 UNCAPTIONED = ("refuse", "skip", "keep")
@@ -730,7 +732,8 @@ def folder(
         RuntimeError: the folder changed while it was read.
 
     Warns:
-        FolderWarning: files were left out, as was asked, or because their sort is not read.
+        FolderWarning: files were left out, as was asked, or because their sort is not read; or no
+            captions were found, but a file that may hold them (``captions.txt``).
     """
     for name, value, known in (
         ("damaged", damaged, DAMAGED),
@@ -772,6 +775,8 @@ def _folder(
     is_picture = kinds.pop()
     _warn_of_unread(everything, split, len(names))
     captions, tables = _own_captions(root, split, splits, everything, uncaptioned != "refuse")
+    if not captions:
+        _warn_of_tables(everything)
     if captions:
         names = _captioned(names, captions, everything, uncaptioned)
     classes = None if captions else _own_classes(splits)
@@ -895,6 +900,23 @@ def _warn_of_unread(everything: Iterable[str], split: str, read: int) -> None:
     if unread:
         reason = "are of a sort that is not read (save them as JPEG, PNG or WAV)"
         _warn_left_out(unread, read + len(unread), reason)
+
+
+def _warn_of_tables(everything: Mapping[str, Path]) -> None:
+    """A file that looks as if it held captions, where none were found."""
+    found = [
+        name
+        for name in everything
+        if re.fullmatch(_OTHER_TABLES, name.rpartition("/")[2].lower())
+        and name.rpartition("/")[2].lower() not in _TABLES
+    ]
+    if found:
+        warnings.warn(
+            f"{str(everything[found[0]])!r} is not read, and no captions were found: they are read "
+            f"from {' or '.join(_TABLES)}",
+            FolderWarning,
+            stacklevel=4,  # who called folder
+        )
 
 
 def _warn_left_out(which: list[str], of: int, reason: str) -> None:

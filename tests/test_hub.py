@@ -1268,6 +1268,22 @@ def test_sorts_that_are_not_read_are_told(tmp_path: Path) -> None:
     assert told[0].filename == __file__
 
 
+@pytest.mark.parametrize("name", ["captions.txt", "metadata.json", "Metadata.parquet"])
+def test_captions_in_a_file_that_is_not_read_are_told(tmp_path: Path, name: str) -> None:
+    """Else the names of folders would stand for them without a word."""
+    put(tmp_path / "mine" / "dog" / "a.png", photograph(1))
+    put(tmp_path / "mine" / "dog" / name, "a.png,a dog on the beach")
+    with pytest.warns(
+        hub.FolderWarning, match=f"{name}' is not read, .* metadata.jsonl or"
+    ) as told:
+        assert hub.folder(tmp_path / "mine")["thing"][:] == ["dog"]
+    assert told[0].filename == __file__
+    put(tmp_path / "mine" / "dog" / "metadata.csv", "file_name,text\na.png,a dog")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hub.folder(tmp_path / "mine")
+
+
 def test_a_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
