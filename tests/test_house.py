@@ -493,7 +493,11 @@ def test_the_contracts_name_every_system() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
         "contracts"
     ]
-    systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {"finder", "hub", "sound"}
+    systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {
+        "finder",
+        "hub",
+        "sound",
+    }
     named = next(c for c in contracts if c["type"] == "independence")["modules"]
     assert {name.removeprefix("mmtutor.") for name in named} == systems
     for contract in contracts[1:3]:
