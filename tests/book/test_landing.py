@@ -95,7 +95,7 @@ def test_a_chapter_that_uses_the_world_links_to_it(page: str) -> None:
 def shown() -> list[tuple[str, list[str]]]:
     text = (ROOT / "book" / "index.md").read_text(encoding="utf-8")
     found = re.findall(r"\{from-chapter\} (\S+) (.+)", text)
-    assert len(found) == 2
+    assert len(found) == 3
     return [(chapter, names.split()) for chapter, names in found]
 
 
@@ -106,7 +106,7 @@ def test_what_it_shows_is_what_the_chapters_store() -> None:
         assert html is not None
         assert html in page
         assert '"autoplay":true' not in html  # nothing moves before the reader asks
-    assert len(BeautifulSoup(page, "html.parser").select("article .from-chapter > .mmt-w")) == 2
+    assert len(BeautifulSoup(page, "html.parser").select("article .from-chapter > .mmt-w")) == 3
 
 
 def test_no_id_occurs_twice_on_it() -> None:
