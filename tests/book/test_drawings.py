@@ -10,6 +10,7 @@ import pytest
 from bookkit import ROOT, Open
 
 from mmtutor import recipes
+from mmtutor.experiments import recipes as experiment
 
 DRAWINGS = sorted((ROOT / "book" / "figures").glob("*.svg"))
 
@@ -67,5 +68,6 @@ def test_the_shapes_of_the_recipes_are_those_of_the_model() -> None:
             *[f"(B, {config.joint})"] * 2,
             f"(B, {channels}, {height}, {width})",
             f"(B, {config.filters * height * width})",
+            f"(B, 3, {experiment.PIXELS}, {experiment.PIXELS})",
         ]
     )
