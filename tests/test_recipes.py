@@ -2,15 +2,13 @@
 
 import itertools
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from launching import launch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor import recipes
@@ -577,17 +575,7 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):
     right. Drawn pairs are other draws; both processes then have the same ones."""
     script = tmp_path / "two.py"
     script.write_text(TWO.format(tests=str(Path(__file__).parent)))
-    options = (
-        "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
-    )
-    command = [sys.executable, "-m", "accelerate.commands.launch", *options.split()]
-    done = subprocess.run(
-        [*command, "--main_process_port", "0", str(script), str(tmp_path)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    done = launch(script, tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in (0, 1))
     for name, settings in SPREAD.items():

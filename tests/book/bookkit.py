@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import json
 import os
 import re
 import sys
@@ -35,6 +37,38 @@ def toc_pages() -> list[str]:
     return re.findall(
         r"^\s*(?:-\s*)?(?:file|root):\s*['\"]?([\w./-]+?)(?:\.md|\.ipynb)?['\"]?\s*$", text, re.M
     )
+
+
+def cells_of(notebook: Path) -> list[dict[str, Any]]:
+    """The cells of a chapter."""
+    return json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+
+
+def imports_of(notebook: Path, id: str) -> str:
+    """The imports of one cell, the chapter's head."""
+    head = next(cell for cell in cells_of(notebook) if cell["id"] == id)
+    tree = ast.parse("".join(head["source"]))
+    return "\n".join(
+        ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
+    )
+
+
+def training_cells(notebook: Path) -> list[str]:
+    """The cells that train, and those which say with what."""
+    return [
+        "".join(cell["source"])
+        for cell in cells_of(notebook)
+        if "training" in cell["metadata"].get("tags", [])
+    ]
+
+
+def twice(page: Path) -> Path:
+    """A copy of a page that holds its first widget a second time, as an output may be shown twice."""
+    text = page.read_text(encoding="utf-8")
+    start, end = text.index('<div class="mmt-w'), text.index("</main>")
+    copy = page.with_name("twice.html")
+    copy.write_text(text[:end] + text[start:end] + text[end:], encoding="utf-8")
+    return copy
 
 
 @dataclass

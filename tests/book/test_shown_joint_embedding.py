@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from bookkit import ROOT
+from bookkit import ROOT, imports_of, training_cells
 
 from mmtutor.experiments import joint_embedding as experiment
 from mmtutor.kit import training
@@ -20,24 +18,6 @@ from mmtutor.world import scenes
 
 CHAPTER = ROOT / "book" / "04_joint_embedding.ipynb"
 STEPS = 3
-
-
-def cells() -> list[dict]:
-    return json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
-
-
-def imports() -> str:
-    """The imports of the chapter's head."""
-    head = next(c for c in cells() if c["id"] == "je-003")
-    tree = ast.parse("".join(head["source"]))
-    return "\n".join(
-        ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
-    )
-
-
-def shown() -> list[str]:
-    """The cells that train, and those which say with what."""
-    return ["".join(c["source"]) for c in cells() if "training" in c["metadata"].get("tags", [])]
 
 
 @pytest.fixture
@@ -65,9 +45,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def by_the_chapter(seed: int) -> torch.nn.Module:
     """The model that the chapter's own lines train."""
     names: dict[str, Any] = {"seed": seed}
-    exec(imports(), names)
+    exec(imports_of(CHAPTER, "je-003"), names)
     names["train"], names["test"], names["unseen"], names["vocabulary"] = experiment.load()
-    for source in shown():
+    for source in training_cells(CHAPTER):
         exec(source, names)
     return names["model"]
 
@@ -103,7 +83,7 @@ def test_another_seed_gives_another_model(calls: list[dict[str, Any]]) -> None:
 def test_the_test_sees_another_recipe(
     calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, what: Callable[[str], str]
 ) -> None:
-    lines = [what(line) for line in shown()]
-    assert lines != shown()
-    monkeypatch.setitem(globals(), "shown", lambda: lines)
+    lines = [what(line) for line in training_cells(CHAPTER)]
+    assert lines != training_cells(CHAPTER)
+    monkeypatch.setitem(globals(), "training_cells", lambda notebook: lines)
     assert not torch.equal(weights(by_the_chapter(4)), weights(experiment.trained(4)))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
-from bookkit import ROOT
+from bookkit import ROOT, cells_of, imports_of, training_cells
 
 from mmtutor.experiments import recipes as experiment
 from mmtutor.kit import training
@@ -17,24 +15,6 @@ from mmtutor.kit.text import Vocabulary
 
 CHAPTER = ROOT / "book" / "05_recipes.ipynb"
 STEPS = 3
-
-
-def cells() -> list[dict]:
-    return json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
-
-
-def imports() -> str:
-    """The imports of the chapter's head."""
-    head = next(c for c in cells() if c["id"] == "dish-03")
-    tree = ast.parse("".join(head["source"]))
-    return "\n".join(
-        ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
-    )
-
-
-def shown() -> list[str]:
-    """The cells that train, and those which say with what."""
-    return ["".join(c["source"]) for c in cells() if "training" in c["metadata"].get("tags", [])]
 
 
 @pytest.fixture
@@ -63,9 +43,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def by_the_chapter(seed: int) -> tuple[Any, Any]:
     names: dict[str, Any] = {"seed": seed}
-    exec(imports(), names)
+    exec(imports_of(CHAPTER, "dish-03"), names)
     names["data"] = experiment.data()
-    for source in shown():
+    for source in training_cells(CHAPTER):
         exec(source, names)
     return names["model"], names["history"]
 
@@ -138,7 +118,7 @@ def test_the_right_twin_is_counted_by_hand() -> None:
 
 def test_the_table_of_the_recipe_says_what_the_call_gets() -> None:
     """The sizes of a batch and of an epoch stand in calls and in tables."""
-    sources = "\n".join("".join(c["source"]) for c in cells() if c["cell_type"] == "code")
+    sources = "\n".join("".join(c["source"]) for c in cells_of(CHAPTER) if c["cell_type"] == "code")
     assert f"batch_size={experiment.PAIRS}, collate=dict" in sources
     assert f'["dishes a batch", {2 * experiment.PAIRS}, "{experiment.PAIRS} pairs' in sources
     steps = -(-experiment.TRAIN // (2 * experiment.PAIRS))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import json
 from typing import Any
 
 import pytest
 import torch
-from bookkit import ROOT
+from bookkit import ROOT, cells_of, imports_of, training_cells
 
 from mmtutor.experiments import show_and_tell as experiment
 from mmtutor.experiments._captioning import pairs, vocabulary_of
@@ -20,24 +18,6 @@ SAID = [
     ["a dog is in the snow", "there is a small dog", "a cat on the left of a dog"],
     ["a cat is in the room", "there is a large cat", "a book and a cat in the room"],
 ] * 20
-
-
-def cells() -> list[dict]:
-    return json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
-
-
-def imports() -> str:
-    """The imports of the chapter's head."""
-    head = next(c for c in cells() if c["id"] == "tell-03")
-    tree = ast.parse("".join(head["source"]))
-    return "\n".join(
-        ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
-    )
-
-
-def shown() -> list[str]:
-    """The cells that train, and those which say with what."""
-    return ["".join(c["source"]) for c in cells() if "training" in c["metadata"].get("tags", [])]
 
 
 @pytest.fixture
@@ -61,9 +41,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def by_the_chapter(seed: int) -> tuple[Any, dict[str, torch.Tensor], Any]:
     names: dict[str, Any] = {"seed": seed}
-    exec(imports(), names)
+    exec(imports_of(CHAPTER, "tell-03"), names)
     names["data"] = experiment.data()
-    for source in shown():
+    for source in training_cells(CHAPTER):
         exec(source, names)
     return names["model"], names["before"], names["history"]
 
@@ -92,6 +72,6 @@ def test_another_seed_trains_another_model(asked: list[dict[str, Any]]) -> None:
 
 def test_the_table_of_the_recipe_says_what_the_call_gets() -> None:
     """The size of a batch stands in the call and in a table."""
-    sources = "\n".join("".join(c["source"]) for c in cells() if c["cell_type"] == "code")
+    sources = "\n".join("".join(c["source"]) for c in cells_of(CHAPTER) if c["cell_type"] == "code")
     assert f"batch_size={experiment.BATCH})" in sources
     assert f'["captions a batch", {experiment.BATCH},' in sources

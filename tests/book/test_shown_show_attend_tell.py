@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import functools
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from bookkit import ROOT
+from bookkit import ROOT, imports_of, training_cells
 
 from mmtutor.experiments import show_attend_tell as experiment
 from mmtutor.experiments._captioning import pairs, vocabulary_of
@@ -18,24 +16,6 @@ from mmtutor.kit import training
 
 CHAPTER = ROOT / "book" / "09_show_attend_tell.ipynb"
 STEPS = 3
-
-
-def cells() -> list[dict]:
-    return json.loads(CHAPTER.read_text(encoding="utf-8"))["cells"]
-
-
-def imports() -> str:
-    """The imports of the chapter's head."""
-    head = next(c for c in cells() if c["id"] == "sat-003")
-    tree = ast.parse("".join(head["source"]))
-    return "\n".join(
-        ast.unparse(n) for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)
-    )
-
-
-def shown() -> list[str]:
-    """The cells that train, and those which say with what."""
-    return ["".join(c["source"]) for c in cells() if "training" in c["metadata"].get("tags", [])]
 
 
 @pytest.fixture
@@ -65,9 +45,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def by_the_chapter(seed: int) -> dict[str, Any]:
     """The models that the chapter's own lines train."""
     names: dict[str, Any] = {"seed": seed}
-    exec(imports(), names)
+    exec(imports_of(CHAPTER, "sat-003"), names)
     names["train"], names["test"], names["vocabulary"] = experiment.load()
-    for source in shown():
+    for source in training_cells(CHAPTER):
         exec(source, names)
     return {name: names[name] for name in ("soft", "hard", "priced")}
 
@@ -121,7 +101,7 @@ def test_the_test_sees_another_recipe(
     what: Callable[[str], str],
     name: str,
 ) -> None:
-    lines = [what(line) for line in shown()]
-    assert lines != shown()
-    monkeypatch.setitem(globals(), "shown", lambda: lines)
+    lines = [what(line) for line in training_cells(CHAPTER)]
+    assert lines != training_cells(CHAPTER)
+    monkeypatch.setitem(globals(), "training_cells", lambda notebook: lines)
     assert not torch.equal(weights(by_the_chapter(4)[name]), weights(by_the_experiment(4)[name]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bookkit import Open, Watched, axe_violations
+from bookkit import Open, Watched, axe_violations, twice
 
 from mmtutor.page._sheet import number
 from mmtutor.page.space import space_map
@@ -460,11 +460,7 @@ def test_accessible_everywhere(page_file: Path, open_page: Open, dark: bool, wid
 
 
 def test_the_same_output_twice_on_a_page_works_twice(page_file: Path, open_page: Open) -> None:
-    text = page_file.read_text(encoding="utf-8")
-    start, end = text.index('<div class="mmt-w'), text.index("</main>")
-    twice = page_file.with_name("twice.html")
-    twice.write_text(text[:end] + text[start:end] + text[end:], encoding="utf-8")
-    with open_page(twice) as watched:
+    with open_page(twice(page_file)) as watched:
         both = watched.page.locator(".mmt-space")
         assert both.count() == 2
         for k in range(2):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from launching import launch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
@@ -449,7 +450,7 @@ def test_a_loader_in_order_gives_its_batches_in_order():
 
 SCRIPT = """
 import os, signal, sys, torch
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, os.path.dirname({tests!r})]
 import test_training as t
 file, die_at, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 class Dies(t.Net):
@@ -1737,7 +1738,7 @@ def test_a_seed_is_that_of_numpys_sequence(key):
 
 TWO = """
 import os, sys, torch
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, os.path.dirname({tests!r})]
 import test_training as t
 from accelerate.state import PartialState
 folder = sys.argv[1]
@@ -1796,35 +1797,13 @@ class Dealt(Net):
         return super().loss(batch)
 
 
-def launch(script: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """``accelerate launch`` of two processes. (With ``--cpu`` it would start one only; the device is the script's choice.)"""
-    options = (
-        "--multi_gpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
-    )
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            *options.split(),
-            "--main_process_port",
-            "0",  # whichever is free once the launcher is ready for it
-        ]
-        + [str(script), *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "MMTUTOR_DEVICE": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-
-
 def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):
     one = Net(dropout=0)
     history = fit(one, points(40), epochs=3, batch_size=10, lr=0.05, log_every=1)
 
     script = tmp_path / "two.py"
     script.write_text(TWO.format(tests=str(Path(__file__).parent)))
-    done = launch(script, str(tmp_path))
+    done = launch(script, tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"{i}.pt", weights_only=True) for i in (0, 1))
     for mine, other, single in zip(first["weights"], second["weights"], weights(one), strict=True):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pagekit import Parsed
 
 from mmtutor.kit.text import Vocabulary
 from mmtutor.page import arithmetic
@@ -89,26 +89,6 @@ def test_a_question_in_words(question: arithmetic.Question, words: str) -> None:
 
 
 # --- The HTML -------------------------------------------------------------------------------------
-
-
-class Parsed(HTMLParser):
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("input", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 def test_whole_html_with_a_plain_twin_and_nothing_from_outside() -> None:

@@ -7,11 +7,11 @@ import io
 import json
 import re
 import wave as wave_file
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
+from pagekit import Parsed
 from PIL import Image
 
 from mmtutor.page import _parts
@@ -30,26 +30,6 @@ def make(**changes: Any) -> _parts.Widget:
     given: dict[str, Any] = dict(frames=FRAMES, rate=4, label="A grey", alt="it grows light")
     given |= changes
     return clip(given.pop("frames"), given.pop("rate"), **given)
-
-
-class Parsed(HTMLParser):
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "input"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def parsed(widget: _parts.Widget) -> Parsed:

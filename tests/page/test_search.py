@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pagekit import Parsed
 
 from mmtutor import joint_embedding
 from mmtutor.kit.retrieval import nearest
@@ -186,26 +186,6 @@ def test_cosines_are_rounded_as_a_script_rounds_them(score: float, written: str)
 # --- The HTML -------------------------------------------------------------------------------------
 
 
-class Parsed(HTMLParser):
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("input", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-
 def test_whole_html_with_a_plain_twin_and_nothing_from_outside() -> None:
     widget = make(examples=["two cats", (3, "dog", "cat")])
     html = widget._repr_html_()
@@ -231,7 +211,7 @@ def test_the_first_answer_stands_there_before_any_touch() -> None:
     assert re.findall(r"<span>(−?\d\.\d\d)</span>", hits) == [
         f"{s:.2f}".replace("-", "−") for _, s in want
     ]
-    text = "".join(Parsed(html).text)
+    text = Parsed(html).text
     assert f"a dog on a: nearest is “picture number {want[0][0]}” ({want[0][1]:.2f})." in text
     told = "I do not know: an (near in spelling: a, and, on), elephant, baech (near in spelling: beach)."
     assert told in text

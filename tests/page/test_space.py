@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pagekit import Parsed
 
 from mmtutor.page import space
 
@@ -40,29 +40,6 @@ def make(**changes: Any) -> space.Widget:
 
 def data(widget: space.Widget) -> dict[str, Any]:
     return json.loads(re.search(r'application/json">(.+?)</script>', widget._repr_html_())[1])
-
-
-class Parsed(HTMLParser):
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("input", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
 
 
 def test_whole_html_with_a_plain_twin_and_nothing_from_outside() -> None:
@@ -106,12 +83,12 @@ def test_words_and_tensors_may_name_neighbours_and_places() -> None:
 
 def test_what_is_chosen_first_stands_there_before_any_touch() -> None:
     html = make(start="word3")._repr_html_()
-    text = "".join(Parsed(html).text)
+    text = Parsed(html).text
     assert "“word3”: nearest pictures." in text
     assert html.count("<line ") == 3
     assert len(re.findall('class="mmt-pt mmt-lit"', html)) == 3
     html = make(start=4)._repr_html_()
-    assert "Picture “picture 4”: nearest words." in "".join(Parsed(html).text)
+    assert "Picture “picture 4”: nearest words." in Parsed(html).text
     assert html.count("<line ") == 2
     assert re.findall(r"<li>(word\d+ [\d.]+)</li>", html) == ["word4 0.50", "word5 0.25"]
 

@@ -8,11 +8,11 @@ import json
 import re
 import wave as wave_file
 from collections.abc import Callable
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
+from pagekit import Parsed
 
 from mmtutor.page import waves
 from mmtutor.page._parts import Widget
@@ -44,32 +44,6 @@ ALL: dict[str, Callable[..., Widget]] = {
     "playhead": head,
     "compare": versions,
 }
-
-
-class Parsed(HTMLParser):
-    """Tags with their attributes; whether every tag closes; the text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "input"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -11,13 +11,13 @@ import subprocess
 import sys
 import wave as wave_file
 from collections.abc import Callable
-from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pagekit import Parsed
 from PIL import Image
 
 from mmtutor.page import widgets
@@ -81,36 +81,6 @@ ALL: dict[str, Callable[[], widgets.Widget]] = {
     ),
     "scatter": make_scatter,
 }
-
-
-class Parsed(HTMLParser):
-    """Tags with their attributes, in order; and whether every tag that opens also closes."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text: list[str] = []
-        self.feed(html)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("img", "input", "br", "meta"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> without an opening tag"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def of(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 # --- What all of them share -----------------------------------------------------------------------
