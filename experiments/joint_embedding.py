@@ -152,20 +152,14 @@ def build(seed: int, **changes: object) -> JointEmbedding:
     return JointEmbedding(Config.world(len(vocabulary), **{**sizes, "text": "sum", **changes}))
 
 
-@functools.cache
-def vectors() -> tuple[Tensor, Tensor]:
-    """In place of the maps one vector a picture (N, 1280), in which all places are averaged: of the
-    training scenes, and of those never seen together."""
-    encoder = vision.ImageEncoder(layer="vector").to(device())
-    train, unseen = (vision.features(load()[i].images, encoder) for i in (0, 2))
-    return vision.standardize(train), vision.standardize(unseen, train)
-
-
 def seen(model: JointEmbedding, data: Scenes) -> Tensor:
-    """What this model reads of scenes: their maps, or their vectors."""
+    """What this model reads of scenes: their maps, or in place of them one vector a picture
+    (N, 1280), in which all places are averaged."""
     if isinstance(model.config.image, tuple):
         return data.maps
-    return vectors()[0 if data is load()[0] else 1]
+    encoder = vision.ImageEncoder(layer="vector").to(device())
+    train, own = (vision.features(some.images, encoder) for some in (load()[0], data))
+    return vision.standardize(own, train)
 
 
 def pairs(model: JointEmbedding) -> Pairs:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmtutor.experiments import joint_embedding as experiment
+from mmtutor.kit import vision
 from mmtutor.world import captions as language
 from mmtutor.world import scenes
 from mmtutor.world.scenes import Placed, Scene
@@ -122,6 +123,27 @@ def test_the_arithmetic_of_an_oracle_hits_and_the_controls_do_not(world):
         assert control.mean() < 0.3
     again = experiment.outcome(model, world, asked, weight, random=1)[0]
     assert np.array_equal(again, control)
+
+
+def test_a_model_of_vectors_reads_the_scenes_that_it_is_shown(monkeypatch):
+    """Training scenes, unseen ones, those of new combinations: each its own vectors."""
+    draw = np.random.default_rng(0)
+    parts = [
+        experiment.Scenes(
+            draw.integers(0, 256, (n, 32, 32, 3), np.uint8), torch.zeros(n, 1), [], []
+        )
+        for n in (4, 3, 2)
+    ]
+    vocabulary = experiment.Vocabulary(["dog"], specials=("<pad>", "<unk>"))
+    monkeypatch.setattr(experiment, "load", lambda: (*parts, vocabulary))
+    config = experiment.Config.world(3, image=1280, text="sum")
+    model = experiment.JointEmbedding(config)
+    encoder = vision.ImageEncoder(layer="vector").to(experiment.device())
+    raw = vision.features(parts[0].images, encoder)
+    for data in parts:
+        expected = vision.standardize(vision.features(data.images, encoder), raw)
+        assert torch.equal(experiment.seen(model, data), expected)
+        assert len(experiment.embed(model, data, ["dog"])[0]) == len(data.images)
 
 
 def test_words_that_two_captions_share():
