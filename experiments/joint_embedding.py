@@ -30,10 +30,10 @@ from mmtutor.world import captions as language
 from mmtutor.world import scenes
 from mmtutor.world.scenes import Scene
 
-TRAIN, TEST = 6000, 1000
-EPOCHS, BATCH, RATE, WARMUP = 6, 256, 2e-3, 50
+TRAIN, TEST = 8000, 1000
+EPOCHS, BATCH, RATE, WARMUP = 6, 256, 3e-3, 50
 DROPOUT, DETECTORS = 0.4, 96
-FEW = 140  # steps of each model that only stands in a comparison: once through all pairs
+FEW = 187  # steps of each model that only stands in a comparison: once through all pairs
 #: Of these the weight of the arithmetic is chosen, on training scenes.
 WEIGHTS = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4)
 COUNTERPARTS = 4
@@ -71,7 +71,7 @@ def tags_of(scene: Scene) -> list[str]:
 
 @functools.cache
 def load() -> tuple[Scenes, Scenes, Scenes, Vocabulary]:
-    """6,000 scenes to learn from; 1,000 unseen ones; 1,000 that show what training never showed
+    """8,000 scenes to learn from; 1,000 unseen ones; 1,000 that show what training never showed
     together; and the vocabulary of the training texts."""
     size = dict(pixels=PIXELS, things=THINGS)
     rows = [[world.load("scenes", "train", TRAIN, **size)]]
@@ -95,7 +95,7 @@ def load() -> tuple[Scenes, Scenes, Scenes, Vocabulary]:
 
 @functools.cache
 def truth_of_training() -> np.ndarray:
-    """Which of the training texts is true of which training scene, (6000, 36000)."""
+    """Which of the training texts is true of which training scene, (8000, 48000)."""
     train, *_ = load()
     return truth(train.texts, train.truth)
 
