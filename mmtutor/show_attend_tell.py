@@ -12,6 +12,11 @@ score; a softmax turns the scores into weights α that sum to one. What the deco
   to a likely caption more likely.
 
 Both share every weight; they differ in one line of :meth:`ShowAttendTell.look` and in the loss.
+
+Three things that the paper does not have, each a switch, bind words to places (:meth:`Config.bound`):
+annotations that know where they lie (:mod:`mmtutor.kit.places`); a second look, for the word that has
+just been said (:mod:`mmtutor.kit.pointing`), which is taught by the names of the cells; and a list of
+what has been pointed at, which attention reads.
 """
 
 from __future__ import annotations
@@ -25,6 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from mmtutor.kit.places import Places
+from mmtutor.kit.pointing import Pointer
 from mmtutor.kit.text import SPECIALS, check_captions, check_ended
 from mmtutor.kit.vision import check_features
 
@@ -33,6 +40,7 @@ MODES = ("soft", "hard")
 SCORES = ("additive", "dot")
 QUERIES = ("state", "pooled", "both")
 STARTS = ("mean", "zero")
+PLACES = ("sum", "product")
 #: Settings that a mode does not read. To set one would promise what does not happen.
 UNREAD = {
     "soft": ("reinforce", "entropy", "expected", "baseline_decay"),
@@ -57,8 +65,18 @@ class Config:
         query: who asks: the ``"state"`` h (the paper), the ``"pooled"`` map, or ``"both"``.
         start: the first state: ``"mean"``, from the mean annotation (the paper), or ``"zero"``:
             then the decoder knows nothing of the picture but what it looks at.
-        prepare: add a learned vector for its place to each annotation, and pass it through one
-            layer of ``prepare`` units; 0 leaves the annotations alone (the paper).
+        prepare: units of a layer that makes the annotations from the map and its places; 0 leaves
+            the map alone (the paper).
+        places: how this layer is told of the places: ``"sum"``, as Transformers do, or
+            ``"product"``; see :mod:`mmtutor.kit.places`.
+        beside: numbers of the position alone that follow each annotation.
+        point: k, length of the keys and queries with which the word just said is looked for; 0:
+            there is no second look (the paper).
+        naming: weight of naming the cells, which teaches pointing. The batch then has ``"cells"``.
+        names: ids of the words that can name a cell.
+        cross_off: attention is told what has been pointed at.
+        word_asks: the word just said is a part of the query of attention, too; in the paper only
+            the state is, which has not read it yet.
         dropout: on word vectors and before the output.
         doubly_stochastic: weight of Σ_i (1 − Σ_t α_ti)² in soft attention, which wants every place
             looked at once (equation 14).
@@ -83,6 +101,13 @@ class Config:
     query: str = "state"
     start: str = "zero"
     prepare: int = 96
+    places: str = "sum"
+    beside: int = 0
+    point: int = 0
+    naming: float = 0.0
+    names: tuple[int, ...] = ()
+    cross_off: bool = False
+    word_asks: bool = False
     dropout: float = 0.0
     doubly_stochastic: float = 0.0
     hedging: float = 0.0
@@ -102,10 +127,15 @@ class Config:
             ("score", SCORES),
             ("query", QUERIES),
             ("start", STARTS),
+            ("places", PLACES),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        for name in ("prepare", "doubly_stochastic", "hedging", "reinforce", "entropy"):
+        object.__setattr__(self, "names", tuple(self.names))  # a list, if read from a file
+        for name in ("prepare", "beside", "point", "naming", "doubly_stochastic", "hedging") + (
+            "reinforce",
+            "entropy",
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
                     f"{name} must be finite and not negative, got {getattr(self, name)}"
@@ -115,6 +145,20 @@ class Config:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        if not self.prepare and (self.places != "sum" or self.beside):
+            raise ValueError(
+                "places and beside are for the layer that prepares annotations; with prepare = 0 "
+                f"leave them at 'sum' and 0, got {self.places!r} and {self.beside}"
+            )
+        if not self.point and (self.naming or self.cross_off):
+            raise ValueError("naming and cross_off have no effect without pointing: set point")
+        if bool(self.names) != bool(self.naming) or len(set(self.names)) < len(self.names):
+            raise ValueError(
+                "naming needs the ids of the names, each once, and they have no effect without it; "
+                f"got naming = {self.naming} and {len(self.names)} names"
+            )
+        if self.names and not 0 < min(self.names) <= max(self.names) < self.vocabulary:
+            raise ValueError(f"names must be ids in 1..{self.vocabulary - 1}, got {self.names}")
         for f in fields(self):
             if f.name in UNREAD[self.mode] and getattr(self, f.name) != f.default:
                 raise ValueError(
@@ -126,6 +170,13 @@ class Config:
     def world(cls, vocabulary: int, **changes: Any) -> Config:
         """Trains on two CPU cores in about a minute."""
         return cls(vocabulary=vocabulary, **changes)
+
+    @classmethod
+    def bound(cls, vocabulary: int, names: tuple[int, ...], **changes: Any) -> Config:
+        """The world's sizes, with all that binds words to places; ``names`` are the ids of the
+        words that can name a cell."""
+        made = dict(places="product", beside=16, point=32, cross_off=True, word_asks=True)
+        return cls(vocabulary, **{**made, "naming": 1.0, "names": names, **changes})
 
     @classmethod
     def paper(cls, vocabulary: int = 10_000, **changes: Any) -> Config:
@@ -155,6 +206,7 @@ class Memory(NamedTuple):
     annotations: Tensor  # (B, L, D)
     keys: Tensor  # (B, L, A), their projection: computed once, not at each step
     pooled: Tensor  # (B, A), the pooled map's part of the query
+    found_by: Tensor  # (B, L, k), the keys by which words find cells; k = 0 without pointing
 
 
 class State(NamedTuple):
@@ -162,6 +214,15 @@ class State(NamedTuple):
 
     h: Tensor  # (B, n)
     c: Tensor  # (B, n)
+    said: Tensor  # (B, L), how often each place has been pointed at; (B, 0) without pointing
+
+
+class Second(NamedTuple):
+    """The second look, for given words: all that does not need the state."""
+
+    points: Tensor  # (B, T, L), π
+    found: Tensor  # (B, T, D), the mean annotation under π
+    said: Tensor  # (B, T, L), the sum of π up to here, at most 2
 
 
 class Written(NamedTuple):
@@ -173,6 +234,8 @@ class Written(NamedTuple):
     logits: Tensor  # (B, T-1, K)
     log_weights: Tensor  # (B, T-1, L), log α
     draws: Tensor | None  # (B, T-1), the places drawn by hard attention, in training
+    points: Tensor | None  # (B, T-1, L), π: where the word just read was found
+    keys: Tensor  # (B, L, k), what naming the cells needs
 
 
 def longest_first(captions: Tensor) -> tuple[Tensor, list[int]]:
@@ -209,10 +272,13 @@ class ShowAttendTell(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = c = config
-        places, depth = c.grid[0] * c.grid[1], c.prepare or c.annotation  # L, D
-        if c.prepare:
-            self.places = nn.Parameter(torch.zeros(places, c.annotation))
-            self.prepare = nn.Linear(c.annotation, depth)
+        cells, depth = c.grid[0] * c.grid[1], (c.prepare or c.annotation) + c.beside  # L, D
+        how = dict(bound="tanh") if c.places == "product" else dict(bound="relu", spread=0.0)
+        self.prepare = (
+            Places(c.annotation, c.prepare, cells, c.places, beside=c.beside, **how)
+            if c.prepare
+            else None
+        )
         self.words = nn.Embedding(c.vocabulary, c.embedding, padding_idx=PAD)
         # f_init,h and f_init,c
         self.first = nn.Linear(depth, 2 * c.hidden) if c.start == "mean" else None
@@ -222,6 +288,8 @@ class ShowAttendTell(nn.Module):
             nn.Linear(c.hidden, c.attention, bias=False) if c.query != "pooled" else None
         )
         self.ask_pooled = nn.Linear(depth, c.attention, bias=False) if c.query != "state" else None
+        self.ask_word = nn.Linear(c.embedding, c.attention, bias=False) if c.word_asks else None
+        self.mark_said = nn.Linear(1, c.attention, bias=False) if c.cross_off else None
         self.score = nn.Linear(c.attention, 1, bias=False) if c.score == "additive" else None
         self.gate = nn.Linear(c.hidden, 1)  # f_β, a scalar for each step
         # LSTM: one matrix for each thing that it reads
@@ -231,6 +299,12 @@ class ShowAttendTell(nn.Module):
         self.out_h = nn.Linear(c.hidden, c.embedding)
         self.out_z = nn.Linear(depth, c.embedding, bias=False)
         self.output = nn.Linear(c.embedding, c.vocabulary)
+        # the second look: for the word just said
+        self.pointer = Pointer(c.annotation, c.embedding, c.point) if c.point else None
+        if c.point:
+            self.found_gates = nn.Linear(depth, 4 * c.hidden, bias=False)
+            self.out_found = nn.Linear(depth, c.embedding, bias=False)
+        self.register_buffer("names", torch.tensor(c.names, dtype=torch.long), persistent=False)
         self.dropout = nn.Dropout(c.dropout)
         # b of equation 11, NaN until the first batch; a buffer: a checkpoint resumes exactly
         self.register_buffer("baseline", torch.tensor(float("nan")))
@@ -241,16 +315,18 @@ class ShowAttendTell(nn.Module):
 
     # -- the four parts of a step ----------------------------------------------------------------
 
-    def annotate(self, features: Tensor) -> Tensor:
-        """The annotations (B, L, D) of a map (B, channels, height, width)."""
+    def annotate(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The annotations (B, L, D) of a map (B, channels, height, width), and the keys (B, L, k)
+        by which words find its cells."""
         c = self.config
         # (B, L, channels)
         a = check_features(features, (c.annotation, *c.grid)).flatten(2).transpose(1, 2)
-        return F.relu(self.prepare(a + self.places)) if c.prepare else a
+        keys = a[:, :, :0] if self.pointer is None else self.pointer.key(a)
+        return a if self.prepare is None else self.prepare(a), keys
 
     def begin(self, features: Tensor) -> tuple[Memory, State]:
         """Look at whole pictures: what every step reads, and the state before the first word."""
-        a = self.annotate(features)
+        a, found_by = self.annotate(features)
         mean = a.mean(1)  # (B, D)
         zero = mean.new_zeros(len(a), 2 * self.config.hidden)
         h, c = (zero if self.first is None else torch.tanh(self.first(mean))).chunk(2, -1)
@@ -260,20 +336,52 @@ class ShowAttendTell(nn.Module):
             if self.ask_pooled is not None
             else keys.new_zeros(len(a), keys.shape[-1])
         )
-        return Memory(a, keys, pooled), State(h, c)
+        said = mean.new_zeros(len(a), 0 if self.pointer is None else a.shape[1])
+        return Memory(a, keys, pooled, found_by), State(h, c, said)
 
-    def attend(self, h: Tensor, memory: Memory) -> Tensor:
-        """The logarithm of the weights α (B, L), from the state *before* the word."""
-        # (B, A)
-        query = memory.pooled if self.ask_state is None else self.ask_state(h) + memory.pooled
+    def point(self, words: Tensor, memory: Memory, said: Tensor) -> Second | None:
+        """Look for words (B, T, m) that have just been said; ``said`` (B, L): what had been pointed
+        at before."""
+        if self.pointer is None:
+            return None
+        points = self.pointer(words, memory.found_by)  # (B, T, L)
+        return Second(
+            points,
+            torch.bmm(points, memory.annotations),
+            (said[:, None] + points.cumsum(1)).clamp(max=2),
+        )
+
+    def attend(
+        self, h: Tensor, memory: Memory, word: Tensor | float = 0.0, said: Tensor | None = None
+    ) -> Tensor:
+        """The logarithm of the weights α (B, L).
+
+        Args:
+            h: (B, n), the state *before* the word.
+            memory: of the pictures.
+            word: (B, A), the word's own part of the query (:meth:`asked_by`), if it has one.
+            said: (B, L), how often each place has been pointed at, if attention crosses off.
+        """
+        query = memory.pooled + word  # (B, A)
+        if self.ask_state is not None:
+            query = query + self.ask_state(h)
+        keys = memory.keys  # (B, L, A)
+        if self.mark_said is not None:
+            keys = keys + self.mark_said(said[:, :, None])
         if self.score is None:
-            e = torch.bmm(memory.keys, query[:, :, None])[:, :, 0] * query.shape[-1] ** -0.5
+            e = torch.bmm(keys, query[:, :, None])[:, :, 0] * query.shape[-1] ** -0.5
         else:
             # Without gradients a few pictures at a time: the sums (B, L, A) stay in the cache.
             size = len(query) if torch.is_grad_enabled() or query.is_cuda else 8
-            parts = zip(memory.keys.split(size), query.split(size))
+            parts = zip(keys.split(size), query.split(size))
             e = torch.cat([self.score((k + q[:, None]).tanh_()) for k, q in parts])[:, :, 0]
         return F.log_softmax(e, -1)
+
+    def asked_by(self, words: Tensor) -> Tensor:
+        """The part of the query that the words (B, T, m) just said have, (B, T, A)."""
+        if self.ask_word is None:
+            return words.new_zeros(*words.shape[:2], 1)
+        return self.ask_word(words)
 
     def look(self, log_alpha: Tensor, memory: Memory, drawn: Tensor | None) -> Tensor:
         """The context z (B, D): the weighted mean, or the annotations of the places drawn."""
@@ -281,16 +389,20 @@ class ShowAttendTell(nn.Module):
         return torch.bmm(weights[:, None], memory.annotations)[:, 0]
 
     def recur(self, words: Tensor, state: State, z: Tensor) -> State:
-        """One step of the LSTM; ``words`` (B, 4n) is the word's share of the gates."""
+        """One step of the LSTM; ``words`` (B, 4n) is the share of the gates of the word, and of
+        what was found where it points."""
         gates = words + self.state_gates(torch.cat([state.h, z], -1))
         i, f, g, o = gates.chunk(4, -1)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
-        return State(torch.sigmoid(o) * torch.tanh(c), c)
+        return State(torch.sigmoid(o) * torch.tanh(c), c, state.said)
 
-    def read_out(self, y: Tensor, h: Tensor, z: Tensor) -> Tensor:
-        """Scores of the next word, from the last word's vector, the state and the context; any
-        leading dimensions."""
-        return self.output(self.dropout(torch.tanh(y + self.out_h(h) + self.out_z(z))))
+    def read_out(self, y: Tensor, h: Tensor, z: Tensor, found: Tensor | None = None) -> Tensor:
+        """Scores of the next word, from the last word's vector, the state, the context and what was
+        found where the word points; any leading dimensions."""
+        x = y + self.out_h(h) + self.out_z(z)
+        if found is not None:
+            x = x + self.out_found(found)
+        return self.output(self.dropout(torch.tanh(x)))
 
     # -- training: given captions ----------------------------------------------------------------
 
@@ -318,7 +430,11 @@ class ShowAttendTell(nn.Module):
         order, sizes = longest_first(captions)
         memory, state = self.begin(features[order])
         y = self.dropout(self.words(captions[order, :-1]))  # (B, T-1, m)
-        words = self.word_gates(y)  # (B, T-1, 4n)
+        found_by = memory.found_by  # of all captions: those that have ended leave the memory
+        words, asked = self.word_gates(y), self.asked_by(y)  # (B, T-1, 4n), (B, T-1, A)
+        second = self.point(y, memory, state.said)
+        if second is not None:
+            words = words + self.found_gates(second.found)
         hard = self.config.mode == "hard"
         # half of the captions of a hard batch see the mean, to lower the variance (section 4.1)
         trick = hard and self.training and places is None
@@ -331,7 +447,8 @@ class ShowAttendTell(nn.Module):
                     Memory(*(x[:size] for x in memory)),
                     State(*(x[:size] for x in state)),
                 )
-            log_alpha = self.attend(state.h, memory)  # (size, L)
+            said = None if second is None else second.said[:size, t]
+            log_alpha = self.attend(state.h, memory, asked[:size, t], said)  # (size, L)
             drawn = None
             if hard:
                 # (size,)
@@ -346,7 +463,11 @@ class ShowAttendTell(nn.Module):
         # rows of each step (size, ...) to (B, T-1, ...), in the order in which the captions came
         hs, zs, draws = (pad_sequence(x)[back] if x else None for x in (hs, zs, draws))
         logs = pad_sequence(logs, padding_value=-math.log(memory.keys.shape[1]))[back]
-        return Written(self.read_out(y[back], hs, zs), logs, draws)
+        found, points = (
+            (None, None) if second is None else (second.found[back], second.points[back])
+        )
+        logits = self.read_out(y[back], hs, zs, found)
+        return Written(logits, logs, draws, points, found_by[back])
 
     def check_places(self, places: Tensor, captions: Tensor) -> None:
         """Raise a ValueError unless ``places`` holds a place for every step of the captions, and
@@ -381,11 +502,43 @@ class ShowAttendTell(nn.Module):
         to ``captions[:, t + 1]``."""
         return self.write(features, captions).log_weights.exp()
 
+    def pointed(self, features: Tensor, captions: Tensor) -> Tensor:
+        """Where each word of given captions was found when it had been said: π (B, T - 1, L); row t
+        belongs to ``captions[:, t]``.
+
+        Raises:
+            ValueError: without pointing, and as :meth:`write`.
+        """
+        if self.pointer is None:
+            raise ValueError("this model does not point: its settings have point = 0")
+        return self.write(features, captions).points
+
+    def naming(self, batch: dict[str, Tensor]) -> Tensor:
+        """How badly the cells find their names (:meth:`mmtutor.kit.pointing.Pointer.naming`).
+
+        Args:
+            batch: ``"features"`` (B, channels, height, width), and ``"cells"`` (B, L): which of the
+                names of the settings is in each cell, −1 for none.
+
+        Raises:
+            ValueError: settings without names, or a batch without cells.
+        """
+        if not self.config.names:
+            raise ValueError("this model knows no names: its settings have naming = 0")
+        _, keys = self.annotate(batch["features"])
+        return self._naming(keys, batch)
+
+    def _naming(self, keys: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        if "cells" not in batch:
+            raise ValueError("to learn naming, the batch needs 'cells' (B, L); see naming()")
+        return self.pointer.naming(self.words(self.names), keys, batch["cells"])
+
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss of the mode, mean over captions, with its parts; see :meth:`soft_loss` and
         :meth:`hard_loss`.
 
-        The captions must be whole, ``<eos>`` included.
+        The captions must be whole, ``<eos>`` included. In training with ``naming`` the batch has
+        ``"cells"`` as well, and naming them is a part of the loss.
         """
         written = self.write(batch["features"], batch["captions"])
         check_ended(batch["captions"])
@@ -398,6 +551,10 @@ class ShowAttendTell(nn.Module):
         terms = (self.hard_loss if self.config.mode == "hard" else self.soft_loss)(
             nll.sum(1), written, valid
         )
+        if self.config.naming and self.training:
+            named = self._naming(written.keys, batch)
+            terms["loss"] = terms["loss"] + self.config.naming * named
+            terms["naming"] = named.detach()
         return {**terms, "per_word": (nll.sum() / valid.sum()).detach()}
 
     def soft_loss(self, nll: Tensor, written: Written, valid: Tensor) -> dict[str, Tensor]:
@@ -441,10 +598,15 @@ class ShowAttendTell(nn.Module):
     def step(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """Read one word (B,), look, give the scores of the next (B, K) and the new state."""
         y = self.dropout(self.words(tokens))  # (B, m)
-        log_alpha = self.attend(state.h, memory)
+        words, found = self.word_gates(y), None
+        second = self.point(y[:, None], memory, state.said)
+        if second is not None:
+            found = second.found[:, 0]
+            words, state = words + self.found_gates(found), state._replace(said=second.said[:, 0])
+        log_alpha = self.attend(state.h, memory, self.asked_by(y[:, None])[:, 0], state.said)
         drawn = None
         if self.config.mode == "hard":
             drawn = F.one_hot(self.draw(log_alpha), log_alpha.shape[-1]).to(log_alpha.dtype)
         z = torch.sigmoid(self.gate(state.h)) * self.look(log_alpha, memory, drawn)
-        state = self.recur(self.word_gates(y), state, z)
-        return self.read_out(y, state.h, z), state
+        state = self.recur(words, state, z)
+        return self.read_out(y, state.h, z, found), state

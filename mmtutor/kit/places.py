@@ -35,6 +35,12 @@ factors of both signs, and a mean would name nothing wherever it stands.
 bound the sum is not exactly blind: tanh(u + p) − tanh(p) ≈ u (1 − p²) depends on the place, but only
 to second order in p, and alike for p and −p. It is blind again where all positions begin as zeros.
 
+**What stands beside.** With the product, a place is written into the content: to read it from z one
+must know which thing it was. As long as attention is even there is no other way. Once it has a peak,
+there is: the mean of the positions *beside* the contents, Σ_i α_i Q p_i, is the place of the peak,
+and it reads alike for every thing. So an annotation may have both: the product gets attention off
+the saddle, and what stands beside is read with ease afterwards.
+
 The tests (``tests/kit/test_places.py``) count all this out in a world of a few cells.
 """
 
@@ -52,7 +58,8 @@ BOUNDS = ("tanh", "relu", "none")
 class Places(nn.Module):
     """Annotations of the cells of a map: content × position.
 
-    It has content·width + width weights for the content, and places·width for the positions.
+    It has content·width + width weights for the content, and places·(width + beside) for the
+    positions.
 
     Args:
         content: C, numbers that say what is in a cell (channels of the map).
@@ -66,6 +73,8 @@ class Places(nn.Module):
         floor: φ of the product.
         spread: standard deviation with which P is drawn. The product needs one above 0: where all
             places begin alike, it is as blind as the sum.
+        beside: numbers of the position alone, Q p, that follow the D of the annotation; Q is drawn
+            like P, or with 0.7 where P begins as zeros.
 
     Raises:
         ValueError: sizes below 1, an unknown ``how`` or ``bound``, a floor or spread that is not
@@ -81,6 +90,7 @@ class Places(nn.Module):
         bound: str = "tanh",
         floor: float = 0.3,
         spread: float = 0.7,
+        beside: int = 0,
     ) -> None:
         super().__init__()
         for name, value, known in (("how", how, HOW), ("bound", bound, BOUNDS)):
@@ -102,14 +112,22 @@ class Places(nn.Module):
         if not 0 <= spread < math.inf or (spread == 0 and how == "product"):
             least = "above 0" if how == "product" else "not negative"
             raise ValueError(f"spread must be finite and {least}, got {spread}")
+        if beside < 0 or (beside and how == "none"):
+            raise ValueError(
+                f"beside must be at least 0, and 0 with how = 'none'; got {beside} and {how!r}"
+            )
         self.how, self.bound, self.floor = how, bound, floor
         self.content = nn.Linear(content, width)  # W
         self.places = None if how == "none" else nn.Parameter(torch.randn(places, width) * spread)
+        self.beside = (
+            nn.Parameter(torch.randn(places, beside) * (spread or 0.7)) if beside else None
+        )
 
     def extra_repr(self) -> str:
         places = 0 if self.places is None else len(self.places)
         floor = f", floor={self.floor}" if self.how == "product" else ""
-        return f"places={places}, how={self.how!r}, bound={self.bound!r}{floor}"
+        beside = "" if self.beside is None else f", beside={self.beside.shape[1]}"
+        return f"places={places}, how={self.how!r}, bound={self.bound!r}{floor}{beside}"
 
     def forward(self, content: Tensor, position: Tensor | None = None) -> Tensor:
         """The annotations of cells.
@@ -121,7 +139,7 @@ class Places(nn.Module):
                 fewer frames) gives the first rows of the unit matrix.
 
         Returns:
-            (B, L, D).
+            (B, L, D), or (B, L, D + beside).
 
         Raises:
             ValueError: shapes that do not fit, or a position where there are no places.
@@ -131,9 +149,12 @@ class Places(nn.Module):
         if self.places is not None:
             p = self.places if position is None else position @ self.places  # (…, L, D)
             a = a * (self.floor + p) if self.how == "product" else a + p
-        if self.bound == "none":
+        if self.bound != "none":
+            a = torch.tanh(a) if self.bound == "tanh" else torch.relu(a)
+        if self.beside is None:
             return a
-        return torch.tanh(a) if self.bound == "tanh" else torch.relu(a)
+        q = self.beside if position is None else position @ self.beside  # (…, L, beside)
+        return torch.cat([a, q.expand(len(a), -1, -1)], -1)
 
     def check(self, content: Tensor, position: Tensor | None) -> None:
         """Raise a ValueError unless the shapes fit; see :meth:`forward`."""
