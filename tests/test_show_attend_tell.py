@@ -36,6 +36,10 @@ SMALL = Config(
     prepare=0,
 )
 WAYS = list(itertools.product(SCORES, QUERIES, (0, 7)))  # score, query, prepare
+#: All that binds words to places, but for naming, which needs a batch with cells.
+BINDS = dict(places="product", prepare=7, beside=2, point=3, cross_off=True, word_asks=True)
+NAMES = dict(BINDS, naming=0.5, names=(4, 6, 8))
+both_kinds = pytest.mark.parametrize("binds", [{}, BINDS], ids=["paper", "bound"])
 
 
 def build(
@@ -48,7 +52,7 @@ def build(
         for p in model.parameters():
             p.mul_(scale)
         if model.config.prepare:
-            model.places.normal_()
+            model.prepare.places.normal_()
     return model
 
 
@@ -74,31 +78,67 @@ def slow(
     ``places`` says for each step where to look; ``None`` is the mean of all places.
     Returns the scores (T - 1, K) and the weights (T - 1, L).
     """
+    return slow_with_points(model, picture, caption, places)[:2]
+
+
+def slow_with_points(
+    model: ShowAttendTell,
+    picture: torch.Tensor,
+    caption: list[int],
+    places: list[int | None] | None = None,
+):
+    """As :func:`slow`, with what binds words to places from the formulas of kit/pointing.py and of the
+    settings; returns where each word was found, too, (T - 1, L)."""
     w, c = dict(model.named_parameters()), model.config
-    annotations = []
+    annotations, contents = [], []
     for row in range(c.grid[0]):  # places are numbered row by row
         for column in range(c.grid[1]):
-            a = picture[:, row, column]
+            a, n = picture[:, row, column], len(annotations)
+            contents.append(a)
             if c.prepare:
-                a = w["prepare.weight"] @ (a + w["places"][len(annotations)]) + w["prepare.bias"]
-                a = torch.maximum(a, torch.zeros_like(a))
+                a = w["prepare.content.weight"] @ a + w["prepare.content.bias"]
+                if c.places == "sum":
+                    a = a + w["prepare.places"][n]
+                    a = torch.maximum(a, torch.zeros_like(a))
+                else:
+                    a = torch.tanh(a * (0.3 + w["prepare.places"][n]))
+            if c.beside:
+                a = torch.cat([a, w["prepare.beside"][n]])
             annotations.append(a)
     mean = sum(annotations) / len(annotations)
     h = cell = torch.zeros(c.hidden, dtype=mean.dtype)
     if "first.weight" in w:
         start = w["first.weight"] @ mean + w["first.bias"]
         h, cell = torch.tanh(start[: c.hidden]), torch.tanh(start[c.hidden :])
-    logits, weights = [], []
+    logits, weights, points = [], [], []
+    pointed = [torch.zeros((), dtype=mean.dtype) for _ in annotations]  # summed up, place by place
     for t in range(len(caption) - 1):
         word = w["words.weight"][caption[t]]
+        found = None
+        if c.point:
+            asks = w["pointer.query.weight"] @ word
+            above = []
+            for content in contents:
+                k = w["pointer.key.weight"] @ content + w["pointer.key.bias"]
+                s = w["pointer.log_scale"].exp()
+                above.append((s * (k * asks).sum() / math.sqrt(c.point)).exp())
+            nothing = (w["pointer.nothing.weight"][0] * word).sum() + w["pointer.nothing.bias"][0]
+            pi = [x / (nothing.exp() + sum(above)) for x in above]
+            pointed = [x + p for x, p in zip(pointed, pi)]
+            found = sum(p * a for p, a in zip(pi, annotations))
+            points.append(torch.stack(pi))
         query = torch.zeros(c.attention, dtype=word.dtype)
         if c.query in ("state", "both"):
             query = query + w["ask_state.weight"] @ h  # h of the step before
         if c.query in ("pooled", "both"):
             query = query + w["ask_pooled.weight"] @ mean
+        if c.word_asks:
+            query = query + w["ask_word.weight"] @ word
         scores = []
-        for a in annotations:
+        for a, often in zip(annotations, pointed):
             key = w["key.weight"] @ a + w["key.bias"]
+            if c.cross_off:
+                key = key + w["mark_said.weight"][:, 0] * torch.clamp(often, max=2.0)
             if c.score == "additive":
                 scores.append((w["score.weight"][0] * torch.tanh(key + query)).sum())
             else:
@@ -116,13 +156,17 @@ def slow(
             + state[:, :n] @ h
             + state[:, n:] @ z
         )
+        if c.point:
+            total = total + w["found_gates.weight"] @ found
         i, f, g, o = (total[k * n : (k + 1) * n] for k in range(4))
         cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
         h = o.sigmoid() * cell.tanh()
         deep = word + w["out_h.weight"] @ h + w["out_h.bias"] + w["out_z.weight"] @ z
+        if c.point:
+            deep = deep + w["out_found.weight"] @ found
         logits.append(w["output.weight"] @ deep.tanh() + w["output.bias"])
         weights.append(torch.stack(alpha))
-    return torch.stack(logits), torch.stack(weights)
+    return torch.stack(logits), torch.stack(weights), torch.stack(points) if points else None
 
 
 def log_p(logits: torch.Tensor, caption: list[int]) -> torch.Tensor:
@@ -246,7 +290,7 @@ def test_a_start_from_zero_knows_nothing_of_the_picture(mode):
     model, x = build(mode=mode, start="zero").eval(), pictures(3)
     assert model.first is None
     _, state = model.begin(x)
-    assert not torch.cat([*state]).any()
+    assert not any(part.any() for part in state)
     written = model.write(x, CAPTIONS)
     places = None if mode == "soft" else written.draws[0].tolist()
     logits, weights = slow(model, x[0], CAPTIONS[0].tolist(), places)
@@ -279,9 +323,10 @@ def test_weights_are_a_distribution(score, query, scale, seed):
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_weights_are_the_same_without_gradients(score):
+@both_kinds
+def test_weights_are_the_same_without_gradients(score, binds):
     """Without gradients pictures are scored a few at a time; 19 is no multiple of anything."""
-    model = build(score=score, query="both")
+    model = build(score=score, query="both", **binds)
     x, captions = pictures(19), torch.randint(3, 9, (19, 4))
     captions[:, 0] = BOS
     with torch.no_grad():
@@ -326,8 +371,9 @@ class _Loss(nn.Module):
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_hard_in_use_looks_at_the_most_probable_place(score):
-    model = build(mode="hard", score=score).eval()
+@both_kinds
+def test_hard_in_use_looks_at_the_most_probable_place(score, binds):
+    model = build(mode="hard", score=score, **binds).eval()
     x = pictures(3)
     written = model.write(x, CAPTIONS)
     assert torch.equal(written.draws, written.log_weights.argmax(-1))
@@ -393,8 +439,9 @@ def test_expected_decides_how_many_captions_see_the_mean():
 
 
 @pytest.mark.parametrize(("penalty", "price"), [(0.0, 0.0), (0.7, 0.0), (0.0, 0.4), (0.7, 0.4)])
-def test_soft_loss_by_hand(penalty, price):
-    model, x = build(doubly_stochastic=penalty, hedging=price), pictures(3)
+@both_kinds
+def test_soft_loss_by_hand(penalty, price, binds):
+    model, x = build(doubly_stochastic=penalty, hedging=price, **binds), pictures(3)
     total, words = 0.0, 0
     for b, caption in enumerate(unpadded(CAPTIONS)):
         logits, alpha = slow(model, x[b], caption)
@@ -456,8 +503,9 @@ def hard_by_hand(
 
 @pytest.mark.parametrize("expected", [0.0, 0.5])
 @pytest.mark.parametrize("baseline", [None, -1.5])
-def test_hard_loss_and_gradient_by_hand(expected, baseline):
-    model = build(mode="hard", expected=expected, reinforce=0.8, entropy=0.3)
+@both_kinds
+def test_hard_loss_and_gradient_by_hand(expected, baseline, binds):
+    model = build(mode="hard", expected=expected, reinforce=0.8, entropy=0.3, **binds)
     if baseline is not None:
         model.baseline.fill_(baseline)
     batch, draws = drawn_batch(model, seed=0, copies=3)
@@ -483,8 +531,10 @@ def test_entropy_by_hand():
     )
 
 
-def test_with_the_mean_always_hard_is_soft_with_the_entropy():
-    soft, hard = build(), build(mode="hard", expected=1.0, entropy=0.4)
+@both_kinds
+def test_with_the_mean_always_hard_is_soft_with_the_entropy(binds):
+    soft = build(**binds)
+    hard = build(mode="hard", expected=1.0, entropy=0.4, **binds)
     batch = {"features": pictures(3), "captions": CAPTIONS}
     log_alpha = soft.write(pictures(3), CAPTIONS).log_weights
     valid = (CAPTIONS[:, 1:] != PAD)[:, :, None]
@@ -590,11 +640,13 @@ def test_without_the_score_function_the_gradient_is_wrong(counted):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_padded_batch_equals_its_captions_alone(mode):
+@both_kinds
+def test_a_padded_batch_equals_its_captions_alone(mode, binds):
     model = build(
         mode=mode,
         **({"entropy": 0.2} if mode == "hard" else {"doubly_stochastic": 0.6}),
         query="both",
+        **binds,
     ).eval()
     model.baseline.fill_(-3.0)
     x = pictures(3)
@@ -625,8 +677,9 @@ def test_longest_first_does_not_ask_another_device_for_lengths():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_the_order_of_a_batch_does_not_matter(mode):
-    model, x, mixed = build(mode=mode).eval(), pictures(3), torch.tensor([2, 0, 1])
+@both_kinds
+def test_the_order_of_a_batch_does_not_matter(mode, binds):
+    model, x, mixed = build(mode=mode, **binds).eval(), pictures(3), torch.tensor([2, 0, 1])
     for name in ("logits", "log_weights"):
         here, there = (
             getattr(model.write(f, c), name)
@@ -639,8 +692,9 @@ def test_the_order_of_a_batch_does_not_matter(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("score", "query"), itertools.product(SCORES, QUERIES))
-def test_step_by_step_equals_teacher_forcing(mode, score, query):
-    model = build(mode=mode, score=score, query=query).eval()
+@both_kinds
+def test_step_by_step_equals_teacher_forcing(mode, score, query, binds):
+    model = build(mode=mode, score=score, query=query, **binds).eval()
     x = pictures(3)
     logits = model(x, CAPTIONS)
     memory, state = model.begin(x)
@@ -651,8 +705,9 @@ def test_step_by_step_equals_teacher_forcing(mode, score, query):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_decoders_logprob_is_the_models(mode):
-    model, x = build(mode=mode).eval(), pictures(4)
+@both_kinds
+def test_decoders_logprob_is_the_models(mode, binds):
+    model, x = build(mode=mode, **binds).eval(), pictures(4)
     for b, found in enumerate(decoding.beam_search(model, x, width=3, limit=6)):
         for hypothesis in found:
             caption = [BOS, *hypothesis.ids] + [EOS] * hypothesis.finished
@@ -790,8 +845,9 @@ def test_mixed_precision_stays_near_the_full(mode):
     assert mixed.item() == pytest.approx(full.item(), rel=0.02)
 
 
-def test_half_precision_features():
-    model = build(dtype=torch.float32)
+@both_kinds
+def test_half_precision_features(binds):
+    model = build(dtype=torch.float32, **binds)
     x = pictures(3, dtype=torch.float16)
     assert torch.equal(model(x, CAPTIONS), model(x.float(), CAPTIONS))
 
@@ -816,8 +872,9 @@ def test_a_map_of_one_place_leaves_no_choice():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_an_empty_caption_is_one_step(mode):
-    model = build(mode=mode).eval()
+@both_kinds
+def test_an_empty_caption_is_one_step(mode, binds):
+    model = build(mode=mode, **binds).eval()
     terms = model.loss({"features": pictures(1), "captions": torch.tensor([[BOS, EOS]])})
     assert torch.isfinite(terms["loss"])
     assert model(pictures(1), torch.tensor([[BOS, EOS]])).shape == (1, 1, 9)
@@ -879,12 +936,13 @@ def test_bad_places(mode, places, message):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_features_that_are_no_numbers(value):
+@both_kinds
+def test_features_that_are_no_numbers(value, binds):
     x = pictures(3)
     x[2, 1, 0, 0] = value
     for call in (lambda m: m(x, CAPTIONS), lambda m: m.begin(x)):
         with pytest.raises(ValueError, match="NaN or infinity"):
-            call(build())
+            call(build(**binds))
 
 
 @pytest.mark.parametrize(

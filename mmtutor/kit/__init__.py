@@ -15,6 +15,7 @@ _MODULES = {
     "metrics",
     "pictures",
     "places",
+    "pointing",
     "processes",
     "retrieval",
     "runtime",

@@ -47,16 +47,18 @@ def test_every_form_equals_a_loop(how, bound):
 
 
 def test_the_sum_is_what_show_attend_and_tell_adds():
-    """W (c + v) is W c + P with P = v Wᵀ: the form of the captioner as it stands."""
+    """Its layer is W a + b + p: the form before, W (a + v) + b, with p = W v."""
     config = show_attend_tell.Config(vocabulary=9, annotation=C, grid=(2, 3), prepare=D)
     captioner = show_attend_tell.ShowAttendTell(config).double()
-    ours = build("sum", "relu")
+    assert not captioner.prepare.places.any()  # it begins without places
+    x, v = content(), torch.randn(L, C, dtype=torch.float64)
     with torch.no_grad():
-        captioner.places.normal_()
-        ours.content.load_state_dict(captioner.prepare.state_dict())
-        ours.places.copy_(captioner.places @ captioner.prepare.weight.T)
-    x = content()
-    found = captioner.annotate(x.transpose(1, 2).reshape(2, C, 2, 3))
+        w, b = captioner.prepare.content.weight, captioner.prepare.content.bias
+        captioner.prepare.places.copy_(v @ w.T)
+    found, _ = captioner.annotate(x.transpose(1, 2).reshape(2, C, 2, 3))
+    torch.testing.assert_close(found, torch.relu((x + v) @ w.T + b))
+    ours = build("sum", "relu")
+    ours.load_state_dict(captioner.prepare.state_dict())
     torch.testing.assert_close(ours(x), found)
 
 
