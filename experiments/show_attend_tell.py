@@ -748,6 +748,50 @@ def c25(seed: int) -> Values:
     return out
 
 
+# --- What each part is worth ----------------------------------------------------------------------
+
+#: What is taken away, one at a time. Beside it, SIDES_FIRST batches of all captions may take the
+#: place of those that tell a side.
+PARTS: dict[str, dict[str, object]] = {
+    "all of it": {},
+    "the sum in place of the product": {"places": "sum"},
+    "nothing beside": {"beside": 0},
+    "no second look": {"point": 0, "naming": 0.0, "names": (), "cross_off": False},
+    "cells not named": {"naming": 0.0, "names": ()},
+    "nothing crossed off": {"cross_off": False},
+    "the word does not ask": {"word_asks": False},
+    "sides not first": {},
+}
+
+
+def part(name: str, seed: int) -> Values:
+    """The model of this chapter without one of its :data:`PARTS`: a single run."""
+    data, test, vocabulary = load()
+    sizes = dict(annotation=data.maps.shape[1], grid=tuple(data.maps.shape[2:]))
+    ids = tuple(vocabulary.ids[one] for one in names())
+    torch.manual_seed(seed)
+    changes = {"names": ids, **sizes, **PARTS[name]}
+    model = ShowAttendTell(Config.bound(len(vocabulary), **changes))
+    learn_names(model, seed)
+    if name == "sides not first":
+        _fit(model, seed, max_steps=SIDES_FIRST + STEPS, lr=RATE)
+    else:
+        _fit(model, seed, only=tells_a_side(), max_steps=SIDES_FIRST, lr=RATE)
+        _fit(model, seed, max_steps=STEPS, lr=RATE)
+    plain, detailed = said(model), said(model, 1.0)
+    placed = np.array([bool(PLACED & set(tokenize(c))) for c in detailed])
+    told = sides(model, test.maps, test.rows, vocabulary)
+    true = truth(detailed, test.rows)
+    return {
+        **{kind: told[kind] for kind in ("sides", "places", "relations")},
+        "plain": float(truth(plain, test.rows).mean()),
+        "detailed": float(true.mean()),
+        "named": named(detailed, test.rows),
+        "places_told": float(placed.mean()),
+        "places_true": float(true[placed].mean()) if placed.any() else 0.0,
+    }
+
+
 EXPERIMENTS = [
     Experiment(
         "C19",
