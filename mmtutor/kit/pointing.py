@@ -20,9 +20,9 @@ k_i · q that point: a softmax over the names, and nothing.
 **It costs no recurrence.** The weights depend on the words and the picture, not on the decoder's
 state. In training, where all words are known, they are computed for all steps at once.
 
-Sources: ours, for what TRIED models of this book lacked; a word that attends to a map is the
-cross-attention of a Transformer (Vaswani et al. 2017, section 3.2.3) with one more place for nothing;
-that attention should know what it has already covered is Tu et al. 2016.
+Sources: ours. A word that looks at a map is the cross-attention of a Transformer (Vaswani et al. 2017,
+section 3.2.3), with one more place for nothing. That attention be told what has been covered is Tu et
+al. 2016, for translation.
 """
 
 from __future__ import annotations
