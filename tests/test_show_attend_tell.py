@@ -742,7 +742,7 @@ def run(
     seed: int, path=None, broken: int | None = None, **changes: object
 ) -> tuple[ShowAttendTell, training.History]:
     """A short run over captions of several lengths, broken off before step ``broken``."""
-    model = build(scale=1.0, dtype=torch.float32, dropout=0.2, **LEARN, **changes)
+    model = build(scale=1.0, dtype=torch.float32, dropout=0.2, **{**changes, **LEARN})
     inner, steps = model.loss, itertools.count()
 
     def loss(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -753,6 +753,15 @@ def run(
     model.loss = loss
     x = pictures(4, dtype=torch.float16)
     batches = caption_batches(x, SAID.repeat(4, 1), torch.arange(4).repeat(4), batch_size=3)
+    if model.config.naming:  # a batch brings the cells of its pictures, too
+        inner_collate, cells = batches.collate_fn, torch.cat([CELLS, CELLS[:1].flip(1)])
+
+        def collate(batch):
+            made = inner_collate(batch)
+            same = (made["features"][:, None] == x.float()).flatten(2).all(2)  # (B, pictures)
+            return {**made, "cells": cells[same.long().argmax(1)]}
+
+        batches.collate_fn = collate
     settings = dict(checkpoint=path, checkpoint_every=1, log_every=1, progress=False)
     history = training.fit(model, batches, epochs=2, lr=0.01, seed=seed, **settings)
     return model, history
@@ -1070,3 +1079,587 @@ def test_scores_and_weights_may_be_asked_of_a_beginning():
         model(pictures(1), begun), model(pictures(1), torch.tensor([[BOS, 4, 5, EOS]]))[:, :2]
     )
     assert model.weights(pictures(1), begun).shape == (1, 2, 6)
+
+
+# --- words bound to places ------------------------------------------------------------------------
+
+#: Each switch alone, and some together.
+SWITCHES = {
+    "all": BINDS,
+    "product": dict(prepare=7, places="product"),
+    "beside": dict(prepare=7, beside=2),
+    "product and beside": dict(prepare=7, places="product", beside=2),
+    "word asks": dict(word_asks=True),
+    "points": dict(point=3),
+    "points in a prepared map": dict(prepare=7, point=3),
+    "crosses off": dict(point=3, cross_off=True),
+    "the map asks": dict(BINDS, query="pooled"),
+    "both ask": dict(BINDS, query="both"),
+    "starts from zero": dict(BINDS, start="zero"),
+}
+#: Which name is in which cell of three pictures; the second has none.
+CELLS = torch.tensor([[0, 2, -1, 1, 1, -1], [-1] * 6, [2, 2, 0, -1, 0, 1]])
+
+
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=list(SWITCHES))
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("mode", MODES)
+def test_what_binds_equals_the_slow_loop(mode, score, switches):
+    model, x = build(mode=mode, score=score, **switches), pictures(3)
+    places = torch.tensor([[5, 0, 2, 3], [1, 1, 1, 1], [4, 4, 0, 2]]) if mode == "hard" else None
+    written = model.write(x, CAPTIONS, places)
+    assert written.log_weights.exp().amax(-1).min() < 0.999
+    for b, caption in enumerate(unpadded(CAPTIONS)):
+        way, n = None if places is None else places[b].tolist(), len(caption) - 1
+        logits, weights, points = slow_with_points(model, x[b], caption, way)
+        assert close(written.logits[b, :n], logits)
+        assert close(written.log_weights[b, :n].exp(), weights)
+        if points is None:
+            assert written.points is None
+        else:
+            assert close(written.points[b, :n], points)
+            assert close(model.pointed(x, CAPTIONS)[b, :n], points) or mode == "hard"
+
+
+def test_a_long_caption_crosses_off_at_most_twice():
+    """The word with its place said ten times: the list of what has been pointed at stops at 2."""
+    model, x = build(**BINDS), pictures(1)
+    with torch.no_grad():
+        model.pointer.nothing.bias.fill_(-4.0)
+        model.pointer.log_scale.fill_(4.0)
+    caption = [BOS, *[4] * 10, 5, EOS]
+    written = model.write(x, torch.tensor([caption]))
+    assert written.points.sum(1).max() > 5
+    logits, weights, points = slow_with_points(model, x[0], caption)
+    assert close(written.logits[0], logits)
+    assert close(written.log_weights[0].exp(), weights)
+    assert close(written.points[0], points)
+    memory, state = model.eval().begin(x)
+    for t, word in enumerate(caption[:-1]):
+        found, state = model.step(torch.tensor([word]), state, memory)
+        assert close(found[0], logits[t])
+    assert state.said.max() == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_binds_is_asked_of_the_word_just_read(mode):
+    """Another word at t changes π_t and where the model looks at t; without pointing and asking, α_t
+    comes from the state before it."""
+    other = CAPTIONS.clone()
+    other[0, 2] = 7
+    for binds, changed in (({}, False), (BINDS, True)):
+        model = build(mode=mode, **binds).eval()
+        one, two = (model.write(pictures(3), c) for c in (CAPTIONS, other))
+        assert close(one.log_weights[0, :2], two.log_weights[0, :2])
+        assert close(one.log_weights[0, 2], two.log_weights[0, 2]) != changed
+        if changed:
+            assert close(one.points[0, [0, 1, 3]], two.points[0, [0, 1, 3]])
+            assert not close(one.points[0, 2], two.points[0, 2])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    mode=st.sampled_from(MODES),
+    score=st.sampled_from(SCORES),
+    query=st.sampled_from(QUERIES),
+    cross_off=st.booleans(),
+    word_asks=st.booleans(),
+    layer=st.sampled_from([{}, dict(prepare=4), dict(prepare=4, places="product", beside=2)]),
+)
+def test_where_nothing_is_ever_found_it_is_the_model_without_pointing(
+    seed, mode, score, query, cross_off, word_asks, layer
+):
+    alike = dict(mode=mode, score=score, query=query, word_asks=word_asks, **layer)
+    model = build(seed, point=3, cross_off=cross_off, **alike).eval()
+    with torch.no_grad():
+        model.pointer.nothing.bias.fill_(1e5)
+    plain = build(seed + 1, **alike).eval()
+    left = plain.load_state_dict(model.state_dict(), strict=False)
+    assert left.missing_keys == []
+    assert {key.split(".")[0] for key in left.unexpected_keys} == {
+        "pointer",
+        "found_gates",
+        "out_found",
+        *(["mark_said"] if cross_off else []),
+    }
+    x = pictures(3, seed=seed)
+    one, two = model.write(x, CAPTIONS), plain.write(x, CAPTIONS)
+    assert not one.points.any()
+    assert close(one.logits, two.logits)
+    assert close(one.log_weights, two.log_weights)
+    batch = {"features": x, "captions": CAPTIONS}
+    assert close(model.loss(batch)["loss"], plain.loss(batch)["loss"])
+    found = [decoding.beam_search(m, x, width=3, limit=5) for m in (model, plain)]
+    assert [[h.ids for h in row] for row in found[0]] == [[h.ids for h in row] for row in found[1]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), mixed=st.permutations(range(3)), more=st.integers(0, 3))
+def test_neither_order_nor_padding_nor_neighbours_matter_to_a_bound_model(seed, mixed, more):
+    model, x = build(seed, **NAMES).eval(), pictures(3, seed=seed)
+    whole = model.write(x, CAPTIONS)
+    padded = nn.functional.pad(CAPTIONS, (0, more))[mixed]
+    other = model.write(x[mixed], padded)
+    for b, caption in enumerate(unpadded(CAPTIONS)):
+        at, n = mixed.index(b), len(caption) - 1
+        alone = model.write(x[b : b + 1], torch.tensor([caption]))
+        for name in ("logits", "log_weights", "points"):
+            here = getattr(whole, name)[b, :n]
+            assert close(getattr(other, name)[at, :n], here)
+            assert close(getattr(alone, name)[0], here)
+        assert close(other.keys[at], whole.keys[b])
+        assert close(alone.keys[0], whole.keys[b])
+
+
+def test_padding_that_is_walked_through_changes_nothing(monkeypatch):
+    """Away from the CPU captions that have ended are walked on with."""
+    model, x = build(**NAMES), pictures(3)
+    batch = {"features": x, "captions": CAPTIONS, "cells": CELLS}
+    here = model.loss(batch)
+    module = "mmtutor.show_attend_tell.longest_first"
+    monkeypatch.setattr(module, lambda c: (torch.arange(len(c)), [len(c)] * (c.shape[1] - 1)))
+    there = model.loss(batch)
+    assert here.keys() == there.keys()
+    assert all(close(here[name], there[name]) for name in here)
+    assert close(gradients(here["loss"], model), gradients(there["loss"], model))
+
+
+@both_kinds
+@pytest.mark.parametrize("mode", MODES)
+def test_beam_search_finds_what_counting_finds(mode, binds):
+    """With as many paths as there are captions, the best of all captions of at most two words."""
+    model, x = build(mode=mode, **binds).eval(), pictures(2)
+    words = [w for w in range(9) if w not in (PAD, BOS, EOS)]
+    for b in range(2):
+        every = [(), *((w,) for w in words), *itertools.product(words, words)]
+        values = {}
+        for ids in every:
+            caption = [BOS, *ids, EOS]
+            logits = model(x[b : b + 1], torch.tensor([caption]))[0]
+            values[ids] = log_p(logits, caption).item()
+        found = decoding.beam_search(model, x[b : b + 1], width=60, limit=2, banned=(PAD, BOS))
+        best = max((h for h in found[0] if h.finished), key=lambda h: h.logprob)
+        assert best.ids == max(values, key=values.get)
+        assert len(best.ids) <= 2
+
+
+def test_the_naming_of_cells_by_hand():
+    """−log p of each cell's name among the names and none, mean over all cells; it is added with its weight."""
+    model, x = build(**NAMES), pictures(3)
+    batch = {"features": x, "captions": CAPTIONS, "cells": CELLS}
+    total = 0.0
+    for b, i in itertools.product(range(3), range(6)):
+        content = x[b].flatten(1)[:, i]
+        key = model.pointer.key.weight @ content + model.pointer.key.bias
+        scores = []
+        for name in NAMES["names"]:
+            asks = model.pointer.query.weight @ model.words.weight[name]
+            scores.append(model.pointer.log_scale.exp() * (key * asks).sum() / math.sqrt(3))
+        own = int(CELLS[b, i])
+        right = scores[own] if own >= 0 else torch.zeros(())
+        total = total - right + (1 + sum(s.exp() for s in scores)).log()
+    named = model.naming(batch)
+    assert close(named, total / 18)
+    terms = model.loss(batch)
+    assert close(terms["naming"], total.detach() / 18)
+    assert not terms["naming"].requires_grad
+    without = build(**BINDS).loss(batch)
+    assert "naming" not in without
+    assert close(terms["loss"], without["loss"] + 0.5 * named)
+    assert close(terms["per_word"], without["per_word"])
+    parts = gradients(terms["loss"], model) - 0.5 * gradients(named, model)
+    other = build(**BINDS)
+    assert close(parts, gradients(other.loss(batch)["loss"], other))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_in_use_nothing_is_named(mode):
+    model = build(mode=mode, **NAMES).eval()
+    model.baseline.fill_(-1.0)
+    terms = model.loss({"features": pictures(3), "captions": CAPTIONS})  # no cells
+    assert "naming" not in terms
+    plain = build(mode=mode, **BINDS).eval()
+    plain.baseline.fill_(-1.0)
+    assert close(terms["loss"], plain.loss({"features": pictures(3), "captions": CAPTIONS})["loss"])
+
+
+def test_gradient_of_a_bound_model_against_finite_differences():
+    for mode in (dict(mode="soft", doubly_stochastic=0.5), dict(mode="hard", expected=1.0)):
+        model = build(query="both", **NAMES, **mode)
+        names, weights = zip(
+            *((n, p.detach().requires_grad_()) for n, p in model.named_parameters())
+        )
+        batch = {"captions": CAPTIONS[[0, 2]], "cells": CELLS[[0, 2]]}
+
+        def loss(x, *values, model=model, names=names, batch=batch):
+            values = {f"model.{n}": v for n, v in zip(names, values)}
+            return torch.func.functional_call(_Batch(model), values, ({"features": x, **batch},))
+
+        # the reward of hard attention is a number: where all see the mean, it multiplies nothing
+        assert torch.autograd.gradcheck(
+            loss, (pictures(2).requires_grad_(), *weights), fast_mode=True
+        )
+
+
+class _Batch(nn.Module):
+    def __init__(self, model: ShowAttendTell) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.model.loss(batch)["loss"]
+
+
+def test_hard_gradient_of_a_bound_model_with_given_places():
+    """Through what was found and crossed off, as the slow loop's."""
+    model, x = build(mode="hard", **BINDS), pictures(3)
+    places = torch.tensor([[5, 0, 2, 3], [1, 1, 1, 1], [4, 4, 0, 2]])
+    written = model.write(x, CAPTIONS, places)
+    fast = total = 0.0
+    for b, caption in enumerate(unpadded(CAPTIONS)):
+        fast = fast + log_p(written.logits[b], caption)
+        total = total + log_p(slow(model, x[b], caption, places[b].tolist())[0], caption)
+    assert close(gradients(fast, model), gradients(total, model))
+
+
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=list(SWITCHES))
+@pytest.mark.parametrize("mode", MODES)
+def test_every_weight_that_binds_gets_a_gradient(mode, switches):
+    model = build(mode=mode, **switches)
+    model.loss({"features": pictures(3), "captions": CAPTIONS})["loss"].backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bound_model_overfits_one_batch(mode):
+    model = build(scale=1.0, dtype=torch.float32, mode=mode, **{**NAMES, **LEARN})
+    with torch.no_grad():
+        model.prepare.places.mul_(0.7)  # as it is drawn
+    cells = torch.cat([CELLS, CELLS[:1].flip(1)])
+    # the map shows what is in a cell: there is a channel for each name
+    shown = nn.functional.one_hot(cells + 1, 4)[..., 1:].transpose(1, 2).unflatten(2, (2, 3))
+    x = 0.3 * pictures(4, dtype=torch.float32) + 2 * shown
+    data = {"features": x, "captions": SAID, "cells": cells}
+    history = training.fit(model, data, epochs=120, batch_size=4, lr=0.02, clip=5.0, progress=False)
+    assert history.losses["per_word"][0] > 1
+    assert history.losses["per_word"][-1] < 0.1
+    assert history.losses["naming"][0] > 0.5
+    assert history.losses["naming"][-1] < 0.1
+    found = decoding.greedy(model, x, limit=8)
+    assert [[BOS, *h.ids, EOS] for h in found] == unpadded(SAID)
+    # and each cell has its name
+    with torch.no_grad():
+        _, keys = model.annotate(x)
+        scores = model.pointer.scores(model.words(model.names), keys)  # (B, names, L)
+    none = torch.zeros_like(scores[:, :1])  # its score is 0
+    assert torch.equal(torch.cat([none, scores], 1).argmax(1) - 1, cells)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bound_run_repeats_itself_and_resumes_exactly(tmp_path, mode):
+    whole, history = run(3, mode=mode, **NAMES)
+    assert len(history.losses["naming"]) == len(history.losses["loss"])
+    again, _ = run(3, mode=mode, **NAMES)
+    assert same(whole, again)
+    assert not same(whole, run(4, mode=mode, **NAMES)[0])
+    path = tmp_path / "run.pt"
+    with pytest.raises(InterruptedError):
+        run(3, path, broken=9, mode=mode, **NAMES)
+    resumed, its_history = run(3, path, mode=mode, **NAMES)
+    assert same(whole, resumed)
+    assert its_history.losses == history.losses
+
+
+def test_the_same_seed_builds_the_same_bound_model():
+    one, two, other = (build(seed, **NAMES) for seed in (3, 3, 4))
+    assert same(one, two)
+    assert not same(one, other)
+    assert "names" not in one.state_dict()  # they are settings, not weights
+    assert one.names.tolist() == [4, 6, 8]
+
+
+def test_dropout_reaches_pointing_in_training_only():
+    model = build(dropout=0.5, **BINDS)
+    torch.manual_seed(0)
+    one, two = (model.pointed(pictures(3), CAPTIONS) for _ in range(2))
+    assert not close(one, two)
+    one, two = (model.eval().pointed(pictures(3), CAPTIONS) for _ in range(2))
+    assert torch.equal(one, two)
+
+
+# --- sizes of a bound model -----------------------------------------------------------------------
+
+
+def bound_parts(c: Config) -> dict[str, int]:
+    """Weights of each part, counted by hand from the settings."""
+    cells, depth = c.grid[0] * c.grid[1], c.prepare + c.beside
+    n, m, a = c.hidden, c.embedding, c.attention
+    return {
+        "prepare": c.annotation * c.prepare + c.prepare + cells * (c.prepare + c.beside),
+        "words": c.vocabulary * m,
+        "key": depth * a + a,
+        "ask_state": n * a,
+        "ask_word": m * a,
+        "mark_said": a,
+        "score": a,
+        "gate": n + 1,
+        "word_gates": m * 4 * n + 4 * n,
+        "state_gates": (n + depth) * 4 * n,
+        "out_h": n * m + m,
+        "out_z": depth * m,
+        "output": m * c.vocabulary + c.vocabulary,
+        "pointer": c.annotation * c.point + c.point + m * c.point + m + 1 + 1,
+        "found_gates": depth * 4 * n,
+        "out_found": depth * m,
+    }
+
+
+def test_parameters_of_a_bound_model_by_hand():
+    config = Config.bound(60, (4, 5, 6))
+    model, wanted = ShowAttendTell(config), bound_parts(config)
+    assert {n: training.parameter_count(m) for n, m in model.named_children() if n in wanted} == (
+        wanted
+    )
+    assert training.parameter_count(model) == sum(wanted.values())
+    assert config.places == "product"
+    assert (config.beside, config.point, config.naming) == (16, 32, 1.0)
+    assert config.cross_off
+    assert config.word_asks
+    assert config.names == (4, 5, 6)
+    assert Config.bound(60, (4,), naming=0.3, hidden=7).naming == 0.3
+    assert Config.bound(60, (), naming=0.0).names == ()  # bound, and not taught by names
+
+
+def test_with_all_switches_off_nothing_of_it_is_there():
+    wanted = {
+        f"{name}.{kind}"
+        for name in (
+            *("first", "word_gates", "out_h", "output", "gate", "key"),
+            *("ask_state", "state_gates", "out_z", "score", "words"),
+        )
+        for kind in ("weight", "bias")
+    }
+    wanted -= {f"{n}.bias" for n in ("ask_state", "state_gates", "out_z", "score", "words")}
+    for config in (Config.paper(), Config.paper(mode="hard")):
+        with torch.device("meta"):
+            model = ShowAttendTell(config)
+        assert {n for n, _ in model.named_parameters()} == wanted
+        assert set(model.state_dict()) == wanted | {"baseline"}
+    model = build()
+    memory, state = model.begin(pictures(3))
+    assert memory.found_by.shape == (3, 6, 0)
+    assert state.said.shape == (3, 0)
+    written = model.write(pictures(3), CAPTIONS)
+    assert written.points is None
+    assert written.keys.shape == (3, 6, 0)
+    assert model.point(torch.zeros(3, 1, 4), memory, state.said) is None
+    assert not model.asked_by(torch.zeros(3, 2, 4)).any()
+
+
+# --- devices and precisions of a bound model ------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("score", SCORES)
+def test_a_bound_model_on_a_pretended_gpu(mode, score):
+    own = {"entropy": 0.1} if mode == "hard" else {"doubly_stochastic": 1.0, "hedging": 0.1}
+    model = build(dtype=torch.float32, mode=mode, score=score, dropout=0.1, **NAMES, **own)
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        for module in model.modules():
+            for kind in (module._parameters, module._buffers):
+                kind.update(
+                    {n: fake.from_tensor(t).to("cuda") for n, t in kind.items() if t is not None}
+                )
+        x = torch.randn(3, 3, 2, 3, device="cuda")
+        captions = torch.ones(3, 5, dtype=torch.long, device="cuda")
+        batch = {"features": x, "captions": captions}
+        batch["cells"] = torch.zeros(3, 6, dtype=torch.long, device="cuda")
+        terms = model.train().loss(batch)
+        assert "naming" in terms
+        named = model.naming(batch)
+        points = model.eval().pointed(x, captions)
+        assert (points.device.type, points.shape) == ("cuda", (3, 4, 6))
+        others = model.loss(batch)
+        assert {t.device.type for t in (*terms.values(), *others.values(), named)} == {"cuda"}
+        memory, state = model.begin(x)
+        logits, state = model.step(captions[:, 0], state, memory)
+        assert {t.device.type for t in (logits, *state, *memory)} == {"cuda"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bound_model_in_mixed_precision_and_in_single(mode):
+    own = {"expected": 1.0} if mode == "hard" else {}
+    model = build(scale=1.0, dtype=torch.float32, mode=mode, **NAMES, **own)
+    batch = {"features": pictures(3, dtype=torch.float32), "captions": CAPTIONS, "cells": CELLS}
+    full = model.loss(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model.loss(batch)
+        memory, state = model.begin(batch["features"])
+        for t in range(3):
+            logits, state = model.step(CAPTIONS[:, t], state, memory)
+    assert torch.isfinite(logits).all()
+    double = model.double().loss({**batch, "features": batch["features"].double()})
+    for name in ("loss", "naming"):
+        assert mixed[name].item() == pytest.approx(full[name].item(), rel=0.02)
+        assert full[name].item() == pytest.approx(double[name].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 1e3, 1e6, 1e12])
+def test_a_bound_model_at_extreme_scales(scale):
+    model = build(dtype=torch.float32, scale=1.0, **NAMES)
+    batch = {
+        "features": pictures(3, dtype=torch.float32) * scale,
+        "captions": CAPTIONS,
+        "cells": CELLS,
+    }
+    loss = model.loss(batch)["loss"]
+    assert torch.isfinite(loss)
+    assert torch.isfinite(gradients(loss, model)).all()
+    points = model.eval().pointed(batch["features"], CAPTIONS)
+    assert ((points >= 0) & (points.sum(-1, keepdim=True) <= 1 + 1e-5)).all()
+
+
+# --- bad and small input of a bound model ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bound_model_with_one_picture_one_word_one_cell(mode):
+    for grid in ((1, 1), (1, 7)):
+        model = build(mode=mode, grid=grid, **NAMES)
+        x, cells = pictures(1, model.config), torch.zeros(1, grid[1], dtype=torch.long)
+        for caption in ([BOS, EOS], [BOS, 4, EOS]):
+            batch = {"features": x, "captions": torch.tensor([caption]), "cells": cells}
+            loss = model.train().loss(batch)["loss"]
+            assert torch.isfinite(gradients(loss, model)).all()
+            model.eval()
+            points = model.pointed(x, batch["captions"])
+            assert points.shape == (1, len(caption) - 1, grid[1])
+            memory, state = model.begin(x)
+            for t, word in enumerate(caption[:-1]):
+                logits, state = model.step(torch.tensor([word]), state, memory)
+                assert close(logits[0], model(x, batch["captions"])[0, t])
+        assert len(decoding.beam_search(model, x, width=2)) == 1
+
+
+def test_one_name_is_enough():
+    model = build(**{**NAMES, "names": (5,)})
+    batch = {"features": pictures(3), "captions": CAPTIONS, "cells": CELLS.clamp(max=0)}
+    assert torch.isfinite(model.loss(batch)["loss"])
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (None, r"the batch needs 'cells' \(B, L\)"),
+        (CELLS[:, :5], r"cells must be \(3, 6\), got \(3, 5\)"),
+        (CELLS[:2], r"cells must be \(3, 6\), got \(2, 6\)"),
+        (CELLS.view(3, 2, 3), r"got \(3, 2, 3\)"),
+        (CELLS + 1, r"cells must lie in -1\.\.2, got 0\.\.3"),
+        (CELLS - 1, r"cells must lie in -1\.\.2, got -2\.\.1"),
+        (CELLS.double(), "cells must be whole numbers, got torch.float64"),
+    ],
+)
+def test_bad_cells(cells, message):
+    model, batch = build(**NAMES), {"features": pictures(3), "captions": CAPTIONS}
+    if cells is not None:
+        batch["cells"] = cells
+    for call in (model.loss, model.naming):
+        with pytest.raises(ValueError, match=message):
+            call(batch)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int16, torch.int32])
+def test_cells_may_be_small_numbers(kind):
+    model, batch = build(**NAMES), {"features": pictures(3), "captions": CAPTIONS}
+    wanted = model.naming({**batch, "cells": CELLS})
+    assert torch.equal(model.naming({**batch, "cells": CELLS.to(kind)}), wanted)
+
+
+def test_what_a_model_without_pointing_or_names_cannot_do():
+    with pytest.raises(ValueError, match="does not point: its settings have point = 0"):
+        build().pointed(pictures(3), CAPTIONS)
+    for switches in ({}, BINDS):
+        with pytest.raises(ValueError, match="knows no names: its settings have naming = 0"):
+            build(**switches).naming({"features": pictures(3), "cells": CELLS})
+    with pytest.raises(ValueError, match="caption 0 begins with the id 4"):
+        build(**BINDS).pointed(pictures(3)[:1], CAPTIONS[:1, 1:])
+
+
+NAMED = {"point": 3, "naming": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"places": "none"}, "places must be one of"),
+        ({"places": "product"}, "with prepare = 0 leave them at 'sum' and 0, got 'product' and 0"),
+        ({"beside": 1}, "with prepare = 0 leave them at 'sum' and 0, got 'sum' and 1"),
+        ({"prepare": 4, "beside": -1}, "beside must be finite and not negative"),
+        ({"point": -1}, "point must be finite and not negative"),
+        ({"point": math.nan}, "point must be finite"),
+        ({**NAMED, "names": (4,), "naming": -1.0}, "naming must be finite and not negative"),
+        ({**NAMED, "names": (4,), "naming": math.inf}, "naming must be finite"),
+        ({"naming": 1.0, "names": (4,)}, "no effect without pointing: set point"),
+        ({"cross_off": True}, "no effect without pointing: set point"),
+        (NAMED, "naming needs the ids of the names, .* got naming = 1.0 and 0 names"),
+        ({"point": 3, "names": (4,)}, "got naming = 0.0 and 1 names"),
+        ({"names": (4,)}, "got naming = 0.0 and 1 names"),
+        ({**NAMED, "names": (4, 5, 4)}, "each once"),
+        ({**NAMED, "names": (0, 4)}, r"names must be ids in 1\.\.8, got \(0, 4\)"),
+        ({**NAMED, "names": (4, 9)}, r"names must be ids in 1\.\.8"),
+        ({**NAMED, "names": (-1,)}, r"names must be ids in 1\.\.8"),
+    ],
+)
+def test_bad_configs_of_what_binds(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
+
+
+@pytest.mark.parametrize(
+    ("names", "changes", "message"),
+    [
+        ((), {}, "naming needs the ids"),
+        ((4,), {"naming": 0.0}, "naming needs the ids"),
+        ((4,), {"prepare": 0}, "with prepare = 0"),
+        ((4,), {"point": 0}, "set point"),
+        ((99,), {}, r"names must be ids in 1\.\.59"),
+    ],
+)
+def test_bad_bound_configs(names, changes, message):
+    with pytest.raises(ValueError, match=message):
+        Config.bound(60, names, **changes)
+
+
+def test_names_may_be_a_list():
+    assert Config.bound(60, [4, 5]) == Config.bound(60, (4, 5))
+    assert hash(Config.bound(60, [4, 5])) == hash(Config.bound(60, (4, 5)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"places": "sum"},
+        {"beside": 3},
+        {"point": 4},
+        {"naming": 0.7},
+        {"names": (4, 8, 6)},
+        {"cross_off": False},
+        {"word_asks": False},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_every_setting_of_what_binds_has_an_effect(mode, changes):
+    found = []
+    for c in (
+        replace(SMALL, mode=mode, **NAMES),
+        replace(SMALL, mode=mode, **{**NAMES, **changes}),
+    ):
+        torch.manual_seed(0)
+        model = ShowAttendTell(c)
+        torch.manual_seed(1)
+        batch = {"features": pictures(3, dtype=torch.float32), "captions": CAPTIONS, "cells": CELLS}
+        loss = float(model.loss(batch)["loss"].detach())
+        found.append((training.parameter_count(model), loss))
+    assert found[0] != found[1]
