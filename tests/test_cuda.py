@@ -35,6 +35,7 @@ from mmtutor import (
 )
 from mmtutor.kit import decoding, metrics, retrieval, saving, training
 from mmtutor.kit.places import HOW, Places
+from mmtutor.kit.pointing import Pointer
 from mmtutor.kit.text import SPECIALS
 from mmtutor.kit.vision import ImageEncoder
 
@@ -94,7 +95,10 @@ def told(c: Any, size: int, g: torch.Generator) -> Batch:
     vector = isinstance(c, show_and_tell.Config)
     shape = (c.image,) if vector else (c.annotation, *c.grid)
     features = torch.randn(size, *shape, generator=g)
-    return {"features": features, "captions": sentences(size, c.vocabulary, g)}
+    batch = {"features": features, "captions": sentences(size, c.vocabulary, g)}
+    if not vector and c.naming:
+        batch["cells"] = torch.randint(-1, len(c.names), (size, math.prod(c.grid)), generator=g)
+    return batch
 
 
 def clips(c: Any, size: int, g: torch.Generator) -> Batch:
@@ -187,6 +191,7 @@ def words(c: Any) -> Case:
 
 _tell = functools.partial(show_and_tell.Config.world, 60)
 _attend = functools.partial(show_attend_tell.Config.world, 60)
+_bound = functools.partial(show_attend_tell.Config.bound, 60, tuple(range(5, 60, 7)))
 _film = functools.partial(video_captioning.Config.world, 60, 256)
 _joint = functools.partial(joint_embedding.Config.world, 60)
 _cook = functools.partial(recipes.Config.world, 40, 60, 12)
@@ -200,6 +205,9 @@ WORLD = {
     "show_attend_tell, soft": attend(_attend(doubly_stochastic=1.0, hedging=0.1)),
     "show_attend_tell, dot": attend(_attend(score="dot", query="both", start="mean")),
     "show_attend_tell, hard": attend(_attend(mode="hard")),
+    "show_attend_tell, bound": attend(_bound()),
+    "show_attend_tell, bound, dot": attend(_bound(score="dot", query="both", start="mean")),
+    "show_attend_tell, bound, hard": attend(_bound(mode="hard")),
     "video_captioning": film(_film(penalty=0.5)),
     "video_captioning, multiply": film(_film(time="multiply")),
     "video_captioning, mean": film(_film(pooling="mean")),
@@ -241,6 +249,8 @@ FITTED = [
     "show_and_tell",
     "show_attend_tell, soft",
     "show_attend_tell, hard",
+    "show_attend_tell, bound",
+    "show_attend_tell, bound, hard",
     "video_captioning",
     "joint_embedding",
     "recipes",
@@ -375,20 +385,54 @@ def test_loss_and_gradients_as_on_the_cpu(name: str, dtype: torch.dtype) -> None
     assert max(errors.values()) < TOLERANCE[dtype], errors
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_places(how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "beside"), [*((how, 0) for how in HOW), ("sum", 5), ("product", 5)]
+)
+def test_places(how: str, beside: int) -> None:
     g = torch.Generator().manual_seed(2)
     content = torch.randn(3, 36, 20, generator=g, dtype=torch.float64)
+    where = torch.rand(3, 36, 36, generator=g, dtype=torch.float64)
     torch.manual_seed(0)
-    here = Places(20, 16, 0 if how == "none" else 36, how).double()
-    there = Places(20, 16, 0 if how == "none" else 36, how).double()
+    here, there = (
+        Places(20, 16, 0 if how == "none" else 36, how, beside=beside).double() for _ in range(2)
+    )
     there.load_state_dict(here.state_dict())
     there.to(DEVICE)
-    for part, x in ((here, content), (there, content.to(DEVICE))):
-        part(x).square().sum().backward()
-    assert error(there(content.to(DEVICE)), here(content)) < 1e-10
-    for a, b in zip(there.parameters(), here.parameters()):
-        assert error(a.grad, b.grad) < 1e-10
+    for position in (None,) if how == "none" else (None, where):
+        found = []
+        for part, device in ((here, torch.device("cpu")), (there, DEVICE)):
+            part.zero_grad()
+            place = [] if position is None else [position.to(device)]
+            found.append(part(content.to(device), *place))
+            found[-1].square().sum().backward()
+        on_device(found[1])
+        assert error(found[1], found[0]) < 1e-10
+        for a, b in zip(there.parameters(), here.parameters()):
+            assert error(a.grad, b.grad) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["float32", "float64"])
+def test_pointing(dtype: torch.dtype) -> None:
+    g = torch.Generator().manual_seed(9)
+    words = torch.randn(3, 11, 24, generator=g, dtype=dtype)
+    content = torch.randn(3, 36, 20, generator=g, dtype=dtype)
+    cells = torch.randint(-1, 11, (3, 36), generator=g)
+    torch.manual_seed(0)
+    here, there = (Pointer(20, 24, 16).to(dtype) for _ in range(2))
+    there.load_state_dict(here.state_dict())
+    there.to(DEVICE)
+    found = []
+    for part, device in ((here, torch.device("cpu")), (there, DEVICE)):
+        y, keys = words.to(device), part.key(content.to(device))
+        points, named = part(y, keys), part.naming(y[0], keys, cells.to(device))
+        (points.square().sum() + named).backward()
+        found.append((points, named))
+    on_device(*found[1])
+    errors = [error(a, b) for a, b in zip(found[1], found[0])]
+    errors += [error(a.grad, b.grad) for a, b in zip(there.parameters(), here.parameters())]
+    note(f"error, Pointer, {str(dtype)[6:]}", "all", max(errors))
+    assert max(errors) < TOLERANCE[dtype]
+    assert float(found[1][0].sum(-1).max()) <= 1 + 1e-5
 
 
 @pytest.mark.parametrize(

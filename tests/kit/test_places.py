@@ -248,6 +248,128 @@ def test_without_a_floor_a_mean_names_less():
             torch.testing.assert_close(said, floor * model.content.weight.T / CELLS)
 
 
+# --- what stands beside ---------------------------------------------------------------------------
+
+PLACED = ("product", "sum")
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize("how", PLACED)
+@pytest.mark.parametrize("given", [False, True])
+def test_what_stands_beside_follows_the_annotation(how, bound, given):
+    """The D numbers are those without it, whatever the place; Q p comes after them, by a loop, and the bound
+    does not reach it."""
+    model, plain, x = build(how, bound, beside=5), build(how, bound), content()
+    with torch.no_grad():
+        model.beside.mul_(10)
+    plain.load_state_dict(model.state_dict(), strict=False)
+    p = torch.rand(2, L, L, dtype=torch.float64) if given else None
+    found = model(x, p)
+    assert found.shape == (2, L, D + 5)
+    torch.testing.assert_close(found[..., :D], plain(x, p))
+    place = p if given else torch.eye(L).double().expand(2, L, L)
+    for n, i, d in itertools.product(range(2), range(L), range(5)):
+        wanted = sum(place[n, i, j] * model.beside[j, d] for j in range(L))
+        assert found[n, i, D + d].item() == pytest.approx(wanted.item(), abs=1e-12)
+    assert found[..., D:].abs().max() > 1
+    if not given:
+        torch.testing.assert_close(
+            found, torch.cat([plain(x), model.beside.expand(2, -1, -1)], -1), rtol=0, atol=0
+        )
+
+
+@pytest.mark.parametrize("how", PLACED)
+def test_a_position_given_for_all_pictures_or_for_each(how):
+    model, x = build(how, beside=2), content()
+    torch.testing.assert_close(model(x, torch.eye(L).double()), model(x))
+    torch.testing.assert_close(model(x, torch.eye(L).double().expand(2, L, L)), model(x))
+    order = [4, 0, 3]
+    some = torch.eye(L).double()[order]
+    torch.testing.assert_close(model(x[:, order], some), model(x)[:, order])
+    corners, model = torch.rand(2, 9, 2, dtype=torch.float64), build(how, places=2, beside=3)
+    found = model(content(2, 9), corners)
+    torch.testing.assert_close(found[..., D:], corners @ model.beside)
+    assert model(x[:0], torch.rand(0, L, 2, dtype=torch.float64)).shape == (0, L, D + 3)
+
+
+def test_what_stands_beside_does_not_depend_on_the_content():
+    model = build(beside=2)
+    one, two = (model(content(seed=seed))[..., D:] for seed in (1, 2))
+    assert torch.equal(one, two)
+    # the mean over cells under weights on one cell is the place of that cell
+    weights = torch.eye(L).double()[3]
+    torch.testing.assert_close((weights @ model(content()))[:, D:], model.beside[3].expand(2, -1))
+
+
+def test_how_it_begins_and_what_it_weighs():
+    torch.manual_seed(0)
+    assert Places(4, 4, 100, beside=400).beside.std().item() == pytest.approx(0.7, rel=0.02)
+    for how, spread, wanted in (("product", 0.1, 0.1), ("sum", 2.0, 2.0), ("sum", 0.0, 0.7)):
+        made = Places(4, 4, 100, how, spread=spread, beside=400)
+        assert made.beside.std().item() == pytest.approx(wanted, rel=0.02)
+    for how in PLACED:
+        assert training.parameter_count(build(how, beside=5)) == C * D + D + L * (D + 5)
+        assert build(how).beside is None
+        assert "beside" not in build(how).state_dict()
+    # what was there before is drawn as without it
+    one, two = build(beside=5), build()
+    assert torch.equal(one.places, two.places)
+    assert torch.equal(one.content.weight, two.content.weight)
+    assert "beside=5" in repr(one)
+    assert "beside" not in repr(two)
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+@pytest.mark.parametrize("how", PLACED)
+def test_the_gradient_reaches_what_stands_beside(how, bound):
+    model, x = build(how, bound, beside=2), content().requires_grad_()
+    names, values = zip(*((n, p.detach().requires_grad_()) for n, p in model.named_parameters()))
+    assert "beside" in names
+
+    def call(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(model, dict(zip(names, values)), (x,))
+
+    assert torch.autograd.gradcheck(call, (x, *values))
+    p = torch.rand(2, L, L, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, p: model(x, p), (x, p))
+    (slope,) = torch.autograd.grad(model(x)[..., D:].sum(), [model.beside])
+    torch.testing.assert_close(slope, torch.full((L, 2), 2.0).double())  # once a picture
+
+
+def test_with_even_attention_what_stands_beside_is_blind_and_with_a_peak_it_is_not():
+    """The derivation: the mean of the positions beside is the same for every picture while attention is even."""
+    a = build(content=KINDS, places=CELLS, beside=2)(pictures()[0])[..., D:]  # (12, 4, 2)
+    even = a.mean(1)
+    torch.testing.assert_close(even, even[:1].expand_as(even))
+    looked = pictures()[0].sum(2)  # (12, 4), all weight on the thing
+    at = (looked[:, :, None] * a).sum(1).unflatten(0, (KINDS, CELLS))
+    torch.testing.assert_close(at, at[:1].expand_as(at))  # alike for every thing
+    assert (at[:, 0] - at[:, 1]).abs().max() > 0.1  # another in another cell
+
+
+def test_beside_saves_and_loads(tmp_path):
+    model, other = build(beside=3, seed=1), build(beside=3, seed=2)
+    torch.save(model.state_dict(), tmp_path / "places.pt")
+    other.load_state_dict(torch.load(tmp_path / "places.pt", weights_only=True))
+    assert torch.equal(other(content()), model(content()))
+    for wrong in (build(), build(beside=2)):
+        with pytest.raises(RuntimeError, match="beside"):
+            wrong.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("how", PLACED)
+def test_beside_on_a_pretended_gpu_and_in_half_precision(how):
+    with FakeTensorMode(), torch.device("cuda"):
+        model = Places(C, D, L, how, beside=2)
+        found = [model(torch.zeros(5, L, C), p) for p in (None, torch.zeros(5, L, L))]
+    assert all(a.device.type == "cuda" and a.shape == (5, L, D + 2) for a in found)
+    model, x = build(how, beside=2).float(), content(1).float()
+    for position in (None, torch.eye(L)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = model(x, position)
+        torch.testing.assert_close(mixed.float(), model(x), atol=0.03, rtol=0.03)
+
+
 # --- gradients, devices, precision ----------------------------------------------------------------
 
 
@@ -308,6 +430,12 @@ def test_same_seed_same_places():
         ({"spread": 0.0}, "spread must be finite and above 0"),
         ({"spread": math.inf}, "spread must be finite"),
         ({"how": "sum", "spread": -1.0}, "spread must be finite and not negative"),
+        (
+            {"beside": -1},
+            "beside must be at least 0, and 0 with how = 'none'; got -1 and 'product'",
+        ),
+        ({"how": "sum", "beside": -2}, "beside must be at least 0"),
+        ({"how": "none", "places": 0, "beside": 1}, "got 1 and 'none'"),
     ],
 )
 def test_bad_settings(changes, message):
@@ -315,6 +443,7 @@ def test_bad_settings(changes, message):
         Places(**{"content": C, "width": D, "places": L, **changes})
 
 
+@pytest.mark.parametrize("beside", [0, 2])
 @pytest.mark.parametrize(
     ("how", "x", "position", "message"),
     [
@@ -330,6 +459,6 @@ def test_bad_settings(changes, message):
         ("product", content(), [0, 1], "got list"),
     ],
 )
-def test_bad_input(how, x, position, message):
+def test_bad_input(how, x, position, message, beside):
     with pytest.raises(ValueError, match=message):
-        build(how)(x, position)
+        build(how, beside=0 if how == "none" else beside)(x, position)

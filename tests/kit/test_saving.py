@@ -35,6 +35,12 @@ SYSTEMS = {
     "recipes": lambda: recipes.RecipeEmbedding(recipes.Config.world(20, 30, 4)),
     "show_and_tell": lambda: show_and_tell.ShowAndTell(show_and_tell.Config.world(30)),
     "show_attend_tell": lambda: show_attend_tell.ShowAttendTell(show_attend_tell.Config.world(30)),
+    "show_attend_tell, bound": lambda: show_attend_tell.ShowAttendTell(
+        show_attend_tell.Config.bound(30, (7, 4, 9))
+    ),
+    "show_attend_tell, hard and bound": lambda: show_attend_tell.ShowAttendTell(
+        show_attend_tell.Config.bound(30, (5,), mode="hard", beside=0, point=3)
+    ),
     "video_captioning": lambda: video_captioning.VideoCaptioner(
         video_captioning.Config.world(30, 12)
     ),
@@ -122,6 +128,28 @@ def test_a_loaded_model_answers_as_the_saved_one(tmp_path: Path) -> None:
     assert torch.equal(model.embed_texts(texts), again.embed_texts(texts))
     other = SYSTEMS["joint_embedding"]().eval()
     assert not torch.equal(model.embed_texts(texts), other.embed_texts(texts))  # so it can fail
+
+
+def test_a_loaded_captioner_points_and_knows_its_names(tmp_path: Path) -> None:
+    """The ids of the names are settings: they come back as they were, and name the same cells."""
+    torch.manual_seed(0)
+    model = SYSTEMS["show_attend_tell, bound"]().eval()
+    x, cells = torch.randn(2, 112, 6, 6), torch.randint(-1, 3, (2, 36))
+    captions = torch.tensor([[1, 4, 9, 2], [1, 7, 2, 0]])
+    saving.save(model, tmp_path)
+    again = saving.load(show_attend_tell.ShowAttendTell, tmp_path).model
+    assert again.config.names == (7, 4, 9)
+    assert again.names.tolist() == [7, 4, 9]
+    assert torch.equal(again(x, captions), model(x, captions))
+    assert torch.equal(again.pointed(x, captions), model.pointed(x, captions))
+    batch = {"features": x, "captions": captions, "cells": cells}
+    assert torch.equal(again.naming(batch), model.naming(batch))
+    assert torch.equal(again.train().loss(batch)["loss"], model.train().loss(batch)["loss"])
+    about = json.loads((tmp_path / saving.ABOUT).read_text("utf-8"))
+    about["config"]["names"] = [7, 7, 9]
+    (tmp_path / saving.ABOUT).write_text(json.dumps(about), "utf-8")
+    with pytest.raises(ValueError, match="naming needs the ids of the names, each once"):
+        saving.load(show_attend_tell.ShowAttendTell, tmp_path)
 
 
 def test_shared_tensors_views_and_buffers(tmp_path: Path) -> None:
