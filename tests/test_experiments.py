@@ -124,11 +124,46 @@ def test_sides_are_right_for_who_sees_them_and_chance_for_who_does_not():
                     scores[n, t, vocabulary.ids[word]] = 1.0
             return scores
 
-    features, rows = torch.arange(3.0)[:, None], {"captions": captions}
-    assert experiment.sides(Sees(None), features, rows, vocabulary) == 1.0
-    assert experiment.sides(Sees("left"), features, rows, vocabulary) == pytest.approx(
-        1 / 3
-    )  # "top" comes first in the third
+    things = [["dog"], ["dog", "cat"], ["dog"]]
+    features, rows = torch.arange(3.0)[:, None], {"captions": captions, "things": things}
+    found = experiment.sides(Sees(None), features, rows, vocabulary)
+    assert found == {"sides": 1.0, "places": 1.0, "places_1": 1.0, "relations": 1.0}
+    found = experiment.sides(Sees("left"), features, rows, vocabulary)
+    assert found["sides"] == pytest.approx(1 / 3)  # "top" comes first in the third
+    assert found["places"] == found["places_1"] == 0.5
+    assert found["relations"] == 0
+
+
+def test_a_thing_named_twice_counts_if_the_scene_has_one():
+    from mmtutor.experiments import show_attend_tell as experiment
+
+    written = ["a cat and a cat", "a cat and a cat", "a cat and a dog", "a sun and a sun"]
+    things = [["cat", "dog"], ["cat", "cat"], ["cat", "dog"], ["cat"]]
+    assert experiment.twice(written, {"things": things}) == 0.25
+
+
+def test_what_is_in_the_cells_is_what_the_boxes_say(monkeypatch):
+    from mmtutor.experiments import show_attend_tell as experiment
+
+    rows = {
+        "things": [["sun", "cat"], ["dog"]],
+        # the cat covers a corner of the sun; the dog is so thin that it holds no cell's middle
+        "boxes": [[[0, 0, 48, 48], [30, 30, 46, 46]], [[50, 81, 54, 87]]],
+        "captions": [["a sun on the left", "a sun"], ["a dog"]],
+    }
+    data = experiment.Scenes(rows, torch.zeros(2, 112, 6, 6))
+    vocabulary = shared.vocabulary_of([[*rows["captions"][0], " ".join(experiment.OPPOSITES)]])
+    monkeypatch.setattr(experiment, "load", lambda: (data, data, vocabulary))
+    monkeypatch.setattr(experiment, "told", lambda: shared.pairs(rows["captions"], vocabulary))
+    monkeypatch.setattr(experiment, "names", experiment.names.__wrapped__)
+    assert experiment.names() == ("cat", "dog", "sun")
+    found = experiment.cells.__wrapped__().view(2, 6, 6)
+    sun = torch.full((6, 6), -1)
+    sun[:3, :3], sun[2, 2] = 2, 0
+    assert torch.equal(found[0], sun)
+    assert found[1].tolist()[5] == [-1, -1, -1, 1, -1, -1]
+    assert int((found[1] >= 0).sum()) == 1
+    assert experiment.tells_a_side().tolist() == [True, False, False]
 
 
 def test_what_a_chapter_trained_is_not_trained_again(monkeypatch):
