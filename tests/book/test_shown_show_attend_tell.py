@@ -20,14 +20,22 @@ STEPS = 3
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """A few small scenes in place of 5,000, three steps in place of 1,600; what ``fit`` was asked for."""
+    """A few small scenes in place of 8,000, three steps in place of thousands; what ``fit`` was asked for."""
     said = [
         ["a dog is in the snow", "there is a small dog", "a cat on the left of a dog"],
         ["a cat is in the room", "there is a large cat", "a book and a cat in the room"],
+        ["a cat above a dog", "a dog below a cat", "a cat on the right"],
+        ["a book at the top", "there is a book at the bottom", "a small book"],
     ] * 20
-    maps = torch.randn(len(said), 112, 6, 6, generator=torch.Generator().manual_seed(7)).half()
+    generator = torch.Generator().manual_seed(7)
+    maps = torch.randn(len(said), 112, 6, 6, generator=generator).half()
+    cells = torch.randint(-1, 3, (len(said), 36), generator=generator)
     data = experiment.Scenes({"captions": said}, maps)
     vocabulary = vocabulary_of(said)
+    monkeypatch.setattr(experiment, "names", lambda: ("book", "cat", "dog"))
+    monkeypatch.setattr(experiment, "cells", lambda: cells)
+    # as many batches of names as the small data have, whichever the number of scenes
+    monkeypatch.setattr(experiment.Pictures, "__len__", lambda self: len(cells))
     monkeypatch.setattr(experiment, "load", lambda: (data, data, vocabulary))
     monkeypatch.setattr(experiment, "told", lambda: pairs(said, vocabulary))
     monkeypatch.setattr(experiment, "train", functools.cache(experiment.train.__wrapped__))
@@ -35,7 +43,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     fit = training.fit
 
     def short(model: Any, batches: Any, **settings: Any) -> Any:
-        asked.append({"epochs": 1, "max_steps": None, **settings})
+        known = {name: value for name, value in settings.items() if name != "collate"}
+        asked.append(known)  # (no two functions are equal)
         return fit(model, batches, **{**settings, "max_steps": STEPS})
 
     monkeypatch.setattr(training, "fit", short)
@@ -49,14 +58,15 @@ def by_the_chapter(seed: int) -> dict[str, Any]:
     names["train"], names["test"], names["vocabulary"] = experiment.load()
     for source in training_cells(CHAPTER):
         exec(source, names)
-    return {name: names[name] for name in ("soft", "hard", "priced")}
+    return {name: names[name] for name in ("soft", "hard", "priced", "bound")}
 
 
 def by_the_experiment(seed: int) -> dict[str, Any]:
     return {
-        "soft": experiment.train(seed),
-        "hard": experiment.train(seed, mode="hard"),
-        "priced": experiment.train(seed, hedging=experiment.PRICE),
+        "soft": experiment.train(seed, **experiment.PAPER),
+        "hard": experiment.train(seed, mode="hard", **experiment.PAPER),
+        "priced": experiment.train(seed, hedging=experiment.PRICE, **experiment.PAPER),
+        "bound": experiment.train(seed),
     }
 
 
@@ -74,16 +84,16 @@ def test_the_chapters_lines_give_the_experiments_models(calls: list[dict[str, An
     asked = [dict(one) for one in calls]
     calls.clear()
     theirs = by_the_experiment(4)
-    assert same(mine, theirs) == [True, True, True]
+    assert same(mine, theirs) == [True] * 4
     assert {name: model.config for name, model in mine.items()} == {
         name: model.config for name, model in theirs.items()
     }
     assert asked == calls  # the same settings, also those which three steps cannot show
-    assert [one["max_steps"] for one in asked] == [None, 600, 600]
+    assert [one["max_steps"] for one in asked] == [2340, 600, 600, 200, 780, 1560]
 
 
 def test_another_seed_gives_other_models(calls: list[dict[str, Any]]) -> None:
-    assert same(by_the_chapter(4), by_the_experiment(5)) == [False, False, False]
+    assert same(by_the_chapter(4), by_the_experiment(5)) == [False] * 4
 
 
 @pytest.mark.parametrize(
@@ -93,6 +103,20 @@ def test_another_seed_gives_other_models(calls: list[dict[str, Any]]) -> None:
         (lambda line: line.replace('"lr": 2e-3', '"lr": 3e-3'), "hard"),
         (lambda line: line.replace("hedging=0.6", "hedging=0.5"), "priced"),
         (lambda line: line.replace("size = 32", "size = 16"), "soft"),
+        (lambda line: line.replace("size = 32", "size = 16"), "bound"),
+        (
+            lambda line: line.replace('"lr": 8e-3, "warmup": 20', '"lr": 8e-3, "warmup": 10'),
+            "bound",
+        ),
+        (lambda line: line.replace('"batch_size": 64', '"batch_size": 32'), "bound"),
+        (lambda line: line.replace("(sided_only, 780)", "(all_of_them, 780)"), "bound"),
+        (
+            lambda line: line.replace(
+                "Config.bound(len(vocabulary), name_ids)",
+                "Config.bound(len(vocabulary), name_ids, beside=0)",
+            ),
+            "bound",
+        ),
     ],
 )
 def test_the_test_sees_another_recipe(
