@@ -764,7 +764,7 @@ PARTS: dict[str, dict[str, object]] = {
 }
 
 
-def part(name: str, seed: int) -> Values:
+def without(name: str, seed: int) -> Values:
     """The model of this chapter without one of its :data:`PARTS`: a single run."""
     data, test, vocabulary = load()
     sizes = dict(annotation=data.maps.shape[1], grid=tuple(data.maps.shape[2:]))

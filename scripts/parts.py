@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("system", help="an experiment with PARTS and part(name, seed)")
+    parser.add_argument("system", help="an experiment with PARTS and without(name, seed)")
     parser.add_argument("seeds", type=int, nargs="+")
     asked = parser.parse_args()
     experiment = importlib.import_module(f"mmtutor.experiments.{asked.system}")
@@ -36,7 +36,7 @@ def main() -> None:
             if any(run["part"] == name and run["seed"] == seed for run in stored):
                 continue
             begin = time.perf_counter()
-            values = experiment.part(name, seed)
+            values = experiment.without(name, seed)
             run = {"part": name, "seed": seed, "values": values}
             run |= {"seconds": round(time.perf_counter() - begin, 1), "torch": torch.__version__}
             run |= {"commit": commit}

@@ -29,13 +29,13 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """An experiment of two parts, and what has been measured."""
     calls: list[tuple[str, int]] = []
 
-    def part(name: str, seed: int) -> dict[str, float]:
+    def without(name: str, seed: int) -> dict[str, float]:
         calls.append((name, seed))
         if (name, seed) == ("half", 13):
             raise RuntimeError("power cut")
         return {"score": float(seed) + (name == "all")}
 
-    one = types.SimpleNamespace(PARTS={"all": {}, "half": {}}, part=part)
+    one = types.SimpleNamespace(PARTS={"all": {}, "half": {}}, without=without)
     monkeypatch.setitem(sys.modules, "mmtutor.experiments.pretended", one)
     return calls
 
