@@ -1,21 +1,24 @@
 """The claim of the video chapter: C26, attention over time against the mean of the frames.
 
 Everybody sees the same six frames of a clip through the same frozen image network, and writes with
-the same LSTM. Four captioners are trained: what they differ in is how they pool the frames, and
-what they know of their time.
+the same LSTM. Four captioners are trained as the papers have them: what they differ in is how they
+pool the frames, and what they know of their time. Two more read the maps of the frames and follow
+the things that they name.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmtutor.experiments._captioning import kept, sentences, vocabulary_of
+from mmtutor.experiments.show_attend_tell import area, covered
 from mmtutor.kit import decoding, metrics, training, vision
 from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.kit.text import Vocabulary, pad
@@ -45,9 +48,10 @@ CAST = (
     "star",
     "tree",
 )
+NAMES = tuple(sorted(CARRIERS + CAST))
 #: Which of the twelve frames are looked at. Backwards they are the same six.
 SEEN = (0, 2, 4, 7, 9, 11)
-CHANNELS = 112  #: of the network's map
+CHANNELS, CELLS = 112, 6  #: of the network's map, and its height and width
 BACKWARDS = tuple(range(clips.FRAMES))[::-1]
 
 #: name -> how the frames are pooled and what is known of their time
@@ -56,6 +60,8 @@ SETTINGS: dict[str, dict[str, object]] = {
     "attention": {"pooling": "attention", "time": "add"},
     "attention, no time": {"pooling": "attention", "time": "none"},
     "mean, multiplied": {"pooling": "mean", "time": "multiply"},
+    "attention, bound": {"pooling": "attention", "time": "add", "grid": (CELLS, CELLS)},
+    "mean, bound": {"pooling": "mean", "time": "add", "grid": (CELLS, CELLS)},
 }
 SIZES: dict[str, object] = {
     "width": 48,
@@ -67,6 +73,9 @@ SIZES: dict[str, object] = {
 }
 #: Chosen on seed 10 and on clips of the training split that are not learnt from.
 EPOCHS, BATCH, RATE, DECAY = 5, 64, 6e-3, 0.3
+#: Where words are bound to things, before there are sentences: batches of clips, whose cells learn
+#: their names.
+NAMING, CLIPS = 300, 16
 
 #: What is said of a clip, and what would be said of it backwards.
 TURNED = {
@@ -84,18 +93,24 @@ TURNED |= {backwards: forwards for forwards, backwards in TURNED.items()}
 
 
 def see(frames: np.ndarray, cache: bool = True) -> Tensor:
-    """What the frozen network sees in frames (N, F, H, W, 3): (N, F, 1120).
-
-    Its map has one vector of 112 numbers for each 16 x 16 pixels. Two summaries of it are kept: the
-    largest value of each number anywhere (*what* is there), and the mean of each ninth of the frame
-    (*where* it is). A verb such as "enters" needs the second; the mean of the whole frame has lost
-    it.
-    """
+    """What the frozen network sees in frames (N, F, H, W, 3): its maps (N, F, 112, 6, 6), with one
+    vector of 112 numbers for each 16 x 16 pixels."""
     encoder = vision.ImageEncoder().to(device())
     flat = np.ascontiguousarray(frames).reshape(-1, *frames.shape[2:])
-    maps = vision.features(flat, encoder, batch_size=32, cache=cache).float()  # (N * F, 112, h, w)
-    place = torch.nn.functional.adaptive_avg_pool2d(maps, 3).flatten(1)  # (N * F, 9 * 112)
-    return torch.cat([maps.amax((2, 3)), place], 1).view(*frames.shape[:2], -1)
+    maps = vision.features(flat, encoder, batch_size=32, cache=cache)  # (N * F, 112, h, w)
+    return maps.unflatten(0, frames.shape[:2])
+
+
+def summary(maps: Tensor) -> Tensor:
+    """A vector for each frame, from the maps (N, F, 112, h, w): (N, F, 1120).
+
+    Two summaries of a map are kept: the largest value of each number anywhere (*what* is there),
+    and the mean of each ninth of the frame (*where* it is). A verb such as "enters" needs the
+    second; the mean of the whole frame has lost it.
+    """
+    flat = maps.flatten(0, 1).float()
+    place = torch.nn.functional.adaptive_avg_pool2d(flat, 3).flatten(1)  # (N * F, 9 * 112)
+    return torch.cat([flat.amax((2, 3)), place], 1).unflatten(0, maps.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -103,12 +118,16 @@ class Clips:
     """Clips with their features and truths.
 
     Attributes:
-        features: (N, F, D), standardized.
+        features: (N, F, D), standardized summaries of the frames.
+        maps: (N, F, 112, 6, 6) float16, the maps, standardized by channel.
+        cells: (N, F, 36), which of the names is in each cell, or −1.
         captions: five captions each.
         truth: the clips themselves.
     """
 
     features: Tensor
+    maps: Tensor
+    cells: Tensor
     captions: list[list[str]]
     truth: list[clips.Clip]
 
@@ -122,6 +141,12 @@ class Data:
     moving: Clips
     still: Clips
     vocabulary: Vocabulary
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """The ids of the words that can name a cell, in the order in which :attr:`Clips.cells`
+        counts them."""
+        return tuple(self.vocabulary.ids[name] for name in NAMES)
 
 
 def something_happens(clip: clips.Clip) -> bool:
@@ -210,30 +235,44 @@ def held(clip: clips.Clip) -> clips.Clip | None:
     return replace(clip, actors=actors) if actors else None
 
 
-def encode(truth: Sequence[clips.Clip], chunk: int = 100) -> Tensor:
-    """Draw clips and see them: (N, F, D)."""
-    parts = []
+def encode(truth: Sequence[clips.Clip], chunk: int = 100) -> tuple[Tensor, Tensor]:
+    """Draw clips and see them: maps (N, F, 112, 6, 6), and what is in each cell, (N, F, 36)."""
+    maps, cells = [], []
     for start in range(0, len(truth), chunk):
-        frames = [
-            clips.render(clip, PIXELS, only=SEEN).frames for clip in truth[start : start + chunk]
-        ]
-        parts.append(see(np.stack(frames)))
-    return torch.cat(parts)
+        part = truth[start : start + chunk]
+        drawn = [clips.render(clip, PIXELS, only=SEEN) for clip in part]
+        maps.append(see(np.stack([one.frames for one in drawn])))
+        cells += [named(clip, one.boxes) for clip, one in zip(part, drawn, strict=True)]
+    return torch.cat(maps), torch.from_numpy(np.stack(cells))
 
 
-def _described(features: Tensor, truth: list[clips.Clip]) -> Clips:
-    return Clips(features, [clips.captions(clip) for clip in truth], truth)
+def named(clip: clips.Clip, boxes: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
+    """Which of the :data:`NAMES` is in each cell of the frames of a clip, (F, 36), or −1.
+
+    A thing is in the cells whose middle lies in its box; where boxes overlap, the smallest counts.
+    """
+    out, size = np.full((len(boxes), CELLS, CELLS), -1), PIXELS / CELLS
+    middles = (np.arange(CELLS) + 0.5) * size
+    for own, frame in zip(out, boxes, strict=True):
+        found = [(box, one.name) for box, one in zip(frame, clip.actors, strict=True) if area(box)]
+        for (x0, y0, x1, y1), name in sorted(found, key=lambda one: -area(one[0])):
+            inside = covered(middles, y0, y1, size), covered(middles, x0, x1, size)
+            own[np.ix_(*inside)] = NAMES.index(name)
+    return out.reshape(len(boxes), -1)
 
 
-def in_the_mirror(features: Tensor) -> Tensor:
-    """A guess at what the network would see of mirrored clips (N, F, D): the ninths of a frame
-    change sides.
+def _described(features: Tensor, maps: Tensor, cells: Tensor, truth: list[clips.Clip]) -> Clips:
+    return Clips(features, maps, cells, [clips.captions(clip) for clip in truth], truth)
+
+
+def in_the_mirror(maps: Tensor) -> Tensor:
+    """A guess at what the network would see of mirrored clips: the cells of the maps (N, F, 112, h,
+    w) change sides.
 
     It is a rough one, since the network's steps do not fall on the same pixels in a mirror; but it
     costs nothing.
     """
-    what, where = features.split([CHANNELS, 9 * CHANNELS], dim=2)
-    return torch.cat([what, where.unflatten(2, (CHANNELS, 3, 3)).flip(-1).flatten(2)], 2)
+    return maps.flip(-1)
 
 
 def _held(part: Clips, every: int) -> Clips:
@@ -241,13 +280,18 @@ def _held(part: Clips, every: int) -> Clips:
     nothing."""
     rows = [(i, held(part.truth[i])) for i in range(0, len(part.truth), every)]
     rows = [(i, clip) for i, clip in rows if clip is not None]
-    features = part.features[[i for i, _ in rows], :1].expand(-1, len(SEEN), -1)
-    return _described(features, [clip for _, clip in rows])
+    first = (
+        x[[i for i, _ in rows], :1].repeat_interleave(len(SEEN), 1)
+        for x in (part.features, part.maps, part.cells)
+    )
+    return _described(*first, [clip for _, clip in rows])
 
 
 def _join(*parts: Clips) -> Clips:
     return Clips(
         torch.cat([part.features for part in parts]),
+        torch.cat([part.maps for part in parts]),
+        torch.cat([part.cells for part in parts]),
         [captions for part in parts for captions in part.captions],
         [clip for part in parts for clip in part.truth],
     )
@@ -262,15 +306,39 @@ def data(train: int = TRAIN, moving: int = MOVING) -> Data:
     know the direction must know the order. Some clips are there once more, held still.
     """
     truth = {"train": staged("train", train), "test": staged("test", moving, something_happens)}
-    seen = {name: encode(chosen) for name, chosen in truth.items()}
+    maps, cells = {}, {}
+    for name, chosen in truth.items():
+        maps[name], cells[name] = encode(chosen)
     truth["train"] += [mirrored(clip) for clip in truth["train"]]
-    seen["train"] = torch.cat([seen["train"], in_the_mirror(seen["train"])])
+    maps["train"] = torch.cat([maps["train"], in_the_mirror(maps["train"])])
+    sides = cells["train"].unflatten(2, (CELLS, CELLS)).flip(-1).flatten(2)
+    cells["train"] = torch.cat([cells["train"], sides])
+    seen = {name: summary(own) for name, own in maps.items()}
     centre, spread = seen["train"].mean((0, 1)), seen["train"].std((0, 1)) + 1e-3
-    forwards, test = (_described((seen[name] - centre) / spread, truth[name]) for name in truth)
-    reverse = _described(forwards.features.flip(1), [backwards(clip) for clip in forwards.truth])
+    forwards, test = (
+        _described(
+            (seen[name] - centre) / spread,
+            standardize(maps[name], maps["train"]),
+            cells[name],
+            truth[name],
+        )
+        for name in truth
+    )
+    reverse = _described(
+        forwards.features.flip(1),
+        forwards.maps.flip(1),
+        forwards.cells.flip(1),
+        [backwards(clip) for clip in forwards.truth],
+    )
     known = _join(forwards, reverse, _held(forwards, every=10))
     words = vocabulary_of([caption for caption in own if plain(caption)] for own in known.captions)
     return Data(known, test, _held(test, every=3), words)
+
+
+def standardize(maps: Tensor, like: Tensor) -> Tensor:
+    """Maps (N, F, C, h, w) with mean 0 and spread 1 by channel over the maps ``like``, float16."""
+    flat = vision.standardize(maps.flatten(0, 1), like.flatten(0, 1))
+    return flat.unflatten(0, maps.shape[:2])
 
 
 # --- Training -------------------------------------------------------------------------------------
@@ -278,26 +346,44 @@ def data(train: int = TRAIN, moving: int = MOVING) -> Data:
 
 class Captions(torch.utils.data.Dataset):
     """Pairs of a clip and one of its captions. A batch is cut out in one go and is as long as its
-    longest caption."""
+    longest caption. With ``maps`` it brings the maps of the frames, and what is in their cells."""
 
-    def __init__(self, source: Data) -> None:
+    def __init__(self, source: Data, maps: bool = False) -> None:
         pairs = [(i, c) for i, own in enumerate(source.train.captions) for c in own if plain(c)]
         self.clip = torch.tensor([i for i, _ in pairs])
         self.ids, mask = pad(
             [source.vocabulary.encode(c.split(), bos=True, eos=True) for _, c in pairs]
         )
         self.length = mask.sum(1)
-        self.features = source.train.features
+        self.train, self.maps = source.train, maps
 
     def __len__(self) -> int:
         return len(self.clip)
 
     def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
         rows = torch.as_tensor(rows)
-        return {
-            "features": self.features[self.clip[rows]],
-            "captions": self.ids[rows, : int(self.length[rows].max())],
-        }
+        captions, clip = self.ids[rows, : int(self.length[rows].max())], self.clip[rows]
+        if self.maps:
+            return {**frames_of(self.train, clip), "captions": captions}
+        return {"features": self.train.features[clip], "captions": captions}
+
+
+def frames_of(part: Clips, rows: Tensor) -> dict[str, Tensor]:
+    """The maps of some clips, and what is in their cells."""
+    return {"features": part.maps[rows].float(), "cells": part.cells[rows]}
+
+
+class Frames(torch.utils.data.Dataset):
+    """Clips to learn names from: their maps, and what is in their cells; no captions."""
+
+    def __init__(self, source: Data) -> None:
+        self.train = source.train
+
+    def __len__(self) -> int:
+        return len(self.train.truth)
+
+    def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
+        return frames_of(self.train, torch.as_tensor(rows))
 
 
 class ByLength:
@@ -326,9 +412,14 @@ def config(name: str, source: Data, **changes: object) -> Config:
     unread = {"attention"} if sizes["pooling"] == "mean" else set()
     unread |= {"frames"} if sizes["time"] == "none" else set()
     sizes = {key: value for key, value in sizes.items() if key not in unread}
-    chosen = Config.world(len(source.vocabulary), source.train.features.shape[2], **sizes)
+    words = len(source.vocabulary)
+    if "grid" in sizes:
+        chosen = Config.bound(words, CHANNELS, **{"names": source.names, **sizes})
+    else:
+        chosen = Config.world(words, source.train.features.shape[2], **sizes)
     if chosen.pooling == "mean":
-        rival = parameters(config("attention", source, **changes))
+        twin = "attention, bound" if "grid" in sizes else "attention"
+        rival = parameters(config(twin, source, **changes))
         while parameters(chosen) < rival:
             chosen = replace(chosen, hidden=chosen.hidden + 1)
     return chosen
@@ -347,7 +438,17 @@ def trained(name: str, seed: int, epochs: int = EPOCHS) -> VideoCaptioner:
     source = data()
     torch.manual_seed(seed)
     model = VideoCaptioner(config(name, source))
-    pairs, order = Captions(source), torch.Generator().manual_seed(seed)
+    return fitted(model, seed, epochs)
+
+
+def fitted(model: VideoCaptioner, seed: int, epochs: int = EPOCHS) -> VideoCaptioner:
+    """A captioner, trained from where it is. Where words are bound to things, cells first learn
+    their names."""
+    source = data()
+    if model.config.naming:
+        learn_names(model, seed)
+    pairs = Captions(source, maps=model.config.grid is not None)
+    order = torch.Generator().manual_seed(seed)
     loader = torch.utils.data.DataLoader(
         pairs,
         batch_sampler=ByLength(pairs.length, BATCH, order),
@@ -361,7 +462,39 @@ def trained(name: str, seed: int, epochs: int = EPOCHS) -> VideoCaptioner:
     return model
 
 
+class Naming(nn.Module):
+    """The part of a captioner that names cells, to be trained alone."""
+
+    def __init__(self, captioner: VideoCaptioner) -> None:
+        super().__init__()
+        self.embed, self.pointer = captioner.embed, captioner.pointer
+        self.loss = captioner.naming
+
+
+def learn_names(model: VideoCaptioner, seed: int) -> None:
+    """Let the cells learn their names, before there are sentences."""
+    known = Frames(data())
+    with cpu_threads(1):
+        training.fit(
+            Naming(model),
+            known,
+            batch_size=CLIPS,
+            collate=lambda batch: batch,
+            epochs=math.ceil(NAMING * CLIPS / len(known)),
+            max_steps=NAMING,
+            lr=RATE,
+            warmup=20,
+            seed=seed,
+        )
+
+
 # --- Scores ---------------------------------------------------------------------------------------
+
+
+def seen_by(model: VideoCaptioner, part: Clips) -> Tensor:
+    """What a captioner reads of clips: summaries of the frames (N, F, 1120), or maps (N, F, 112, 6,
+    6)."""
+    return part.features if model.config.grid is None else part.maps.float()
 
 
 def say(model: VideoCaptioner, features: Tensor, vocabulary: Vocabulary) -> list[str]:
@@ -434,7 +567,7 @@ def prefers_the_right_order(model: VideoCaptioner, part: Clips, vocabulary: Voca
     where = next(model.parameters()).device
     with torch.no_grad(), cpu_threads(1):
         logits = (
-            model(part.features[rows].repeat_interleave(2, 0).to(where), ids.to(where))
+            model(seen_by(model, part)[rows].repeat_interleave(2, 0).to(where), ids.to(where))
             .log_softmax(-1)
             .cpu()
         )
@@ -447,7 +580,7 @@ def shuffle(features: Tensor, seed: int) -> Tensor:
     """The frames of each clip in a random order of its own."""
     draw = torch.Generator().manual_seed(seed)
     order = torch.rand(features.shape[:2], generator=draw).argsort(1)
-    return features.gather(1, order[:, :, None].expand_as(features))
+    return features[torch.arange(len(features))[:, None], order]
 
 
 # --- The claim ------------------------------------------------------------------------------------
@@ -466,16 +599,17 @@ def c26(seed: int, names: Sequence[str] = tuple(SETTINGS)) -> Values:
     out: dict[str, float] = {}
     for name in names:
         model = trained(name, seed)
-        said = say(model, moving.features, words)
+        seen = seen_by(model, moving)
+        said = say(model, seen, words)
         forwards = truths(said, moving.truth)
-        reverse = truths(say(model, moving.features.flip(1), words), moving.truth, BACKWARDS)
-        mixed = truths(say(model, shuffle(moving.features, seed), words), moving.truth)
+        reverse = truths(say(model, seen.flip(1), words), moving.truth, BACKWARDS)
+        mixed = truths(say(model, shuffle(seen, seed), words), moving.truth)
         scores = {
             "true": np.mean(forwards),
             "backwards": np.mean(reverse),
             "both": np.mean([a and b for a, b in zip(forwards, reverse, strict=True)]),
             "shuffled": np.mean(mixed),
-            "still": np.mean(truths(say(model, still.features, words), still.truth)),
+            "still": np.mean(truths(say(model, seen_by(model, still), words), still.truth)),
             "verb": verbs_right(said, moving.truth),
             "noun": nouns_right(said, moving.truth),
             "order": prefers_the_right_order(model, moving, words),
