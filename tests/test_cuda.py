@@ -102,13 +102,17 @@ def told(c: Any, size: int, g: torch.Generator) -> Batch:
 
 
 def clips(c: Any, size: int, g: torch.Generator) -> Batch:
-    frames = 16 if c.time != "none" else 28
+    frames = c.frames if c.time != "none" or c.track else 28
     real = torch.randint(frames // 2, frames + 1, (size, 1), generator=g)
-    return {
-        "features": torch.randn(size, frames, c.features, generator=g),
+    batch = {
+        "features": torch.randn(size, frames, c.features, *(c.grid or ()), generator=g),
         "captions": sentences(size, c.vocabulary, g),
         "mask": torch.arange(frames) < real,
     }
+    if c.naming:
+        shape = (size, frames, math.prod(c.grid))
+        batch["cells"] = torch.randint(-1, len(c.names), shape, generator=g)
+    return batch
 
 
 def pairs(c: Any, size: int, g: torch.Generator) -> Batch:
@@ -193,6 +197,7 @@ _tell = functools.partial(show_and_tell.Config.world, 60)
 _attend = functools.partial(show_attend_tell.Config.world, 60)
 _bound = functools.partial(show_attend_tell.Config.bound, 60, tuple(range(5, 60, 7)))
 _film = functools.partial(video_captioning.Config.world, 60, 256)
+_follow = functools.partial(video_captioning.Config.bound, 60, 112, tuple(range(5, 60, 7)))
 _joint = functools.partial(joint_embedding.Config.world, 60)
 _cook = functools.partial(recipes.Config.world, 40, 60, 12)
 _answer = functools.partial(vqa.Config.world, 60, 30)
@@ -211,6 +216,8 @@ WORLD = {
     "video_captioning": film(_film(penalty=0.5)),
     "video_captioning, multiply": film(_film(time="multiply")),
     "video_captioning, mean": film(_film(pooling="mean")),
+    "video_captioning, bound": film(_follow(frames=6)),
+    "video_captioning, bound, mean": film(_follow(frames=6, pooling="mean", time="multiply")),
     "joint_embedding": joint(_joint()),
     "joint_embedding, ranking": joint(_joint(loss="ranking")),
     "joint_embedding, hardest": joint(_joint(loss="hardest")),
@@ -252,6 +259,7 @@ FITTED = [
     "show_attend_tell, bound",
     "show_attend_tell, bound, hard",
     "video_captioning",
+    "video_captioning, bound",
     "joint_embedding",
     "recipes",
     "vqa",

@@ -655,7 +655,7 @@ def test_features_in_the_mirror_are_nearer_to_what_the_network_sees_of_mirrored_
             for clip in experiment.staged("test", 6)
         ]
     )
-    seen, real = (experiment.see(f, cache=False) for f in (frames, frames[:, :, :, ::-1]))
+    seen, real = (experiment.see(f, cache=False).float() for f in (frames, frames[:, :, :, ::-1]))
     guess = experiment.in_the_mirror(seen)
     assert torch.equal(experiment.in_the_mirror(guess), seen)
     error, before = (float((x - real).norm() / real.norm()) for x in (guess, seen))

@@ -26,8 +26,10 @@ def little(monkeypatch: pytest.MonkeyPatch) -> experiment.Data:
     """A few clips whose features are noise, three steps of training, and nothing kept from before."""
     truth = [clips.sample("train", index) for index in range(40)]
     draw = torch.Generator().manual_seed(0)
-    features = torch.randn(40, len(experiment.SEEN), 1120, generator=draw)
-    known = experiment.Clips(features, [clips.captions(clip) for clip in truth], truth)
+    maps = torch.randn(40, len(experiment.SEEN), 112, 6, 6, generator=draw).half()
+    cells = torch.randint(-1, len(experiment.NAMES), (40, len(experiment.SEEN), 36), generator=draw)
+    captions = [clips.captions(clip) for clip in truth]
+    known = experiment.Clips(experiment.summary(maps), maps, cells, captions, truth)
     words = vocabulary_of([c for c in own if experiment.plain(c)] for own in known.captions)
     data = experiment.Data(known, known, known, words)
     monkeypatch.setattr(experiment, "data", lambda: data)

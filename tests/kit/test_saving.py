@@ -44,6 +44,9 @@ SYSTEMS = {
     "video_captioning": lambda: video_captioning.VideoCaptioner(
         video_captioning.Config.world(30, 12)
     ),
+    "video_captioning, bound": lambda: video_captioning.VideoCaptioner(
+        video_captioning.Config.bound(30, 12, (7, 4, 9))
+    ),
     "vqa": lambda: vqa.VQA(vqa.Config.world(30, 12)),
     "word2vec": lambda: word2vec.SkipGram(word2vec.Config.world(), COUNTS),
 }
