@@ -11,6 +11,7 @@ from typing import Any
 _MODULES = {
     "arithmetic",
     "beam",
+    "bookmap",
     "clip",
     "fingerprint",
     "judge",
