@@ -94,7 +94,9 @@ _STYLE = (
 .mmt-bookmap{container-type:inline-size}
 .mmt-w.mmt-bookmap svg{background:none;border-radius:0;color:inherit;margin:.3em auto;overflow:visible}
 .mmt-bookmap svg.mmt-desk{max-width:720px}.mmt-bookmap svg.mmt-phone{display:none;max-width:440px}
-@container (max-width:560px){.mmt-bookmap svg.mmt-desk{display:none}.mmt-bookmap svg.mmt-phone{display:block}}
+.mmt-w.mmt-bookmap .mmt-about{min-height:1.5em}
+@container (max-width:560px){.mmt-bookmap svg.mmt-desk{display:none}.mmt-bookmap svg.mmt-phone{display:block}
+.mmt-w.mmt-bookmap .mmt-about{min-height:4.35em}}
 .mmt-w.mmt-bookmap svg text{fill:currentColor;font-family:"Helvetica Neue",Arial,"Liberation Sans",sans-serif;font-size:inherit;
 font-weight:400;stroke:none;text-anchor:middle}
 .mmt-w.mmt-bookmap .mmt-station text{font-weight:600}
@@ -114,16 +116,16 @@ font-weight:400;stroke:none;text-anchor:middle}
 .mmt-bookmap .mmt-road:hover .mmt-sign{fill-opacity:.16}
 .mmt-bookmap .mmt-dim .mmt-strand,.mmt-bookmap .mmt-dim .mmt-tip{opacity:.12}.mmt-bookmap .mmt-dim .mmt-sign{fill-opacity:0;stroke-opacity:.3}
 .mmt-bookmap .mmt-dim text{opacity:.72}
-.mmt-bookmap .mmt-road.mmt-lit .mmt-strand{opacity:1}.mmt-bookmap .mmt-road.mmt-sel .mmt-strand{opacity:1;stroke-width:4.4}.mmt-bookmap .mmt-sel .mmt-tip{opacity:1}
+.mmt-bookmap .mmt-road.mmt-lit .mmt-strand,.mmt-bookmap .mmt-lit .mmt-tip{opacity:1}.mmt-bookmap .mmt-road.mmt-sel .mmt-strand{opacity:1;stroke-width:4.4}.mmt-bookmap .mmt-sel .mmt-tip{opacity:1}
+.mmt-bookmap .mmt-road.mmt-dim.mmt-sel .mmt-strand{opacity:.4}.mmt-bookmap .mmt-road .mmt-strand.mmt-off{opacity:.12}
 .mmt-bookmap .mmt-sel .mmt-sign{fill-opacity:.22;stroke-dasharray:none;stroke-opacity:1;stroke-width:2.6}
 .mmt-w.mmt-bookmap .mmt-sel text{font-weight:700;opacity:1}
 .mmt-bookmap .mmt-key{gap:.3em 1.4em;margin:.2em 0}.mmt-bookmap .mmt-bar{gap:.5em;margin:.2em 0 .4em}
 .mmt-w.mmt-bookmap .mmt-key svg,.mmt-w.mmt-bookmap button svg{display:inline-block;height:.8em;margin:0 .4em 0 0;vertical-align:0;width:2.4em}
 .mmt-w.mmt-bookmap button[aria-pressed=true]{background:#8883;border-color:currentColor;box-shadow:inset 0 -3px currentColor;color:inherit}
-.mmt-w.mmt-bookmap .mmt-about{min-height:1.5em}
-.mmt-w.mmt-bookmap .mmt-card{background:var(--pst-color-background,Canvas);border:1px solid #8889;border-left:6px solid #888;
+.mmt-w.mmt-bookmap .mmt-card{background:var(--pst-color-background,var(--jp-layout-color0,var(--colab-primary-surface-color,Canvas)));border:1px solid #8889;border-left:6px solid #888;
 border-radius:8px;bottom:.5em;margin:.5em auto;max-width:720px;min-height:6em;padding:.6em .9em;position:sticky;z-index:1}
-.mmt-bookmap .mmt-name{font-weight:700;margin-right:.6em}.mmt-bookmap .mmt-how{font-style:italic}
+.mmt-bookmap .mmt-name{font-weight:700;margin-right:.6em}.mmt-bookmap .mmt-how{display:inline-block;font-style:italic}
 .mmt-bookmap .mmt-card a{display:inline-block;font-weight:600;padding:.15em 0}
 .mmt-bookmap a{text-decoration:underline}
 .mmt-bookmap summary{cursor:pointer;padding:.3em 0}
@@ -148,11 +150,14 @@ maps.forEach(function(m){m.roads.forEach(function(g){var on=+g.dataset.i===i;g.c
 g.setAttribute("aria-selected",String(on));g.setAttribute("tabindex",on?"0":"-1")})});
 one(".mmt-card").style.borderLeftColor=c.color;one(".mmt-name").textContent=c.name;one(".mmt-how").textContent=c.how;
 one(".mmt-line").textContent=c.line;a.hidden=!c.href;no.hidden=!c.note;no.textContent=c.note;
-if(c.href){a.setAttribute("href",c.href);a.textContent=c.go}else a.removeAttribute("href");if(move)travel(i)}
+if(c.href){a.setAttribute("href",c.href);a.textContent=c.go}else a.removeAttribute("href");if(move){clear(i);travel(i)}}
+function shown(){return maps.filter(function(m){return m.svg.getBoundingClientRect().width>0})[0]}
+function clear(i){var m=shown();if(!m)return;var a=m.by[i].querySelector(".mmt-sign").getBoundingClientRect();
+var b=one(".mmt-card").getBoundingClientRect();if(a.bottom>b.top-6&&a.top<b.bottom)scrollBy(0,a.bottom-b.top+12)}
 function travel(i){if(matchMedia("(prefers-reduced-motion:reduce)").matches||!window.requestAnimationFrame)return;
-var turn=++run,m=maps.filter(function(m){return m.svg.getBoundingClientRect().width>0})[0];if(!m)return;
+var turn=++run,m=shown();if(!m)return;
 all(".mmt-dot").forEach(function(e){e.remove()});var g=m.by[i],halves=[].slice.call(g.querySelectorAll(".mmt-strand"));
-if(halves.length<2)return;var meet=d.chapters[i].meet,dots=(meet?halves.slice(0,2):[0]).map(function(){
+if(halves.length<2)return;var meet=d.chapters[i].meet,dots=(meet?halves.filter(function(h){return h.dataset.way===halves[0].dataset.way}):[0]).map(function(){
 var e=document.createElementNS(NS,"circle");e.setAttribute("class","mmt-dot");e.setAttribute("r",6);e.setAttribute("fill",d.chapters[i].color);
 e.setAttribute("aria-hidden","true");m.svg.appendChild(e);return e}),began=0;
 function at(e,half,t){var L=half.getTotalLength(),p=half.getPointAtLength(L*t);e.setAttribute("cx",p.x);e.setAttribute("cy",p.y)}
@@ -161,7 +166,8 @@ t=t*t*(3-2*t);if(meet)dots.forEach(function(e,k){at(e,halves[k],t)});else if(t<.
 requestAnimationFrame(step)}requestAnimationFrame(step)}
 function choose(k){way=way===k?"":k;all("button[data-way]").forEach(function(b){b.setAttribute("aria-pressed",String(b.dataset.way===way))});
 all(".mmt-road").forEach(function(g){var on=way&&d.chapters[g.dataset.i].ways.indexOf(way)>=0;g.classList.toggle("mmt-dim",!!way&&!on);
-g.classList.toggle("mmt-lit",!!on)});one(".mmt-about").textContent=way?d.about[way]:d.rest}
+g.classList.toggle("mmt-lit",!!on);
+g.querySelectorAll(".mmt-strand").forEach(function(p){p.classList.toggle("mmt-off",!!on&&p.dataset.way!==way)})});one(".mmt-about").textContent=way?d.about[way]:d.rest}
 maps.forEach(function(m){m.roads.forEach(function(g,k){function pick(){var i=+g.dataset.i;if(i!==now)show(i,true)}
 g.addEventListener("click",function(){pick();g.focus({preventScroll:true})});g.addEventListener("focus",pick);
 g.addEventListener("keydown",function(e){if(e.ctrlKey||e.metaKey||e.altKey)return;var to=-1;
@@ -217,7 +223,7 @@ def bookmap(
     used = [way for way in WAYS if any(way in map(_way, r.ways) for r in roads)]
     data = {
         "start": first,
-        "rest": "A sign tells what one does there; a way shows its roads."
+        "rest": "Choose a sign, or one of the ways."
         + (" Dashed signs are not written yet." if NOT_YET in notes else ""),
         "about": {way: _about(way, roads) for way in used},
         "chapters": [
@@ -368,8 +374,9 @@ def _how(road: Chapter) -> str:
 def _about(way: str, roads: Sequence[Chapter]) -> str:
     own = [r for r in roads if way in map(_way, r.ways)]
     written = sum(r.href is not None for r in own)
-    chapters = "chapter" if len(own) == 1 else "chapters"
-    return f"{WAYS[way][0]}: {WAYS[way][1]}. {len(own)} {chapters}, {written} written."
+    count = f"{len(own)} chapter" + "s" * (len(own) != 1)
+    count += f", {written} written" * (written < len(own))
+    return f"{WAYS[way][0]}: {WAYS[way][1]}. {count}."
 
 
 def _color(way: str, default: str = "currentColor") -> str:
@@ -458,7 +465,7 @@ def _drawing(
     return (
         f'<svg class="mmt-roads mmt-{size.name}" viewBox="0 0 {size.width} {_n(height)}" role="img" '
         f'font-size="{size.font:g}" aria-label="{escape(label)}: {len(roads)} chapters. Arrow keys '
-        f'go to the next one."><g aria-hidden="true">{time}{places}</g>{"".join(parts)}</svg>'
+        f'go to the next one, Enter opens it."><g aria-hidden="true">{time}{places}</g>{"".join(parts)}</svg>'
     )
 
 
@@ -515,7 +522,9 @@ def _road(
                 f"M{_n(x0)} {_n(y0 + apart / 2)}C{_n(x0 + bend)} {_n(y0 + apart / 2)} "
                 f"{_n(x1 - bend)} {_n(y1)} {_n(x1)} {_n(y1)}"
             )
-            strands.append(f'<path class="mmt-strand" d="{path}" {_line(way)}/>')
+            strands.append(
+                f'<path class="mmt-strand" data-way="{_way(way)}" d="{path}" {_line(way)}/>'
+            )
             if strand == 0:
                 hits.append(f'<path class="mmt-hit" d="{path}"/>')
             inwards = 1 if end in LEFT else -1  # the direction towards the sign
