@@ -22,6 +22,7 @@ _FUNCTIONS = {
 _SUBMODULES = {
     "experiments",
     "finder",
+    "fusion",
     "hub",
     "joint_embedding",
     "kit",
