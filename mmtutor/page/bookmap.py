@@ -32,14 +32,14 @@ WAYS = {
     "matching": ("Matching", "two modalities meet in one space", "{} and {} meet", "blue", ""),
     "translating": (
         "Translating",
-        "one modality becomes another",
+        "one becomes the other",
         "{} become {}",
         "vermilion",
         "11 5",
     ),
     "referencing": (
         "Referencing",
-        "one modality looks up a part of another",
+        "one looks up a part of the other",
         "{} point into {}",
         "green",
         "0 7",
@@ -47,7 +47,7 @@ WAYS = {
 }
 MOST, LONGEST = 40, 22  # chapters on a map, letters of a name
 BACK = " back"  # after a way: from the target to the source
-NOT_YET, HERE = "Not written yet.", "You are reading it."
+NOT_YET, HERE, GO = "Not written yet.", "You are reading it.", "Go to the chapter →"
 
 
 class Chapter(NamedTuple):
@@ -96,7 +96,8 @@ _STYLE = (
 .mmt-bookmap svg.mmt-desk{max-width:720px}.mmt-bookmap svg.mmt-phone{display:none;max-width:440px}
 .mmt-w.mmt-bookmap .mmt-about{min-height:1.5em}
 @container (max-width:560px){.mmt-bookmap svg.mmt-desk{display:none}.mmt-bookmap svg.mmt-phone{display:block}
-.mmt-w.mmt-bookmap .mmt-about{min-height:4.35em}}
+.mmt-w.mmt-bookmap .mmt-about{min-height:2.9em}.mmt-w.mmt-bookmap button{font-size:.92em;padding:.2em .5em}
+.mmt-w.mmt-bookmap .mmt-card{font-size:.95em}}
 .mmt-w.mmt-bookmap svg text{fill:currentColor;font-family:"Helvetica Neue",Arial,"Liberation Sans",sans-serif;font-size:inherit;
 font-weight:400;stroke:none;text-anchor:middle}
 .mmt-w.mmt-bookmap .mmt-station text{font-weight:600}
@@ -124,7 +125,8 @@ font-weight:400;stroke:none;text-anchor:middle}
 .mmt-w.mmt-bookmap .mmt-key svg,.mmt-w.mmt-bookmap button svg{display:inline-block;height:.8em;margin:0 .4em 0 0;vertical-align:0;width:2.4em}
 .mmt-w.mmt-bookmap button[aria-pressed=true]{background:#8883;border-color:currentColor;box-shadow:inset 0 -3px currentColor;color:inherit}
 .mmt-w.mmt-bookmap .mmt-card{background:var(--pst-color-background,var(--jp-layout-color0,var(--colab-primary-surface-color,Canvas)));border:1px solid #8889;border-left:6px solid #888;
-border-radius:8px;bottom:.5em;margin:.5em auto;max-width:720px;min-height:6em;padding:.6em .9em;position:sticky;z-index:1}
+border-radius:8px;bottom:.5em;margin:.5em auto;max-width:720px;min-height:6em;padding:.6em .9em}
+.mmt-w.mmt-bookmap[data-ready] .mmt-card{position:sticky;z-index:1}
 .mmt-bookmap .mmt-name{font-weight:700;margin-right:.6em}.mmt-bookmap .mmt-how{display:inline-block;font-style:italic}
 .mmt-bookmap .mmt-card a{display:inline-block;font-weight:600;padding:.15em 0}
 .mmt-bookmap a{text-decoration:underline}
@@ -150,7 +152,7 @@ maps.forEach(function(m){m.roads.forEach(function(g){var on=+g.dataset.i===i;g.c
 g.setAttribute("aria-selected",String(on));g.setAttribute("tabindex",on?"0":"-1")})});
 one(".mmt-card").style.borderLeftColor=c.color;one(".mmt-name").textContent=c.name;one(".mmt-how").textContent=c.how;
 one(".mmt-line").textContent=c.line;a.hidden=!c.href;no.hidden=!c.note;no.textContent=c.note;
-if(c.href){a.setAttribute("href",c.href);a.textContent=c.go}else a.removeAttribute("href");if(move){clear(i);travel(i)}}
+if(c.href){a.setAttribute("href",c.href);a.textContent=d.go}else a.removeAttribute("href");if(move){clear(i);travel(i)}}
 function shown(){return maps.filter(function(m){return m.svg.getBoundingClientRect().width>0})[0]}
 function clear(i){var m=shown();if(!m)return;var a=m.by[i].querySelector(".mmt-sign").getBoundingClientRect();
 var b=one(".mmt-card").getBoundingClientRect();if(a.bottom>b.top-6&&a.top<b.bottom)scrollBy(0,a.bottom-b.top+12)}
@@ -223,6 +225,7 @@ def bookmap(
     used = [way for way in WAYS if any(way in map(_way, r.ways) for r in roads)]
     data = {
         "start": first,
+        "go": GO,
         "rest": "Choose a sign, or one of the ways."
         + (" Dashed signs are not written yet." if NOT_YET in notes else ""),
         "about": {way: _about(way, roads) for way in used},
@@ -233,7 +236,6 @@ def bookmap(
                 "line": isolated(r.line),
                 "href": links[k],
                 "note": notes[k],
-                "go": f"Go to “{isolated(r.name)}” →",
                 "ways": [_way(way) for way in r.ways],
                 "meet": _way(r.ways[0]) in ("matching", "foundation"),
                 "color": _color(r.ways[0], "#888888"),
@@ -245,11 +247,7 @@ def bookmap(
     id = made_id(id, "bookmap", label, tag)
     maps = "".join(_drawing(roads, said, notes, first, label, size) for size in (DESK, PHONE))
     chosen = data["chapters"][first]
-    link = (
-        f'<a href="{escape(chosen["href"])}">{escape(chosen["go"])}</a>'
-        if chosen["href"]
-        else "<a hidden></a>"
-    )
+    link = f'<a href="{escape(chosen["href"])}">{GO}</a>' if chosen["href"] else "<a hidden></a>"
     note = f'<span class="mmt-not"{"" if notes[first] else " hidden"}>{escape(notes[first])}</span>'
     listed = "".join(
         "<li>"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bookkit import Open, Watched, axe_violations, twice
 
-from mmtutor.page.bookmap import HERE, NOT_YET, bookmap
+from mmtutor.page.bookmap import GO, HERE, NOT_YET, bookmap
 
 pytestmark = pytest.mark.timeout(180)
 NASTY = "<b>&'\""
@@ -83,7 +83,7 @@ def check_shown(watched: Watched, name: str) -> None:
         assert link.get_attribute("href") is None
     else:
         assert link.get_attribute("href") == href
-        assert link.inner_text() == f"Go to “{name}” →"
+        assert link.inner_text() == GO
 
 
 def lit(watched: Watched) -> list[int]:
@@ -155,7 +155,7 @@ def test_by_keyboard(page_file: Path, open_page: Open) -> None:
         watched.page.keyboard.press("ArrowUp")
         check_shown(watched, names[0])
         watched.page.keyboard.press("Tab")
-        assert watched.page.evaluate("document.activeElement.textContent") == "Go to “Letters” →"
+        assert watched.page.evaluate("document.activeElement.textContent") == GO
         watched.page.keyboard.press("Shift+Tab")
         watched.page.keyboard.press("Enter")
         watched.page.wait_for_url("**/other.html#letters")

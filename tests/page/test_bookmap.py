@@ -112,8 +112,8 @@ def test_each_way_says_what_it_is_and_counts_its_chapters() -> None:
     assert about == {
         "foundation": "Foundations: what the others stand on. 2 chapters.",
         "matching": "Matching: two modalities meet in one space. 1 chapter.",
-        "translating": "Translating: one modality becomes another. 2 chapters.",
-        "referencing": "Referencing: one modality looks up a part of another. 2 chapters, 1 written.",
+        "translating": "Translating: one becomes the other. 2 chapters.",
+        "referencing": "Referencing: one looks up a part of the other. 2 chapters, 1 written.",
     }
     few = make([CHAPTERS[2]])
     assert list(data(few)["about"]) == ["matching"]
