@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import math
 from typing import Any
 
 import pytest
@@ -30,10 +30,12 @@ def little(monkeypatch: pytest.MonkeyPatch) -> experiment.Data:
     cells = torch.randint(-1, len(experiment.NAMES), (40, len(experiment.SEEN), 36), generator=draw)
     captions = [clips.captions(clip) for clip in truth]
     known = experiment.Clips(experiment.summary(maps), maps, cells, captions, truth)
-    words = vocabulary_of([c for c in own if experiment.plain(c)] for own in known.captions)
+    plain = [[c for c in own if experiment.plain(c)] for own in known.captions]
+    words = vocabulary_of([*plain, experiment.NAMES])
     data = experiment.Data(known, known, known, words)
     monkeypatch.setattr(experiment, "data", lambda: data)
-    monkeypatch.setattr(training, "fit", functools.partial(training.fit, max_steps=3))
+    fit = training.fit
+    monkeypatch.setattr(training, "fit", lambda *a, **k: fit(*a, **{**k, "max_steps": 3}))
     monkeypatch.setattr(
         experiment, "trained", experiment.trained.__wrapped__
     )  # put back afterwards
@@ -69,8 +71,9 @@ def the_same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 def test_the_training_in_the_chapter_is_that_of_the_experiment(little: experiment.Data) -> None:
     run = experiment.trained
-    models = shown(little, seed=3)["models"]
-    assert list(models) == ["mean", "attention"]
+    names = shown(little, seed=3)
+    models = {**names["models"], "attention, bound": names["bound"]}
+    assert list(models) == ["mean", "attention", "attention, bound"]
     for name, model in models.items():
         assert the_same(model, run(name, 3))
         assert not the_same(model, run(name, 4))
@@ -86,12 +89,23 @@ def test_the_recipe_that_the_chapter_prints_is_the_one_that_it_uses(
     calls = []
     fit = training.fit
     monkeypatch.setattr(training, "fit", lambda *a, **k: (calls.append(k), fit(*a, **k))[1])
-    recipe = shown(little, seed=3)["recipe"]
+    names = shown(little, seed=3)
+    recipe = names["recipe"]
     assert recipe == {
         "epochs": experiment.EPOCHS,
         "lr": experiment.RATE,
         "weight_decay": experiment.DECAY,
         "warmup": 20,
     }
-    experiment.trained("mean", 4)
-    assert calls == [recipe | {"seed": 3}, recipe | {"seed": 3}, recipe | {"seed": 4}]
+    naming, own = names["naming"], recipe | {"seed": 3}
+    assert (naming["batch_size"], naming["max_steps"]) == (experiment.CLIPS, experiment.NAMING)
+    assert [c for c in calls if "collate" not in c] == [own, own, own]
+    experiment.trained("attention, bound", 4)
+    first, then = calls[-2:]
+    assert then == recipe | {"seed": 4}
+    for given in (calls[2], first):
+        seed = 3 if given is calls[2] else 4
+        found = {k: x for k, x in given.items() if k not in ("collate", "epochs")}
+        assert found == {k: x for k, x in naming.items() if k != "epochs"} | {"seed": seed}
+    # as many epochs as 300 batches of 16 clips need
+    assert naming["epochs"] == math.ceil(300 * 16 / (2 * 2 * experiment.TRAIN))
