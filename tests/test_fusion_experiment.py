@@ -13,7 +13,7 @@ from mmtutor.experiments import fusion as experiment
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two sounds of each thing."""
     monkeypatch.setattr(experiment, "SOUNDS", {"train": 112, "test": 112})
-    monkeypatch.setattr(experiment, "PORTRAITS", {"train": 1200, "test": 1200})
+    monkeypatch.setattr(experiment, "PORTRAITS", {"train": 2000, "test": 2000})
     monkeypatch.setattr(experiment, "load", experiment.load.__wrapped__)
 
 
