@@ -36,6 +36,7 @@ SYSTEMS = {
     "recipes": "recipes",
     "vqa": "vqa",
     "vqa, glimpses": "vqa, kazemi",
+    "fusion, blending": "fusion, blending",
 }
 BATCH = 64
 PATIENCE = 5.0  # seconds that a step may take

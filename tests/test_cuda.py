@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor import (
+    fusion,
     joint_embedding,
     recipes,
     show_and_tell,
@@ -67,8 +68,10 @@ class Case:
     def model(self, *, plain: bool = False) -> nn.Module:
         """The same weights each time; ``plain``: without dropout, so that nothing is random."""
         config = self.config
-        if plain and hasattr(config, "dropout"):
-            config = dataclasses.replace(config, dropout=0.0)
+        drawn = {"dropout": 0.0, "modality_dropout": ()}
+        if plain:
+            none = {name: value for name, value in drawn.items() if hasattr(config, name)}
+            config = dataclasses.replace(config, **none)
         torch.manual_seed(0)
         return self.make(config)
 
@@ -153,6 +156,11 @@ def asked(c: Any, size: int, g: torch.Generator) -> Batch:
     }
 
 
+def senses(c: Any, size: int, g: torch.Generator) -> Batch:
+    batch = {name: torch.randn(size, n, generator=g) for name, n in c.inputs}
+    return {**batch, "label": torch.randint(0, c.classes, (size,), generator=g)}
+
+
 def neighbours(c: Any, size: int, g: torch.Generator, words: int = 500) -> Batch:
     shapes = {"centre": (size,), "context": (size,), "noise": (size, c.negatives)}
     return {n: torch.randint(0, words, shape, generator=g) for n, shape in shapes.items()}
@@ -189,6 +197,10 @@ def answer(c: Any) -> Case:
     return Case(c, vqa.VQA, asked)
 
 
+def join(c: Any) -> Case:
+    return Case(c, fusion.Fusion, senses)
+
+
 def words(c: Any) -> Case:
     return Case(c, skip_gram, neighbours)
 
@@ -201,6 +213,7 @@ _follow = functools.partial(video_captioning.Config.bound, 60, 112, tuple(range(
 _joint = functools.partial(joint_embedding.Config.world, 60)
 _cook = functools.partial(recipes.Config.world, 40, 60, 12)
 _answer = functools.partial(vqa.Config.world, 60, 30)
+_join = functools.partial(fusion.Config.world, (("picture", 200), ("sound", 60)), 12)
 _words = word2vec.Config.world
 WORLD = {
     "show_and_tell": tell(_tell()),
@@ -232,6 +245,11 @@ WORLD = {
     "vqa, concatenation": answer(_answer(fusion="concatenation")),
     "vqa, stacked": answer(_answer(fusion="stacked")),
     "vqa, glimpses": answer(_answer(fusion="glimpses")),
+    "fusion": join(_join()),
+    "fusion, early": join(_join(fusion="early", dropout=0.2)),
+    "fusion, product": join(_join(fusion="product")),
+    "fusion, modality dropout": join(_join(modality_dropout=(0.5, 0.2))),
+    "fusion, blending": join(_join(blend=(0.1, 0.5, 0.4))),
     "word2vec": words(_words()),
     "word2vec, nce": words(_words(objective="nce", learn_normalizer=True)),
     "word2vec, softmax": words(_words(objective="softmax")),
@@ -249,6 +267,7 @@ PAPER: dict[str, Callable[[], Case]] = {
     "vqa": lambda: answer(vqa.Config.paper()),
     "vqa, antol-program": lambda: answer(vqa.Config.paper("antol-program")),
     "vqa, kazemi": lambda: answer(vqa.Config.paper("kazemi")),
+    "fusion, blending": lambda: join(fusion.Config.paper(blend=(0.2, 0.4, 0.4))),
     "word2vec": lambda: words(word2vec.Config.paper()),
 }
 CAPTIONERS = [n for n in WORLD if n.startswith(("show_", "video_"))]
@@ -263,6 +282,8 @@ FITTED = [
     "joint_embedding",
     "recipes",
     "vqa",
+    "fusion, modality dropout",
+    "fusion, blending",
     "word2vec",
 ]
 
