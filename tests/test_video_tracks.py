@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import test_video_captioning
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -12,7 +13,7 @@ from mmtutor.kit import decoding, training
 from mmtutor.kit.pointing import Pointer
 from mmtutor.video_captioning import Config, VideoCaptioner, present
 
-V, D, F, GRID, NAMES = 13, 7, 4, (2, 3), (5, 9, 11)
+V, D, F, GRID, NAMES = test_video_captioning.V, 7, 4, (2, 3), (5, 9, 11)
 L = math.prod(GRID)
 SIZES = {"grid": GRID, "width": 6, "embedding": 4, "hidden": 8, "attention": 5, "frames": 5}
 SIZES |= {"dropout": 0.0, "content": 3, "beside": 2, "point": 4}
@@ -30,11 +31,7 @@ def model_of(pooling: str = "attention", seed: int = 0, **changes: object) -> Vi
 
 def batch_of(clips: int = 3, frames: int = F, seed: int = 0) -> dict[str, torch.Tensor]:
     draw = torch.Generator().manual_seed(seed)
-    captions = torch.randint(4, V, (clips, 6), generator=draw)
-    captions[:, 0] = 1
-    for row in range(clips):  # captions of different lengths, each with its end and its padding
-        end = 2 + row % 4
-        captions[row, end], captions[row, end + 1 :] = 2, 0
+    captions = test_video_captioning.batch_of(clips, seed=seed)["captions"]
     return {
         "features": torch.randn(clips, frames, D, *GRID, generator=draw),
         "captions": captions,
