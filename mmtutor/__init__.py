@@ -32,6 +32,8 @@ _SUBMODULES = {
     "show_attend_tell",
     "sound",
     "video_captioning",
+    "vilbert",
+    "vlbert",
     "vqa",
     "word2vec",
     "world",
