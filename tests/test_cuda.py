@@ -31,10 +31,12 @@ from mmtutor import (
     show_attend_tell,
     sound,
     video_captioning,
+    vilbert,
+    vlbert,
     vqa,
     word2vec,
 )
-from mmtutor.kit import decoding, metrics, retrieval, saving, training
+from mmtutor.kit import decoding, masking, metrics, retrieval, saving, training
 from mmtutor.kit.places import HOW, Places
 from mmtutor.kit.pointing import Pointer
 from mmtutor.kit.text import SPECIALS
@@ -68,7 +70,7 @@ class Case:
     def model(self, *, plain: bool = False) -> nn.Module:
         """The same weights each time; ``plain``: without dropout, so that nothing is random."""
         config = self.config
-        drawn = {"dropout": 0.0, "modality_dropout": ()}
+        drawn = {"dropout": 0.0, "answer_dropout": 0.0, "modality_dropout": ()}
         if plain:
             none = {name: value for name, value in drawn.items() if hasattr(config, name)}
             config = dataclasses.replace(config, **none)
@@ -156,6 +158,61 @@ def asked(c: Any, size: int, g: torch.Generator) -> Batch:
     }
 
 
+def shown(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Questions, and captions in which something is hidden, about one set of regions."""
+    count = 37 if c.region == 2048 else 9
+    low = 0.5 * torch.rand(size, count, 2, generator=g)
+    boxes = torch.cat([low, low + 0.1 + 0.4 * torch.rand(size, count, 2, generator=g)], -1)
+    boxes[:, 0] = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    there = torch.arange(count) < torch.randint(2, count + 1, (size, 1), generator=g)
+    told = sentences(size, c.vocabulary, g, ends=False)
+    first = len(masking.SPECIALS)
+    seen, targets = masking.hide_words(
+        told, c.vocabulary, 0.3, g, one=True, mask=c.mask, first=first
+    )
+    masked, replaced = masking.hide_regions(there, 0.3, g, one=True)
+    return {
+        "questions": sentences(size, c.vocabulary, g, ends=False),
+        "answers": torch.randint(0, c.answers, (size,), generator=g),
+        "words": seen,
+        "word_targets": targets,
+        "regions": torch.randn(size, count, c.region, generator=g),
+        "boxes": boxes,
+        "there": there,
+        "classes": torch.randn(size, count, c.classes, generator=g).softmax(-1),
+        "masked": masked,
+        "replaced": replaced,
+        "aligned": torch.arange(size) % 2 == 0,
+    }
+
+
+class Both(nn.Module):
+    """VL-BERT or ViLBERT with the losses of captions and of questions together: either leaves heads
+    of the other's without a gradient."""
+
+    kind: type[nn.Module]
+
+    def __init__(self, config: vlbert.Config | vilbert.Config) -> None:
+        super().__init__()
+        self.config = config
+        self.model = self.kind(config)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.model(*(batch[name] for name in ("questions", "regions", "boxes", "there")))
+
+    def loss(self, batch: Batch) -> Batch:
+        told, asked = self.model.pretrain_loss(batch), self.model.loss(batch)
+        return {**told, "questions": asked["loss"], "loss": told["loss"] + asked["loss"]}
+
+
+class OneStream(Both):
+    Config, kind = vlbert.Config, vlbert.VLBert
+
+
+class TwoStreams(Both):
+    Config, kind = vilbert.Config, vilbert.ViLBert
+
+
 def senses(c: Any, size: int, g: torch.Generator) -> Batch:
     batch = {name: torch.randn(size, n, generator=g) for name, n in c.inputs}
     return {**batch, "label": torch.randint(0, c.classes, (size,), generator=g)}
@@ -197,6 +254,10 @@ def answer(c: Any) -> Case:
     return Case(c, vqa.VQA, asked)
 
 
+def read(c: Any) -> Case:
+    return Case(c, OneStream if isinstance(c, vlbert.Config) else TwoStreams, shown)
+
+
 def join(c: Any) -> Case:
     return Case(c, fusion.Fusion, senses)
 
@@ -213,6 +274,8 @@ _follow = functools.partial(video_captioning.Config.bound, 60, 112, tuple(range(
 _joint = functools.partial(joint_embedding.Config.world, 60)
 _cook = functools.partial(recipes.Config.world, 40, 60, 12)
 _answer = functools.partial(vqa.Config.world, 60, 30)
+_read = functools.partial(vlbert.Config.world, 60, 30)
+_meet = functools.partial(vilbert.Config.world, 60, 30)
 _join = functools.partial(fusion.Config.world, (("picture", 200), ("sound", 60)), 12)
 _words = word2vec.Config.world
 WORLD = {
@@ -245,6 +308,11 @@ WORLD = {
     "vqa, concatenation": answer(_answer(fusion="concatenation")),
     "vqa, stacked": answer(_answer(fusion="stacked")),
     "vqa, glimpses": answer(_answer(fusion="glimpses")),
+    "vlbert": read(_read()),
+    "vlbert, sines": read(_read(geometry="sines", answer_loss="sigmoid")),
+    "vlbert, mask vector": read(_read(geometry="sum", mask_vector=True)),
+    "vilbert": read(_meet()),
+    "vilbert, mask vector": read(_meet(geometry="sum", mask_vector=True, aligned_only=False)),
     "fusion": join(_join()),
     "fusion, early": join(_join(fusion="early", dropout=0.2)),
     "fusion, product": join(_join(fusion="product")),
@@ -267,6 +335,8 @@ PAPER: dict[str, Callable[[], Case]] = {
     "vqa": lambda: answer(vqa.Config.paper()),
     "vqa, antol-program": lambda: answer(vqa.Config.paper("antol-program")),
     "vqa, kazemi": lambda: answer(vqa.Config.paper("kazemi")),
+    "vlbert": lambda: read(vlbert.Config.paper()),
+    "vilbert": lambda: read(vilbert.Config.paper()),
     "fusion, blending": lambda: join(fusion.Config.paper(blend=(0.2, 0.4, 0.4))),
     "word2vec": lambda: words(word2vec.Config.paper()),
 }
@@ -282,6 +352,8 @@ FITTED = [
     "joint_embedding",
     "recipes",
     "vqa",
+    "vlbert",
+    "vilbert, mask vector",
     "fusion, modality dropout",
     "fusion, blending",
     "word2vec",
@@ -357,7 +429,7 @@ def seen(model: nn.Module, batch: Batch) -> list[Tensor]:
             extra = [batch["mask"]] if "mask" in batch else []
             logits = model(batch["features"], batch["captions"], *extra)
             return [logits[batch["captions"][:, 1:] != PAD]]
-        if "questions" in batch:
+        if "questions" in batch and "features" in batch:
             return [model(batch["features"], batch["questions"])]
         if "centre" in batch:
             at = batch["centre"]
@@ -604,7 +676,7 @@ def step(model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> Te
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_step_at_the_papers_scale(name: str) -> None:
-    if not ON_GPU and name.startswith("video"):
+    if not ON_GPU and name.startswith(("video", "vlbert", "vilbert")):
         pytest.skip("a hundred million weights are for the GPU")
     size = 8 if ON_GPU else 2
     if ON_GPU:
