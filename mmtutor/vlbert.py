@@ -71,8 +71,10 @@ class Config:
         mask_vector: a learned vector stands for a region that is hidden, and the whole picture is
             the mean of the others; for features made beforehand. Otherwise the vectors of a batch
             are read as they are: its pixels were hidden before (end to end).
-        visual_gain: with which gain the visual vectors start. The paper has 0: it begins as a BERT
-            that has read much and sees nothing.
+        visual_gain: with which gain the visual vectors of regions start. The paper has 0: it begins
+            as a BERT that has read much and sees nothing.
+        word_gain: the same for the picture that words carry. Above 0 it makes all words of a
+            sentence alike, before the model can tell them from one another.
         answer_loss: ``"softmax"``: one answer is right; ``"sigmoid"``: each may be, to a degree
             (the paper).
         mask_words: share of words to say.
@@ -97,6 +99,7 @@ class Config:
     waves: int = 16
     mask_vector: bool = False
     visual_gain: float = 1.0
+    word_gain: float = 0.0
     answer_loss: str = "softmax"
     mask_words: float = 0.15
     mask_regions: float = 0.15
@@ -124,8 +127,11 @@ class Config:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
-        if not 0 < self.start < math.inf or not math.isfinite(self.visual_gain):
+        if not 0 < self.start < math.inf:
             raise ValueError(f"start must be above 0, and finite, got {self.start}")
+        for name in ("visual_gain", "word_gain"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
         ids = (self.cls, self.sep, self.mask)
         if len(set(ids)) < 3 or min(ids) < 1 or max(*ids, self.first) >= self.vocabulary:
             raise ValueError(
@@ -244,8 +250,8 @@ class VLBert(nn.Module):
         with torch.no_grad():
             for vector in (self.image, self.hidden_image, self.end, self.no_picture):
                 vector.normal_(std=c.start)
-            for norm in (self.norm_of_words, self.norm_of_regions):
-                norm.weight.fill_(c.visual_gain)
+            self.norm_of_words.weight.fill_(c.word_gain)
+            self.norm_of_regions.weight.fill_(c.visual_gain)
 
     # -- the elements
 

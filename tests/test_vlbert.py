@@ -474,19 +474,22 @@ def test_paper_scale_shapes():
         assert model.word_head(x, model.words.weight).shape == (2, 60, 30_522)
         assert model.region_head(x).shape == (2, 60, 1601)
     assert (config.cls, config.sep, config.mask) == (101, 102, 103)
-    assert (config.visual_gain, config.answer_loss, config.geometry) == (0.0, "sigmoid", "sines")
+    assert (config.visual_gain, config.word_gain) == (0.0, 0.0)
+    assert (config.answer_loss, config.geometry) == ("sigmoid", "sines")
     assert Config.paper(geometry="product").geometry == "product"
 
 
 def test_the_first_weights():
     torch.manual_seed(0)
-    model = VLBert(Config.world(500, 30, visual_gain=0.25, mask_vector=True, start=0.02))
+    model = VLBert(
+        Config.world(500, 30, visual_gain=0.25, word_gain=0.5, mask_vector=True, start=0.02)
+    )
     assert model.words.weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert model.project.places.std().item() == pytest.approx(0.7, rel=0.1)
     for vector in (model.image, model.hidden_image, model.end, model.no_picture):
         assert vector.std().item() == pytest.approx(0.02, rel=0.3)
     assert not model.hidden_region.any()
-    assert bool((model.norm_of_words.weight == 0.25).all())
+    assert bool((model.norm_of_words.weight == 0.5).all())
     assert bool((model.norm_of_regions.weight == 0.25).all())
     assert bool((model.norm.weight == 1).all())
 
@@ -728,7 +731,8 @@ def test_bad_captions(changes, message):
         ({"mask_regions": -0.1, "mask_vector": True}, "mask_regions must be in"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"start": 0.0}, "start must be above 0"),
-        ({"visual_gain": math.inf}, "start must be|visual_gain"),
+        ({"visual_gain": math.inf}, "visual_gain must be finite"),
+        ({"word_gain": math.nan}, "word_gain must be finite"),
         ({"mask": 5}, "must be ids of words"),
         ({"cls": 0}, "must be ids of words"),
         ({"mask": V}, "must be ids of words"),
