@@ -83,6 +83,8 @@ class Config:
         mask_vector: the features of a region that is hidden are read as zeros (the paper), and the
             whole picture is the mean of the others. Otherwise the vectors of a batch are read as
             they are: its pixels were hidden before.
+        swapped: share of captions that are swapped for another picture's, where a batch does not
+            say which belong.
         aligned_only: words and regions are asked for only where the caption belongs to the picture.
             The authors' first program asks everywhere, and so teaches that a picture says nothing
             about its caption half of the time; its successor can leave that out.
@@ -118,6 +120,7 @@ class Config:
     segments: int = 1
     geometry: str = "product"
     mask_vector: bool = False
+    swapped: float = 0.5
     aligned_only: bool = True
     answer_loss: str = "softmax"
     mask_words: float = 0.15
@@ -154,7 +157,7 @@ class Config:
             )
         if self.positions < 3:
             raise ValueError(f"a sentence of one word has 3 positions, got {self.positions}")
-        for name in ("mask_words", "mask_regions"):
+        for name in ("mask_words", "mask_regions", "swapped"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         for name in ("dropout", "answer_dropout"):
@@ -459,7 +462,7 @@ class ViLBert(nn.Module):
         Args:
             batch: ``"words"`` (B, T), ``"regions"``, ``"boxes"``, ``"there"`` (see :meth:`read`),
                 and ``"classes"`` (B, R, C), distributions; without, no region is named.
-                ``"aligned"`` (B,) bool; without, half of the captions are swapped here. What is
+                ``"aligned"`` (B,) bool; without, some captions are swapped here. What is
                 hidden stands in ``"word_targets"``, ``"masked"`` and ``"replaced"``, or is drawn
                 (:func:`mmtutor.kit.masking.hide`); without ``mask_vector`` the regions that are
                 ``"masked"`` must come with their pixels hidden.
@@ -476,7 +479,7 @@ class ViLBert(nn.Module):
             if "word_targets" in batch:
                 raise ValueError("a batch with 'word_targets' must say which are 'aligned' (B,)")
             rows = torch.arange(len(batch["words"]), device=batch["words"].device)
-            rows, batch["aligned"] = masking.mismatch(rows)
+            rows, batch["aligned"] = masking.mismatch(rows, c.swapped)
             for name in {"words", "whole"} & batch.keys():
                 batch[name] = batch[name][rows]
         hidden = masking.hide(

@@ -450,6 +450,9 @@ def test_swapped_captions_keep_their_words_and_lose_their_picture():
         model.pretrain_loss(b)
     own = torch.stack([(words == WORDS).all(1) for words in seen]).float().mean()
     assert 0.4 < own.item() < 0.6
+    model.config = replace(model.config, swapped=0.0)
+    model.pretrain_loss(b)
+    assert torch.equal(seen.pop(), WORDS)
     rows = {tuple(row) for words in seen for row in words.tolist()}
     assert rows == {tuple(row) for row in WORDS.tolist()}
 
@@ -835,6 +838,7 @@ def test_bad_captions(changes, message):
         ({"answer_loss": "hinge"}, "answer_loss must be one of"),
         ({"mask_regions": 0.3}, "mask_regions = 0.3 has no effect with mask_vector = False"),
         ({"mask_words": 1.5}, "mask_words must be in"),
+        ({"swapped": -0.1}, "swapped must be in"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"answer_dropout": -0.1}, "answer_dropout must be in"),
         ({"start": 0.0}, "start must be above 0"),

@@ -61,8 +61,7 @@ def choose(
         ValueError: a share out of range, or shapes that do not fit.
     """
     check_there(there)
-    if not 0 <= share <= 1:
-        raise ValueError(f"a share must be in [0, 1], got {share}")
+    check_share(share)
     draws = torch.rand(there.shape, generator=generator, device=there.device)
     if whole is not None:
         draws = by_word(draws, whole)
@@ -225,21 +224,29 @@ def hide(
     return Hidden(seen, targets, asked, gone)
 
 
-def mismatch(rows: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """Give half of the pictures of a batch the caption of another.
+def mismatch(
+    rows: Tensor, share: float = 0.5, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """Give some pictures of a batch the caption of another.
 
-    Which half is drawn, and so is how far the captions move on: the other caption is that of
+    Which ones is drawn, and so is how far the captions move on: the other caption is that of
     another picture of the batch, though it may by chance be true of this one too. A batch of one
     has no other caption and stays as it is.
 
     Args:
         rows: (B, …), the captions, or their numbers.
+        share: of pictures that get another caption, in [0, 1].
+        generator: on the device of the captions.
 
     Returns:
         the captions (B, …); and ``aligned`` (B,) bool, True where they are the picture's own.
+
+    Raises:
+        ValueError: a share out of range.
     """
+    check_share(share)
     n, device = len(rows), rows.device
-    aligned = torch.rand(n, generator=generator, device=device) < 0.5
+    aligned = torch.rand(n, generator=generator, device=device) >= share
     if n == 1:
         return rows, torch.ones_like(aligned)
     step = torch.randint(1, n, (1,), generator=generator, device=device)
@@ -258,6 +265,12 @@ class Pretraining(nn.Module):
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return self.model.pretrain_loss(batch)
+
+
+def check_share(share: float) -> None:
+    """Raise an error unless ``share`` is in [0, 1]."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"a share must be in [0, 1], got {share}")
 
 
 def check_there(there: Tensor) -> None:

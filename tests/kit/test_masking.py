@@ -157,23 +157,30 @@ def test_same_seed_same_draws():
 
 def test_half_of_the_captions_are_another_pictures():
     rows = torch.arange(1000)
-    found, aligned = mismatch(rows, draws())
+    found, aligned = mismatch(rows, generator=draws())
     assert torch.equal(found == rows, aligned)  # never its own where it says not
     assert share(aligned) == pytest.approx(0.5, abs=0.05)
+    assert share(mismatch(rows, 0.2, draws())[1]) == pytest.approx(0.8, abs=0.04)
+    assert mismatch(rows, 0.0)[1].all()
+    assert not mismatch(rows, 1.0)[1].any()
     captions = torch.randn(6, 3)
-    moved, own = mismatch(captions, draws(1))
+    moved, own = mismatch(captions, generator=draws(1))
     assert torch.equal((moved == captions).all(1), own)
     assert {tuple(row) for row in moved.tolist()} <= {tuple(row) for row in captions.tolist()}
-    shifts = {int((mismatch(rows, draws(s))[0] - rows).max()) for s in range(20)}
+    shifts = {int((mismatch(rows, generator=draws(s))[0] - rows).max()) for s in range(20)}
     assert len(shifts) > 5
 
 
 def test_a_batch_of_one_has_no_other_caption():
     for seed in range(5):
-        found, aligned = mismatch(torch.tensor([[5, 6]]), draws(seed))
+        found, aligned = mismatch(torch.tensor([[5, 6]]), generator=draws(seed))
         assert found.tolist() == [[5, 6]]
         assert aligned.tolist() == [True]
-    assert {int(mismatch(torch.arange(2), draws(s))[0].sum()) for s in range(20)} == {0, 1, 2}
+    assert {int(mismatch(torch.arange(2), generator=draws(s))[0].sum()) for s in range(20)} == {
+        0,
+        1,
+        2,
+    }
 
 
 # --- a batch --------------------------------------------------------------------------------------
@@ -274,6 +281,7 @@ BOOLS = torch.ones(2, 3, dtype=torch.bool)
         (lambda: corrupt_words(WORDS, BOOLS, 20, first=-1), "no word to draw"),
         (lambda: corrupt_regions(WORDS), "a mask must be"),
         (lambda: hide_regions(WORDS), "a mask must be"),
+        (lambda: mismatch(WORDS, 1.5), "a share must be"),
     ],
 )
 def test_bad_input(call, message):
