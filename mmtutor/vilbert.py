@@ -36,8 +36,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor.kit import masking
-from mmtutor.kit import regions as kit
 from mmtutor.kit.places import Places
+from mmtutor.kit.regions import (
+    ANSWER_LOSSES,
+    Picture,
+    answer_loss,
+    centred,
+    check_aligned,
+    check_answers,
+    check_classes,
+    check_mask,
+    check_picture,
+    check_targets,
+    check_words,
+    mean_of,
+    region_losses,
+    whole_from_parts,
+    with_area,
+    word_losses,
+)
 from mmtutor.kit.transformer import (
     EPS,
     Attention,
@@ -138,7 +155,7 @@ class Config:
         names += ("region_width", "region_heads", "region_hidden", "connections", "shared")
         names += ("shared_heads", "pooled", "answer_hidden", "positions", "segments")
         sizes(**{name: getattr(self, name) for name in names})
-        for name, known in (("geometry", GEOMETRY), ("answer_loss", kit.ANSWER_LOSSES)):
+        for name, known in (("geometry", GEOMETRY), ("answer_loss", ANSWER_LOSSES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         for name, heads in (
@@ -345,7 +362,7 @@ class ViLBert(nn.Module):
         x = self.words(ids) + self.positions(at) + self.segments.weight[0]
         return self.dropout(self.text_norm(x)), real
 
-    def embed_regions(self, picture: kit.Picture, gone: Tensor) -> Tensor:
+    def embed_regions(self, picture: Picture, gone: Tensor) -> Tensor:
         """Regions as vectors (B, R, region_width): what is there, and where.
 
         Args:
@@ -355,10 +372,10 @@ class ViLBert(nn.Module):
         x, boxes, there = picture
         if self.config.mask_vector:
             x = x.masked_fill(gone[..., None], 0.0)
-            x = kit.whole_from_parts(x, there, gone)
+            x = whole_from_parts(x, there, gone)
         product = self.config.geometry == "product"
-        content = self.features(x, kit.centred(boxes)) if product else self.features(x)
-        return self.dropout(self.regions_norm(content + self.boxes(kit.with_area(boxes))))
+        content = self.features(x, centred(boxes)) if product else self.features(x)
+        return self.dropout(self.regions_norm(content + self.boxes(with_area(boxes))))
 
     # -- the two streams
 
@@ -390,11 +407,11 @@ class ViLBert(nn.Module):
             TypeError, ValueError: what does not fit; see :mod:`mmtutor.kit.regions`.
         """
         c = self.config
-        kit.check_words(words, c.vocabulary, c.positions - 2)
-        picture = kit.check_picture(
+        check_words(words, c.vocabulary, c.positions - 2)
+        picture = check_picture(
             regions, boxes, there, c.region, len(words), self.text_norm.weight.dtype
         )
-        gone = torch.zeros_like(there) if gone is None else kit.check_mask(gone, there, "replaced")
+        gone = torch.zeros_like(there) if gone is None else check_mask(gone, there, "replaced")
         text, real = self.embed_text(words)
         seen = self.embed_regions(picture, gone)
         # whom the other stream may look at
@@ -491,24 +508,24 @@ class ViLBert(nn.Module):
             regions=c.mask_regions if c.mask_vector and "classes" in batch else None,
             one=c.at_least_one,
         )
-        targets = kit.check_targets(hidden.targets, hidden.words, c.vocabulary)
-        there, aligned = batch["there"], kit.check_aligned(batch["aligned"], len(targets))
+        targets = check_targets(hidden.targets, hidden.words, c.vocabulary)
+        there, aligned = batch["there"], check_aligned(batch["aligned"], len(targets))
         streams = self.read(hidden.words, batch["regions"], batch["boxes"], there, gone=hidden.gone)
         scored = aligned if c.aligned_only else torch.ones_like(aligned)  # (B,)
 
         scores = self.word_head(streams.text[:, 1:-1], self.words.weight)
-        losses, right = kit.word_losses(scores, targets)  # (B, T)
+        losses, right = word_losses(scores, targets)  # (B, T)
         chosen = (targets != masking.NOT_CHOSEN) & scored[:, None]
         terms = {
-            "words": kit.mean_of(losses, chosen),
-            "words right": kit.mean_of(right, chosen),
+            "words": mean_of(losses, chosen),
+            "words right": mean_of(right, chosen),
         }
         if "classes" in batch:
-            asked = kit.check_mask(hidden.asked, there, "masked") & scored[:, None]
-            classes = kit.check_classes(batch["classes"], there, c.classes)
-            losses, right = kit.region_losses(self.region_head(streams.regions), classes, kl=True)
-            terms["regions"] = kit.mean_of(losses, asked)
-            terms["regions right"] = kit.mean_of(right, asked)
+            asked = check_mask(hidden.asked, there, "masked") & scored[:, None]
+            classes = check_classes(batch["classes"], there, c.classes)
+            losses, right = region_losses(self.region_head(streams.regions), classes, kl=True)
+            terms["regions"] = mean_of(losses, asked)
+            terms["regions right"] = mean_of(right, asked)
         scores = self.align_head(self.fuse(streams))  # (B, 2)
         label = torch.where(aligned, ALIGNED, RANDOM)
         terms["align"] = F.cross_entropy(scores, label)
@@ -533,5 +550,5 @@ class ViLBert(nn.Module):
         """
         c = self.config
         scores = self(batch["questions"], batch["regions"], batch["boxes"], batch["there"])
-        answers = kit.check_answers(batch["answers"], len(scores), c.answers, c.answer_loss)
-        return kit.answer_loss(scores, answers, c.answer_loss)
+        answers = check_answers(batch["answers"], len(scores), c.answers, c.answer_loss)
+        return answer_loss(scores, answers, c.answer_loss)

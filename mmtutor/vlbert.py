@@ -39,8 +39,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor.kit import masking
-from mmtutor.kit import regions as kit
 from mmtutor.kit.places import Places
+from mmtutor.kit.regions import (
+    ANSWER_LOSSES,
+    Picture,
+    answer_loss,
+    centred,
+    check_answers,
+    check_classes,
+    check_mask,
+    check_picture,
+    check_targets,
+    check_words,
+    mean_of,
+    region_losses,
+    waves,
+    whole_from_parts,
+    word_losses,
+)
 from mmtutor.kit.transformer import EPS, Layer, Transform, WordHead, first_weights, sizes
 
 GEOMETRY = ("product", "sum", "sines")
@@ -115,7 +131,7 @@ class Config:
         names = ("vocabulary", "answers", "region", "classes", "width", "heads", "layers")
         names += ("hidden", "positions", "waves")
         sizes(**{name: getattr(self, name) for name in names})
-        for name, known in (("geometry", GEOMETRY), ("answer_loss", kit.ANSWER_LOSSES)):
+        for name, known in (("geometry", GEOMETRY), ("answer_loss", ANSWER_LOSSES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
         if self.width % self.heads:
@@ -255,7 +271,7 @@ class VLBert(nn.Module):
 
     # -- the elements
 
-    def see(self, picture: kit.Picture, gone: Tensor) -> Tensor:
+    def see(self, picture: Picture, gone: Tensor) -> Tensor:
         """The visual vectors of regions (B, R, H): what is there, and where.
 
         Args:
@@ -265,14 +281,14 @@ class VLBert(nn.Module):
         x, boxes, there = picture  # (B, R, D), (B, R, 4), (B, R)
         if self.hidden_region is not None:
             x = torch.where(gone[..., None], self.hidden_region, x)
-            x = kit.whole_from_parts(x, there, gone)
+            x = whole_from_parts(x, there, gone)
         if self.config.geometry == "sines":
-            x = torch.cat([x, kit.waves(boxes, self.config.waves)], -1)
+            x = torch.cat([x, waves(boxes, self.config.waves)], -1)
             return F.relu(self.project(self.dropout(x)))
-        return self.project(self.dropout(x), kit.centred(boxes))
+        return self.project(self.dropout(x), centred(boxes))
 
     def embed(
-        self, words: Tensor, picture: kit.Picture, second: Tensor | None, gone: Tensor
+        self, words: Tensor, picture: Picture, second: Tensor | None, gone: Tensor
     ) -> tuple[Tensor, Tensor, Layout]:
         """The sequence: elements (B, S, H); (B, S), True where there is one; where they stand."""
         c, (b, t) = self.config, words.shape
@@ -341,15 +357,13 @@ class VLBert(nn.Module):
         """
         c = self.config
         more = 0 if second is None else second.shape[1] + 1
-        kit.check_words(words, c.vocabulary, c.positions - 4 - more)
+        check_words(words, c.vocabulary, c.positions - 4 - more)
         if regions is None:
             b, like = len(words), self.norm.weight
             regions, boxes = like.new_zeros(b, 1, c.region), like.new_zeros(b, 1, 4)
             there = torch.zeros(b, 1, dtype=torch.bool, device=words.device)
-        picture = kit.check_picture(
-            regions, boxes, there, c.region, len(words), self.norm.weight.dtype
-        )
-        gone = torch.zeros_like(there) if gone is None else kit.check_mask(gone, there, "replaced")
+        picture = check_picture(regions, boxes, there, c.region, len(words), self.norm.weight.dtype)
+        gone = torch.zeros_like(there) if gone is None else check_mask(gone, there, "replaced")
         x, real, layout = self.embed(words, picture, second, gone)
         for layer in self.layers:
             if looks is not None:
@@ -417,26 +431,26 @@ class VLBert(nn.Module):
             regions=c.mask_regions if c.mask_vector and "classes" in batch else None,
             one=c.at_least_one,
         )
-        targets = kit.check_targets(hidden.targets, hidden.words, c.vocabulary)
+        targets = check_targets(hidden.targets, hidden.words, c.vocabulary)
         there = batch["there"]
         x, layout = self.read(
             hidden.words, batch["regions"], batch["boxes"], there, gone=hidden.gone
         )
-        losses, right = kit.word_losses(
+        losses, right = word_losses(
             self.word_head(x[:, layout.words], self.words.weight), targets
         )  # (B, T)
         chosen, seen = targets != masking.NOT_CHOSEN, there[:, :1]
         terms = {
-            "words": kit.mean_of(losses, chosen & seen),
-            "text": kit.mean_of(losses, chosen & ~seen),
-            "words right": kit.mean_of(right, chosen),
+            "words": mean_of(losses, chosen & seen),
+            "text": mean_of(losses, chosen & ~seen),
+            "words right": mean_of(right, chosen),
         }
         if "classes" in batch:
-            asked = kit.check_mask(hidden.asked, there, "masked")
-            classes = kit.check_classes(batch["classes"], there, c.classes)
-            losses, right = kit.region_losses(self.region_head(x[:, layout.regions]), classes)
-            terms["regions"] = kit.mean_of(losses, asked)
-            terms["regions right"] = kit.mean_of(right, asked)
+            asked = check_mask(hidden.asked, there, "masked")
+            classes = check_classes(batch["classes"], there, c.classes)
+            losses, right = region_losses(self.region_head(x[:, layout.regions]), classes)
+            terms["regions"] = mean_of(losses, asked)
+            terms["regions right"] = mean_of(right, asked)
         loss = sum(terms[name] for name in ("words", "text", "regions") if name in terms)
         return {"loss": loss, **terms}
 
@@ -452,5 +466,5 @@ class VLBert(nn.Module):
         """
         c = self.config
         scores = self(batch["questions"], batch["regions"], batch["boxes"], batch["there"])
-        answers = kit.check_answers(batch["answers"], len(scores), c.answers, c.answer_loss)
-        return kit.answer_loss(scores, answers, c.answer_loss)
+        answers = check_answers(batch["answers"], len(scores), c.answers, c.answer_loss)
+        return answer_loss(scores, answers, c.answer_loss)

@@ -11,9 +11,9 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor import vilbert
-from mmtutor.kit import regions as kit
 from mmtutor.kit import saving, training
 from mmtutor.kit.masking import NOT_CHOSEN, Pretraining
+from mmtutor.kit.regions import Picture, check_picture
 from mmtutor.vilbert import Config, Connection, ViLBert
 
 V, K, D, CLASSES, R = 17, 5, 3, 4, 4
@@ -206,7 +206,7 @@ def alone(model: ViLBert, words: torch.Tensor, p: dict[str, torch.Tensor]) -> tu
             text = connection.text_forward(connection.text_norm(text))
         text = torchs(layer, c.width, c.heads, c.hidden)(text, src_key_padding_mask=~real)
     gone = torch.zeros_like(p["there"])
-    regions = model.embed_regions(kit.Picture(**p), gone)
+    regions = model.embed_regions(Picture(**p), gone)
     for connection, layer in zip(model.connections, model.region_layers):
         regions = connection.regions_forward(connection.regions_norm(regions))
         own = torchs(layer, c.region_width, c.region_heads, c.region_hidden)
@@ -269,7 +269,7 @@ def test_where_the_streams_look():
     # the first connection by hand
     text, mask = model.embed_text(WORDS)
     text = model.text_layers[0](text, mask)
-    seen = model.embed_regions(kit.check_picture(*p.values(), D, 3, torch.float64), MASKED & False)
+    seen = model.embed_regions(check_picture(*p.values(), D, 3, torch.float64), MASKED & False)
     c = model.connections[0]
     torch.testing.assert_close(looks.to_regions[:, 0], c.text.weights(text, seen, THERE))
     torch.testing.assert_close(looks.to_words[:, 0], c.regions.weights(seen, text, mask))
@@ -287,7 +287,7 @@ def test_the_elements_by_hand(way):
         for i, (word, at) in enumerate(zip(ids, real[b].nonzero()[:, 0])):
             total = model.words.weight[word] + model.positions.weight[i] + model.segments.weight[0]
             torch.testing.assert_close(x[b, at], normal(total, model.text_norm))
-    seen = model.embed_regions(kit.Picture(**p), REPLACED)
+    seen = model.embed_regions(Picture(**p), REPLACED)
     for b, r in THERE.nonzero().tolist():
         v = p["regions"][b, r]
         if model.config.mask_vector:

@@ -10,10 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmtutor import vlbert
 from mmtutor.kit import saving, training
 from mmtutor.kit.masking import NOT_CHOSEN, SPECIALS, Pretraining
-from mmtutor.kit.regions import waves
+from mmtutor.kit.regions import Picture, check_picture, waves
 from mmtutor.kit.text import Vocabulary
 from mmtutor.vlbert import A, B, C, Config, VLBert
 
@@ -145,7 +144,7 @@ def test_the_embedding_is_the_sum_of_four(way, question):
     model, p = build(way), picture()
     second = torch.full((3, 1), SMALL.mask) if question else None
     p["regions"], p["boxes"] = (p[k] * THERE[..., None] for k in ("regions", "boxes"))
-    x, real, layout = model.embed(WORDS, vlbert.kit.Picture(**p), second, REPLACED)
+    x, real, layout = model.embed(WORDS, Picture(**p), second, REPLACED)
     assert x.shape == (3, 4 + 3 + (2 if question else 0) + R, H)
     for b in range(3):
         count = int(THERE[b].sum())
@@ -429,7 +428,7 @@ def test_attention_of_all_layers():
         assert (looks.layout.second is not None) == question
     # the first layer by hand
     x, real, _ = model.embed(
-        WORDS, vlbert.kit.check_picture(*p.values(), D, 3, torch.float64), None, MASKED & False
+        WORDS, check_picture(*p.values(), D, 3, torch.float64), None, MASKED & False
     )
     torch.testing.assert_close(looks.weights[:, 0], model.layers[0].attention.weights(x, x, real))
 
