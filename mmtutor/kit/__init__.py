@@ -12,15 +12,18 @@ _MODULES = {
     "arrays",
     "cache",
     "decoding",
+    "masking",
     "metrics",
     "pictures",
     "places",
     "pointing",
     "processes",
+    "regions",
     "retrieval",
     "runtime",
     "text",
     "training",
+    "transformer",
     "vision",
 }
 
