@@ -13,6 +13,10 @@ passes another. Where the two meet decides what can be learnt:
 - ``"glimpses"``: it looks several times at once, and all that it sees is laid beside it (Kazemi and
   Elqursh 2017).
 
+Which words mean which cells has to be learnt from the answers alone, and that is slow. So there is
+one more way, which is ours: before the LSTM reads a word, the word is looked for in the map
+(:class:`Grounding`), and *that words name cells* can be told apart from the questions.
+
 Then a classifier: to answer is to choose among the K most frequent answers.
 
 Read from top to bottom: the settings, one look, the model, the data, the checks. How the field
@@ -32,6 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor.kit.places import HOW, Places
+from mmtutor.kit.pointing import Labeller
 from mmtutor.kit.text import SPECIALS, Vocabulary, pad, tokenize
 from mmtutor.kit.vision import check_features
 
@@ -39,17 +44,22 @@ PAD = SPECIALS.index("<pad>")
 OUTSIDE = -1  # stands for an answer that is not among the K
 ATTENTION = ("stacked", "glimpses")
 FUSIONS = ("product", "sum", "concatenation", "question", "picture", *ATTENTION)
-STATES = ("all", "hidden", "cell")
+STATES = ("all", "hidden", "cell", "mean")
 BOUNDS = ("tanh", "relu")
-STARTS = ("xavier", "uniform")
+STARTS = ("xavier", "uniform", "torch")
 PAPERS = ("antol", "antol-program", "kazemi")
 #: Settings that a way to meet does not read. To set one would promise what does not happen.
+BINDING = ("point", "counts", "naming", "names")
 UNREAD = {
-    **{way: ("attention", "looks", "places") for way in ("product", "sum", "concatenation")},
-    "question": ("attention", "looks", "places", "image", "unit"),
-    "picture": ("attention", "looks", "places", "word", "hidden", "layers", "state"),
+    **{
+        way: ("attention", "looks", "places", "beside", *BINDING)
+        for way in ("product", "sum", "concatenation")
+    },
+    "question": ("attention", "looks", "places", "beside", *BINDING, "image", "unit"),
+    "picture": ("attention", "looks", "places", "beside", *BINDING)
+    + ("word", "hidden", "layers", "state"),
     "stacked": (),
-    "glimpses": (),
+    "glimpses": ("beside", *BINDING),
 }
 
 
@@ -69,17 +79,27 @@ class Config:
         layers: of the LSTM.
         state: what is read of it behind the last word: ``"all"``, the cell and the output of every
             layer (Antol); ``"hidden"``, the output of the last layer; ``"cell"``, its cell
-            (Kazemi).
+            (Kazemi); ``"mean"``, the output of the last layer, and its mean over the words: so
+            each word is heard without passing all that follow it.
         joint: E, length of both streams' vectors where they meet. 0, with ``"glimpses"`` only:
             question and cells stay as they are (Kazemi).
         attention: A, units that score a cell.
         looks: how often the question looks: one after another (stacked), or at once (glimpses).
         places: how a cell of the map is told where it lies: ``"product"``, ``"sum"`` or ``"none"``
             (the papers); see :mod:`mmtutor.kit.places`.
+        beside: how many of a cell's E numbers are its position alone, with ``"stacked"``.
+        point: length of the keys and queries by which words find cells, with ``"stacked"``; 0:
+            words are read as they are.
+        counts: numbers that a word which points counts the cells with.
+        naming: weight of naming the cells, which teaches pointing. In training the batch then has
+            ``"cells"``.
+        names: for each thing that a cell can hold, the ids of the words that name it: *dog*,
+            *dogs*, *animal*, *animals*.
         mlp: widths of the hidden layers of the classifier.
         bound: ``"tanh"`` or ``"relu"``, of these layers and of the scores of attention.
         start: the first weights: ``"xavier"`` (Kazemi), or ``"uniform"`` in ±0.08, all of them
-            (Antol's program).
+            (Antol's program); or ``"torch"``, as torch draws them: words that differ more, and other
+            parts that differ less, than with Xavier's.
         dropout: before every layer.
     """
 
@@ -96,6 +116,11 @@ class Config:
     attention: int = 64
     looks: int = 2
     places: str = "product"
+    beside: int = 0
+    point: int = 0
+    counts: int = 0
+    naming: float = 0.0
+    names: tuple[tuple[int, ...], ...] = ()
     mlp: tuple[int, ...] = (256,)
     bound: str = "tanh"
     start: str = "xavier"
@@ -121,6 +146,13 @@ class Config:
             raise ValueError(f"mlp must be a tuple of widths, each at least 1, got {self.mlp!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
+        # lists, if read from a file
+        object.__setattr__(self, "names", tuple(tuple(own) for own in self.names))
+        for name in ("beside", "point", "counts", "naming"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(
+                    f"{name} must be finite and not negative, got {getattr(self, name)}"
+                )
         default = {f.name: f.default for f in fields(self)}
         unread = {name: f"fusion = {self.fusion!r}" for name in UNREAD[self.fusion]}
         if not self.mlp and self.fusion not in ATTENTION:
@@ -139,6 +171,21 @@ class Config:
             )
         if self.joint == 0 and self.places != "none":
             raise ValueError("with joint = 0 the cells stay as they are: set places = 'none'")
+        if self.beside and (self.places == "none" or self.beside >= self.joint):
+            raise ValueError(
+                f"beside must be below joint = {self.joint}, and 0 with places = 'none'; got "
+                f"{self.beside}"
+            )
+        if not self.point and (self.counts or self.naming):
+            raise ValueError("counts and naming have no effect without pointing: set point")
+        if bool(self.names) != bool(self.naming) or not all(self.names):
+            raise ValueError(
+                "naming needs the words of each thing, at least one, and they have no effect "
+                f"without it; got naming = {self.naming} and names of {len(self.names)} things"
+            )
+        words = [word for own in self.names for word in own]
+        if words and not 0 < min(words) <= max(words) < self.vocabulary:
+            raise ValueError(f"names must be ids in 1..{self.vocabulary - 1}, got {self.names}")
 
     @classmethod
     def world(cls, vocabulary: int, answers: int, **changes: Any) -> Config:
@@ -147,10 +194,31 @@ class Config:
         It takes the standardised map as it is: at length 1 each of its numbers would be so small
         that the first layer hardly hears it.
         """
-        sizes = dict(vocabulary=vocabulary, answers=answers, unit=False)
-        if changes.get("fusion") == "question":
-            del sizes["unit"]
+        sizes = dict(vocabulary=vocabulary, answers=answers, unit=False, layers=1, state="mean")
+        unread = UNREAD.get(changes.get("fusion"), ())
+        sizes = {name: size for name, size in sizes.items() if name not in unread}
         return cls(**{**sizes, **changes})
+
+    @classmethod
+    def grounded(
+        cls, vocabulary: int, answers: int, names: tuple[tuple[int, ...], ...], **changes: Any
+    ) -> Config:
+        """The world's sizes, with words that find their cells; ``names`` are the ids of the words
+        of each thing."""
+        sizes = dict(
+            fusion="stacked",
+            unit=False,
+            layers=1,
+            state="mean",
+            joint=144,
+            beside=16,
+            point=32,
+            counts=8,
+            naming=0.25,
+            start="torch",
+            dropout=0.1,
+        )
+        return cls(vocabulary, answers, **{**sizes, "names": names, **changes})
 
     @classmethod
     def paper(cls, which: str = "antol", vocabulary: int = 10_000, **changes: Any) -> Config:
@@ -218,6 +286,44 @@ class Look(nn.Module):
         return scores.transpose(1, 2).softmax(-1)
 
 
+# --- One word finds its cells ---------------------------------------------------------------------
+
+
+class Grounding(nn.Module):
+    """What a word finds in a map, to be read together with it.
+
+    A word with vector y fits a cell i by the score s_i (:mod:`mmtutor.kit.pointing`), a cell that
+    holds nothing of it by 0. From these it gets
+
+    - Σ_i π_i a_i: what is where it points, π the softmax of the scores and of 0;
+    - max_i σ(s_i): is there any such thing at all?
+    - Σ_i σ(s_i) σ(g(c_i)): how much of it is there. A softmax cannot tell: its weights sum to 1,
+      whether there is one dog or two (Zhang et al., ICLR 2018). The g are learnt.
+    """
+
+    def __init__(self, content: int, config: Config) -> None:
+        super().__init__()
+        self.pointer = Labeller(content, config.word, config.point)
+        self.gates = nn.Linear(content, config.counts) if config.counts else None  # g
+        self.size = config.joint + 1 + config.counts
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, words: Tensor, content: Tensor, annotations: Tensor) -> Tensor:
+        """What each word finds, (B, T, E + 1 + counts).
+
+        Args:
+            words: (B, T, m), vectors of words.
+            content: (B, L, C), the cells as they are.
+            annotations: (B, L, E), the cells with their places.
+        """
+        keys = self.pointer.key(content)
+        fits = self.pointer.fits(words, keys).sigmoid()  # (B, T, L)
+        found = [self.pointer(words, keys) @ annotations, fits.amax(-1, keepdim=True)]
+        if self.gates is not None:
+            found.append(fits @ self.gates(self.dropout(content)).sigmoid())
+        return torch.cat(found, -1)
+
+
 # --- The model ------------------------------------------------------------------------------------
 
 
@@ -233,12 +339,16 @@ class VQA(nn.Module):
         super().__init__()
         self.config = c = config
         picture = c.image if isinstance(c.image, tuple) else (c.image,)
-        size = c.hidden * (2 * c.layers if c.state == "all" else 1)  # of what the LSTM holds
+        # numbers that are read of the LSTM
+        size = c.hidden * {"all": 2 * c.layers, "mean": 2, "hidden": 1, "cell": 1}[c.state]
         q = c.joint or size  # length of the question's vector
+        self.grounding = Grounding(picture[0], c) if c.point else None
         if c.fusion != "picture":
             self.words = nn.Embedding(c.vocabulary, c.word, padding_idx=PAD)
+            word = c.word + (self.grounding.size if c.point else 0)
             self.lstm = nn.ModuleList(
-                nn.LSTMCell(c.hidden if layer else c.word, c.hidden) for layer in range(c.layers)
+                nn.LSTM(c.hidden if layer else word, c.hidden, batch_first=True)
+                for layer in range(c.layers)
             )
             self.question = nn.Linear(size, c.joint) if c.joint else None
         meeting = c.joint  # length of what the classifier reads
@@ -246,7 +356,11 @@ class VQA(nn.Module):
             cells = picture[1] * picture[2]  # L
             depth = c.joint or picture[0]  # D, length of an annotation
             places = 0 if c.places == "none" else cells
-            self.cells = Places(picture[0], depth, places, c.places) if c.joint else None
+            self.cells = (
+                Places(picture[0], depth - c.beside, places, c.places, beside=c.beside)
+                if c.joint
+                else None
+            )
             if c.fusion == "stacked":
                 self.look = nn.ModuleList(Look(depth, q, c) for _ in range(c.looks))
             else:
@@ -258,13 +372,22 @@ class VQA(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
         self.output = nn.Linear(widths[-1], c.answers)
         self.dropout = nn.Dropout(c.dropout)
+        # which words name which thing; the last row is no thing: (things + 1, words)
+        told = sorted({word for own in c.names for word in own})
+        applies = torch.zeros(len(c.names) + 1, len(told))
+        for row, own in zip(applies, c.names):
+            row[[told.index(word) for word in own]] = 1
+        self.register_buffer("told", torch.tensor(told, dtype=torch.long), persistent=False)
+        self.register_buffer("applies", applies, persistent=False)
         self.first_weights()
 
     @torch.no_grad()
     def first_weights(self) -> None:
         """Set the weights with which training begins; positions keep theirs."""
+        if self.config.start == "torch":
+            return
         for part in self.modules():
-            if not isinstance(part, nn.Linear | nn.LSTMCell | nn.Embedding):
+            if not isinstance(part, nn.Linear | nn.LSTM | nn.Embedding):
                 continue
             for p in part.parameters():
                 if self.config.start == "uniform":
@@ -272,36 +395,78 @@ class VQA(nn.Module):
                 elif p.ndim == 1:
                     nn.init.zeros_(p)
                 else:
-                    for gate in p.chunk(4 if isinstance(part, nn.LSTMCell) else 1):
+                    for gate in p.chunk(4 if isinstance(part, nn.LSTM) else 1):
                         nn.init.xavier_uniform_(gate)
         if self.config.fusion != "picture":
             self.words.weight[PAD] = 0
 
     # -- the two streams
 
-    def read(self, questions: Tensor) -> Tensor:
+    def read(
+        self, questions: Tensor, features: Tensor | None = None, cells: Tensor | None = None
+    ) -> Tensor:
         """Questions as vectors (B, E): what the LSTM holds behind the last word of each, whatever
         padding follows.
 
         Args:
             questions: (B, T) ids, padding at the end (:func:`encode_questions`).
+            features: the pictures, where words point (``point``); else they are not looked at.
+            cells: what :meth:`see` made of them, if that is known already.
         """
         c = self.config
         check_questions(questions, c.vocabulary)
         x = torch.tanh(self.dropout(self.words(questions)))  # (B, T, word)
-        zero = x.new_zeros(len(x), c.hidden)
-        states = [(zero, zero)] * c.layers  # output and cell of each layer
-        for word, there in zip(x.unbind(1), (questions != PAD)[:, :, None].unbind(1)):
-            for i, layer in enumerate(self.lstm):
-                new = layer(self.dropout(word) if i else word, states[i])
-                states[i] = tuple(torch.where(there, n, old) for n, old in zip(new, states[i]))
-                word = states[i][0]  # what the next layer reads
-        h, cell = states[-1]
-        if c.state == "all":
-            held = torch.cat([x for h, cell in states for x in (cell, h)], -1)  # 2 · layers · H
+        if self.grounding is not None:
+            found = self.ground(questions, features, cells)
+            x = torch.cat([x, self.dropout(found)], -1)
+        there = questions != PAD  # (B, T)
+        if c.state in ("all", "cell"):
+            held = self.cells_of_lstm(x, there)
         else:
-            held = cell if c.state == "cell" else h
+            for i, layer in enumerate(self.lstm):
+                x, _ = layer(self.dropout(x) if i else x)  # (B, T, H)
+            last = there.sum(1, keepdim=True) - 1
+            held = x.take_along_dim(last[:, :, None], 1)[:, 0]  # behind the last word
+            if c.state == "mean":
+                there = there[:, :, None].to(x.dtype)
+                held = torch.cat([held, (x * there).sum(1) / there.sum(1)], -1)
         return held if self.question is None else torch.tanh(self.question(self.dropout(held)))
+
+    def cells_of_lstm(self, x: Tensor, there: Tensor) -> Tensor:
+        """Cells and outputs of the LSTM behind the last word, (B, …), word by word: ``nn.LSTM``
+        gives the cells of the last step alone, which may be padding."""
+        zero = x.new_zeros(len(x), self.config.hidden)
+        states = [(zero, zero)] * self.config.layers  # output and cell of each layer
+        for word, real in zip(x.unbind(1), there[:, :, None].unbind(1)):
+            for i, layer in enumerate(self.lstm):
+                weights = (
+                    layer.weight_ih_l0,
+                    layer.weight_hh_l0,
+                    layer.bias_ih_l0,
+                    layer.bias_hh_l0,
+                )
+                new = torch.lstm_cell(self.dropout(word) if i else word, states[i], *weights)
+                states[i] = tuple(torch.where(real, n, old) for n, old in zip(new, states[i]))
+                word = states[i][0]  # what the next layer reads
+        if self.config.state == "cell":
+            return states[-1][1]
+        return torch.cat([x for output, cell in states for x in (cell, output)], -1)
+
+    def ground(
+        self, questions: Tensor, features: Tensor | None, cells: Tensor | None = None
+    ) -> Tensor:
+        """What the words of questions find in their pictures; see :class:`Grounding`."""
+        if features is None:
+            raise ValueError("the words of this model point: a question needs its picture")
+        if cells is None:
+            cells = self.see(features)
+            check_pairs(len(features), len(questions))
+        return self.grounding(self.words(questions), self.content(features), cells)
+
+    def content(self, features: Tensor) -> Tensor:
+        """A map (B, C, H, W) as the contents of its cells (B, L, C)."""
+        x = check_features(features, self.config.image).flatten(2).transpose(1, 2)
+        return F.normalize(x, dim=-1) if self.config.unit else x
 
     def see(self, features: Tensor) -> Tensor:
         """Pictures as vectors (B, E); for attention as the annotations of their cells (B, L, D).
@@ -310,12 +475,12 @@ class VQA(nn.Module):
             features: (B, D) vectors, or (B, C, H, W) maps, whatever the config says.
         """
         c = self.config
-        x = check_features(features, c.image if isinstance(c.image, tuple) else (c.image,))
-        # (B, L, C) or (B, numbers)
-        x = x.flatten(2).transpose(1, 2) if c.fusion in ATTENTION else x.flatten(1)
-        x = F.normalize(x, dim=-1) if c.unit else x
         if c.fusion in ATTENTION:
+            x = self.content(features)
             return x if self.cells is None else self.cells(self.dropout(x))
+        x = check_features(features, c.image if isinstance(c.image, tuple) else (c.image,))
+        x = x.flatten(1)  # (B, numbers)
+        x = F.normalize(x, dim=-1) if c.unit else x
         return torch.tanh(self.picture(self.dropout(x)))
 
     # -- where they meet
@@ -337,12 +502,12 @@ class VQA(nn.Module):
         way = self.config.fusion
         if way == "picture":
             return self.see(features)
-        q = self.read(questions)
         if way == "question":
-            return q
+            return self.read(questions)
         v = self.see(features)
-        if len(v) != len(q):
-            raise ValueError(f"{len(v)} pictures but {len(q)} questions; each question needs one")
+        check_questions(questions, self.config.vocabulary)
+        check_pairs(len(v), len(questions))
+        q = self.read(questions, features, v)
         if way in ATTENTION:
             return self.attend(v, q)[0]
         if way == "concatenation":
@@ -365,7 +530,24 @@ class VQA(nn.Module):
         """
         if self.config.fusion not in ATTENTION:
             raise ValueError(f"fusion = {self.config.fusion!r} does not look; use {ATTENTION}")
-        return self.attend(self.see(features), self.read(questions))[1]
+        cells = self.see(features)
+        return self.attend(cells, self.read(questions, features, cells))[1]
+
+    @torch.no_grad()
+    def pointing(self, features: Tensor, questions: Tensor) -> Tensor:
+        """Where each word of a question points: (B, T, L), not negative. What is missing to 1 in a
+        row is *nothing*: a word such as "the" is nowhere.
+
+        Raises:
+            ValueError: a model whose words do not point.
+        """
+        if self.grounding is None:
+            raise ValueError("the words of this model do not point: its settings have point = 0")
+        check_questions(questions, self.config.vocabulary)
+        content = self.content(features)
+        check_pairs(len(content), len(questions))
+        keys = self.grounding.pointer.key(content)
+        return self.grounding.pointer(self.words(questions), keys)
 
     # -- learning
 
@@ -377,21 +559,53 @@ class VQA(nn.Module):
 
         Args:
             batch: ``"features"`` and ``"questions"`` as above, and ``"answers"``: (B,) ids, or
-                (B, H) with :data:`OUTSIDE` for an answer that is not among the K.
+                (B, H) with :data:`OUTSIDE` for an answer that is not among the K. Settings with
+                ``naming`` need ``"cells"`` in training; see :meth:`naming`.
 
         Returns:
             ``"loss"``; for the eye ``"right"``: the share of questions whose most probable answer
-            is the given one, or with H answers the mean accuracy, min(0.3 m, 1) if H = 10.
+            is the given one, or with H answers the mean accuracy, min(0.3 m, 1) if H = 10; and
+            ``"naming"``, where it is a part of the loss.
         """
         logits = self(batch.get("features"), batch.get("questions"))  # (B, K)
         answers = check_answers(batch["answers"], len(logits), self.config.answers)
         found = logits.argmax(1)
         if answers.ndim == 1:
             loss = F.cross_entropy(logits, answers, ignore_index=OUTSIDE)
-            return {"loss": loss, "right": (found == answers).float().mean()}
-        known = answers != OUTSIDE  # (B, H)
-        told = logits.log_softmax(1).gather(1, answers.clamp(min=0)) * known
-        return {"loss": -told.mean(), "right": consensus(found, answers).mean()}
+            terms = {"loss": loss, "right": (found == answers).float().mean()}
+        else:
+            known = answers != OUTSIDE  # (B, H)
+            told = logits.log_softmax(1).gather(1, answers.clamp(min=0)) * known
+            terms = {"loss": -told.mean(), "right": consensus(found, answers).mean()}
+        if self.config.naming and self.training:
+            named = self.naming(batch)
+            terms["loss"] = terms["loss"] + self.config.naming * named
+            terms["naming"] = named.detach()
+        return terms
+
+    def naming(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """How badly the words find their cells (:meth:`mmtutor.kit.pointing.Labeller.labelling`).
+
+        Args:
+            batch: ``"features"``, (B, C, H, W), and ``"cells"``, (B, L) whole numbers: which of the
+                things of ``config.names`` is in each cell, −1 for none.
+
+        Returns:
+            a number: Σ over the words that name anything of the loss of "does it name what is in
+            this cell?", mean over cells.
+
+        Raises:
+            ValueError: settings without names, a batch without cells, or cells that do not fit.
+        """
+        if not self.config.names:
+            raise ValueError("this model knows no names: its settings have naming = 0")
+        if "cells" not in batch:
+            raise ValueError("to learn naming, the batch needs 'cells' (B, L); see naming()")
+        pointer, things = self.grounding.pointer, len(self.config.names)
+        keys, cells = pointer.key(self.content(batch["features"])), batch["cells"]
+        check_cells(cells, tuple(keys.shape[:2]), things)
+        # row −1 of `applies` is no thing
+        return pointer.labelling(self.words(self.told), keys, self.applies[cells])
 
     @torch.no_grad()
     def answer(self, features: Tensor | None, questions: Tensor | None) -> Tensor:
@@ -524,6 +738,27 @@ def check_questions(questions: Tensor, size: int) -> None:
     ):
         if bool(wrong.any()):
             raise ValueError(f"question {int(wrong.nonzero()[0, 0])} {message}")
+
+
+def check_pairs(pictures: int, questions: int) -> None:
+    """Raise a ValueError unless each question has its picture."""
+    if pictures != questions:
+        raise ValueError(f"{pictures} pictures but {questions} questions; each question needs one")
+
+
+def check_cells(cells: Tensor, shape: tuple[int, int], things: int) -> None:
+    """Raise a ValueError unless cells are whole numbers of a shape (B, L) in −1..things − 1."""
+    if not isinstance(cells, Tensor) or cells.shape != shape or cells.is_floating_point():
+        got = (
+            f"{cells.dtype} {tuple(cells.shape)}"
+            if isinstance(cells, Tensor)
+            else type(cells).__name__
+        )
+        raise ValueError(f"cells must be whole numbers {shape}, got {got}")
+    if cells.device.type == "cpu" and not -1 <= int(cells.min()) <= int(cells.max()) < things:
+        raise ValueError(
+            f"cells must lie in -1..{things - 1}, got {int(cells.min())}..{int(cells.max())}"
+        )
 
 
 def check_answers(answers: Tensor, questions: int, size: int) -> Tensor:

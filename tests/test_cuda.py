@@ -155,6 +155,7 @@ def asked(c: Any, size: int, g: torch.Generator) -> Batch:
         "features": torch.randn(size, *shape, generator=g),
         "questions": sentences(size, c.vocabulary, g, ends=False),
         "answers": torch.randint(least, c.answers, (size, *humans), generator=g),
+        **({"cells": torch.randint(-1, len(c.names), (size, 36), generator=g)} if c.names else {}),
     }
 
 
@@ -308,6 +309,7 @@ WORLD = {
     "vqa, concatenation": answer(_answer(fusion="concatenation")),
     "vqa, stacked": answer(_answer(fusion="stacked")),
     "vqa, glimpses": answer(_answer(fusion="glimpses")),
+    "vqa, grounded": answer(vqa.Config.grounded(60, 30, ((5, 6), (7,), (6, 8)))),
     "vlbert": read(_read()),
     "vlbert, sines": read(_read(geometry="sines", answer_loss="sigmoid")),
     "vlbert, mask vector": read(_read(geometry="sum", mask_vector=True)),

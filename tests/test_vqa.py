@@ -41,6 +41,9 @@ SMALL = Config(
 #: Questions of three lengths.
 QUESTIONS = torch.tensor([[4, 5, 6, 7], [8, 9, 0, 0], [10, 0, 0, 0]])
 ANSWERS = torch.tensor([3, 0, 4])
+#: Which of two things is in each of the six cells of three pictures, or none.
+CELLS = torch.tensor([[0, 0, -1, -1, 1, -1], [-1, 1, 1, 1, -1, 0], [-1] * 6])
+NAMES = ((4, 8), (5, 8, 9))  # the words of two things; both are an 8
 HUMANS = torch.tensor([[3] * 6 + [1] * 2 + [OUTSIDE] * 2, [0] * 10, [2, 4] * 5])
 #: Every way to meet, and what else makes a difference there.
 WAYS = {
@@ -51,6 +54,21 @@ WAYS = {
     **{f"stacked {p}": {"fusion": "stacked", "places": p} for p in ("product", "sum", "none")},
     "stacked thrice": {"fusion": "stacked", "attention": 3, "looks": 3, "bound": "relu"},
     "glimpses": {"fusion": "glimpses", "attention": 3, "looks": 3},
+    "grounded": {
+        "fusion": "stacked",
+        "state": "mean",
+        "layers": 1,
+        "beside": 2,
+        "point": 3,
+        "counts": 2,
+    },
+    "grounded, set": {
+        "fusion": "stacked",
+        "state": "hidden",
+        "places": "none",
+        "point": 2,
+        "unit": False,
+    },
     "kazemi": {
         "fusion": "glimpses",
         "joint": 0,
@@ -94,6 +112,7 @@ def batch(humans: bool = False) -> dict[str, torch.Tensor]:
         "features": pictures(),
         "questions": QUESTIONS,
         "answers": HUMANS if humans else ANSWERS,
+        "cells": CELLS,
     }
 
 
@@ -112,25 +131,7 @@ def slow(model: VQA, picture: torch.Tensor, question: list[int]) -> torch.Tensor
     def length_one(x: torch.Tensor) -> torch.Tensor:
         return x / x.square().sum().sqrt() if c.unit else x
 
-    q = v = None
-    if c.fusion != "picture":
-        h = [torch.zeros(c.hidden).double() for _ in range(c.layers)]
-        cell = [torch.zeros(c.hidden).double() for _ in range(c.layers)]
-        for word in question:
-            x = w["words.weight"][word].tanh()
-            for k in range(c.layers):
-                gates = w[f"lstm.{k}.weight_ih"] @ x + w[f"lstm.{k}.bias_ih"]
-                gates = gates + w[f"lstm.{k}.weight_hh"] @ h[k] + w[f"lstm.{k}.bias_hh"]
-                i, f, g, o = gates.split(c.hidden)  # torch's order
-                cell[k] = f.sigmoid() * cell[k] + i.sigmoid() * g.tanh()
-                x = h[k] = o.sigmoid() * cell[k].tanh()
-        held = {
-            "all": torch.cat([x for pair in zip(cell, h) for x in pair]),
-            "hidden": h[-1],
-            "cell": cell[-1],
-        }[c.state]
-        q = linear("question", held).tanh() if c.joint else held
-    if c.fusion in ATTENTION:
+    def annotations() -> list[torch.Tensor]:
         cells = []
         for row, column in itertools.product(range(2), range(3)):
             a = length_one(picture[:, row, column])
@@ -141,7 +142,59 @@ def slow(model: VQA, picture: torch.Tensor, question: list[int]) -> torch.Tensor
                 elif c.places == "sum":
                     a = a + w["cells.places"][len(cells)]
                 a = a.tanh()
+            if c.beside:
+                a = torch.cat([a, w["cells.beside"][len(cells)]])
             cells.append(a)
+        return cells
+
+    def found(y: torch.Tensor) -> torch.Tensor:
+        """What a word finds: Σ π a, max σ(s), Σ σ(s) σ(g)."""
+        contents = [
+            length_one(picture[:, row, column])
+            for row, column in itertools.product(range(2), range(3))
+        ]
+        scale = w["grounding.pointer.log_scale"].exp() / math.sqrt(c.point)
+        query = linear("grounding.pointer.query", y)
+        s = [
+            scale * linear("grounding.pointer.key", x) @ query
+            - linear("grounding.pointer.nothing", y)[0]
+            for x in contents
+        ]
+        below = 1 + sum(e.exp() for e in s)
+        out = [
+            sum(e.exp() / below * a for e, a in zip(s, annotations())),
+            max(e.sigmoid() for e in s)[None],
+        ]
+        if c.counts:
+            gates = [linear("grounding.gates", x).sigmoid() for x in contents]
+            out.append(sum(e.sigmoid() * g for e, g in zip(s, gates)))
+        return torch.cat(out)
+
+    q = v = None
+    if c.fusion != "picture":
+        h = [torch.zeros(c.hidden).double() for _ in range(c.layers)]
+        cell = [torch.zeros(c.hidden).double() for _ in range(c.layers)]
+        outputs = []
+        for word in question:
+            x = w["words.weight"][word].tanh()
+            if c.point:
+                x = torch.cat([x, found(w["words.weight"][word])])
+            for k in range(c.layers):
+                gates = w[f"lstm.{k}.weight_ih_l0"] @ x + w[f"lstm.{k}.bias_ih_l0"]
+                gates = gates + w[f"lstm.{k}.weight_hh_l0"] @ h[k] + w[f"lstm.{k}.bias_hh_l0"]
+                i, f, g, o = gates.split(c.hidden)  # torch's order
+                cell[k] = f.sigmoid() * cell[k] + i.sigmoid() * g.tanh()
+                x = h[k] = o.sigmoid() * cell[k].tanh()
+            outputs.append(h[-1])
+        held = {
+            "all": torch.cat([x for pair in zip(cell, h) for x in pair]),
+            "hidden": h[-1],
+            "cell": cell[-1],
+            "mean": torch.cat([h[-1], sum(outputs) / len(outputs)]),
+        }[c.state]
+        q = linear("question", held).tanh() if c.joint else held
+    if c.fusion in ATTENTION:
+        cells = annotations()
 
         def looked(name: str, glimpse: int, asks: torch.Tensor) -> torch.Tensor:
             scores = [
@@ -192,14 +245,16 @@ def test_what_is_read_of_the_lstm_equals_torchs_on_packed_questions(layers):
     torchs = nn.LSTM(4, 5, layers, batch_first=True).double()
     for k, cell in enumerate(model.lstm):
         for name, p in cell.named_parameters():
-            getattr(torchs, f"{name}_l{k}").data.copy_(p)
+            getattr(torchs, f"{name[:-1]}{k}").data.copy_(p)
     packed = pack_padded_sequence(
         model.words(QUESTIONS).tanh(), [4, 2, 1], batch_first=True, enforce_sorted=False
     )
     _, (h, c) = torchs(packed)
     wanted = torch.stack([c, h], 1).flatten(0, 1).transpose(0, 1).flatten(1)
     torch.testing.assert_close(model.read(QUESTIONS), wanted)
-    for state, want in (("hidden", h[-1]), ("cell", c[-1])):
+    outputs = torchs(model.words(QUESTIONS).tanh())[0]
+    mean = torch.stack([own[:n].mean(0) for own, n in zip(outputs, (4, 2, 1))])
+    for state, want in (("hidden", h[-1]), ("cell", c[-1]), ("mean", torch.cat([h[-1], mean], -1))):
         model.config = replace(model.config, state=state)
         torch.testing.assert_close(model.read(QUESTIONS), want)
 
@@ -227,7 +282,10 @@ def test_a_model_that_does_not_look_says_so():
 def test_padding_changes_nothing(way):
     model, x = build(way), pictures()
     longer = F.pad(QUESTIONS, (0, 9))
-    assert torch.equal(model(x, longer), model(x, QUESTIONS))
+    if model.config.point:  # matrices of other shapes: equal but for rounding
+        torch.testing.assert_close(model(x, longer), model(x, QUESTIONS))
+    else:
+        assert torch.equal(model(x, longer), model(x, QUESTIONS))
     for b, question in enumerate(QUESTIONS.tolist()):
         alone = torch.tensor([[i for i in question if i]])
         torch.testing.assert_close(model(x[b : b + 1], alone)[0], model(x, QUESTIONS)[b])
@@ -393,6 +451,106 @@ def test_every_weight_gets_a_gradient(way):
     assert (x.grad is None) == (way == "question")
 
 
+# --- words that find their cells ------------------------------------------------------------------
+
+
+def naming_model() -> VQA:
+    return build("grounded", naming=0.5, names=NAMES)
+
+
+def test_naming_by_hand():
+    """Of each cell and each word that names anything: does it name what is in the cell?"""
+    model = naming_model()
+    found = model.naming(batch())
+    w, pointer = model.words.weight, model.grounding.pointer
+    loss = 0.0
+    for picture, cells in zip(pictures(), CELLS.tolist()):
+        for i, thing in enumerate(cells):
+            x = picture.flatten(1)[:, i]
+            key = pointer.key(x / x.norm())
+            for word in (4, 5, 8, 9):
+                s = (
+                    pointer.log_scale.exp() / math.sqrt(3) * key @ pointer.query(w[word])
+                    - pointer.nothing(w[word])[0]
+                )
+                named = thing >= 0 and word in NAMES[thing]
+                loss -= F.logsigmoid(s if named else -s).item()
+    assert found.item() == pytest.approx(loss / CELLS.numel())
+
+
+def test_naming_is_a_part_of_the_loss_in_training_alone():
+    model = naming_model()
+    terms = model.loss(batch())
+    assert set(terms) == {"loss", "right", "naming"}
+    plain = model.eval().loss(batch())
+    assert set(plain) == {"loss", "right"}
+    torch.testing.assert_close(terms["loss"], plain["loss"] + 0.5 * terms["naming"])
+    assert "naming" not in build("grounded").loss(batch())
+
+
+def test_a_word_that_has_learnt_its_cells_points_there():
+    torch.manual_seed(0)
+    model = VQA(replace(small("grounded"), naming=1.0, names=NAMES, unit=False))
+    optimizer = torch.optim.Adam(model.parameters(), 0.05)
+    x = F.one_hot(CELLS + 1, 3).transpose(1, 2).unflatten(2, (2, 3)).float()  # what is in a cell
+    for _ in range(200):
+        loss = model.naming({"features": x, "cells": CELLS})
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    where = model.pointing(x, torch.tensor([[4, 5], [4, 5], [4, 5]]))  # (3, 2, 6)
+    for b, t in itertools.product(range(3), range(2)):
+        mass = where[b, t][t == CELLS[b]].sum()
+        assert mass > 0.9 if bool((CELLS[b] == t).any()) else where[b, t].sum() < 0.2
+    assert bool((where >= 0).all())
+    assert bool((where.sum(-1) <= 1 + 1e-6).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"cells": None}, ValueError, r"cells must be whole numbers \(3, 6\), got NoneType"),
+        ({"cells": CELLS[:2]}, ValueError, r"got torch.int64 \(2, 6\)"),
+        ({"cells": CELLS.float()}, ValueError, "got torch.float32"),
+        ({"cells": CELLS - 1}, ValueError, r"cells must lie in -1\.\.1, got -2\.\.0"),
+        ({"cells": CELLS + 1}, ValueError, r"got 0\.\.2"),
+    ],
+)
+def test_bad_cells(change, error, message):
+    with pytest.raises(error, match=message):
+        naming_model().loss({**batch(), **change})
+
+
+def test_what_a_model_does_not_know_it_says():
+    with pytest.raises(ValueError, match="the batch needs 'cells'"):
+        naming_model().loss({k: x for k, x in batch().items() if k != "cells"})
+    with pytest.raises(ValueError, match="this model knows no names"):
+        build("grounded").naming(batch())
+    with pytest.raises(ValueError, match="do not point: its settings have point = 0"):
+        build("stacked product").pointing(pictures(), QUESTIONS)
+    with pytest.raises(ValueError, match="a question needs its picture"):
+        build("grounded").read(QUESTIONS)
+    with pytest.raises(ValueError, match="2 pictures but 3 questions"):
+        build("grounded").read(QUESTIONS, pictures(2))
+    with pytest.raises(ValueError, match="2 pictures but 3 questions"):
+        build("grounded").pointing(pictures(2), QUESTIONS)
+
+
+def test_grounded_settings_read_from_a_file_are_the_same(tmp_path):
+    config = Config.grounded(50, 20, ((4, 5), (6,)))
+    assert config.names == ((4, 5), (6,))
+    listed = replace(config, names=[[4, 5], [6]])
+    assert listed == config
+    torch.manual_seed(0)
+    model = VQA(config)
+    saving.save(model, tmp_path)
+    again, _ = saving.load(VQA, tmp_path)
+    assert again.config == config
+    x, q = torch.randn(2, 112, 6, 6), torch.tensor([[4, 7], [6, 0]])
+    assert torch.equal(model.eval()(x, q), again.eval()(x, q))
+
+
 # --- sizes ----------------------------------------------------------------------------------------
 
 
@@ -473,12 +631,15 @@ def test_the_first_weights():
         elif p.numel() > 500:
             assert p.abs().max() <= 0.08, name
             assert p.std().item() == pytest.approx(0.08 / 3**0.5, rel=0.1), name
-    model = VQA(Config.world(50, 20))
-    gate = model.lstm[0].weight_ih[:128]  # (H, word): each gate by itself
+    model = VQA(Config.world(50, 20, layers=2))
+    gate = model.lstm[0].weight_ih_l0[:128]  # (H, word): each gate by itself
     assert gate.abs().max().item() == pytest.approx((6 / (128 + 64)) ** 0.5, rel=0.01)
-    assert not model.lstm[1].bias_hh.any()
+    assert not model.lstm[1].bias_hh_l0.any()
     assert not model.words.weight[0].any()
     assert not model.output.bias.any()
+    model = VQA(Config.world(50, 20, start="torch"))
+    assert model.words.weight[1:].std().item() == pytest.approx(1, rel=0.05)
+    assert model.output.bias.any()
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -749,6 +910,18 @@ def test_the_worlds_questions_fit():
         ({"fusion": "concatenation", "places": "none"}, "places = none has no effect"),
         ({"fusion": "question"}, "image = .* has no effect with fusion = 'question'"),
         ({"fusion": "picture"}, "word = 4 has no effect with fusion = 'picture'"),
+        ({"fusion": "stacked", "beside": -1}, "beside must be finite and not negative, got -1"),
+        ({"fusion": "stacked", "naming": math.nan}, "naming must be finite"),
+        ({"fusion": "stacked", "beside": 6}, "beside must be below joint = 6"),
+        ({"fusion": "stacked", "beside": 1, "places": "none"}, "0 with places = 'none'; got 1"),
+        ({"fusion": "stacked", "counts": 1}, "no effect without pointing: set point"),
+        ({"fusion": "stacked", "naming": 1.0}, "no effect without pointing"),
+        ({"fusion": "stacked", "point": 2, "naming": 1.0}, r"naming = 1.0 and names of 0 things"),
+        ({"fusion": "stacked", "point": 2, "names": ((4,),)}, r"naming = 0.0 and names of 1 things"),
+        ({"fusion": "stacked", "point": 2, "naming": 1.0, "names": ((4,), ())}, "at least one"),
+        ({"fusion": "stacked", "point": 2, "naming": 1.0, "names": ((4, 11),)}, r"ids in 1\.\.10"),
+        ({"fusion": "stacked", "point": 2, "naming": 1.0, "names": ((0,),)}, r"ids in 1\.\.10"),
+        ({"point": 2}, "point = 2 has no effect with fusion = 'product'"),
         ({"mlp": (), "bound": "relu"}, r"bound = relu has no effect with mlp = \(\)"),
     ],
 )  # fmt: skip
@@ -783,6 +956,11 @@ CHANGES = {
     "attention": 9,
     "looks": 1,
     "places": "sum",
+    "beside": 2,
+    "point": 3,
+    "counts": 2,
+    "naming": 0.5,
+    "names": ((4,), (8, 9)),
     "mlp": (6,),
     "bound": "relu",
     "start": "uniform",
@@ -794,7 +972,10 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_setting_has_an_effect_or_is_refused(way, name):
     assert set(CHANGES) == {f.name for f in fields(Config)} - {"fusion"}
-    config = Config(V, K, fusion=way)
+    bound = (
+        {"point": 4, "naming": 1.0, "names": NAMES} if name in ("counts", "naming", "names") else {}
+    )
+    config = Config(V, K, fusion=way, **(bound if way == "stacked" else {}))
     if name in vqa.UNREAD[way]:
         with pytest.raises(ValueError, match=f"{name} = .* has no effect with fusion = '{way}'"):
             replace(config, **{name: CHANGES[name]})
@@ -807,6 +988,7 @@ def test_every_setting_has_an_effect_or_is_refused(way, name):
         model = VQA(c)
         torch.manual_seed(0)
         b = {**batch(), "features": torch.randn(3, *c.image)}
+        b["cells"] = CELLS.repeat(1, 6) if c.image == (112, 6, 6) else CELLS
         found.append((training.parameter_count(model), model.loss(b)["loss"].item()))
     assert found[0] != found[1]
 
@@ -838,7 +1020,7 @@ def test_every_setting_has_an_effect_or_is_refused(way, name):
     ],
 )  # fmt: skip
 def test_bad_batches(change, error, message):
-    for way in ("product", "stacked product", "kazemi"):
+    for way in ("product", "stacked product", "grounded", "kazemi"):
         model = build(way)
         model.loss(batch())
         with pytest.raises(error, match=message):

@@ -102,3 +102,41 @@ class Pointer(nn.Module):
         scores = torch.cat([scores, torch.zeros_like(scores[..., :1])], -1)
         goal = torch.where(cells < 0, len(names), cells).long()
         return F.cross_entropy(scores.flatten(0, 1), goal.flatten())
+
+
+class Labeller(Pointer):
+    """A pointer that also says of each cell, by itself, whether a word names what is in it.
+
+    The weights of a pointer sum to at most 1 for each word: they tell where a thing is, but not
+    whether there are two. And :meth:`Pointer.naming` gives a cell one name. Here several words may
+    name it: *dog*, *dogs*, *animal*, *animals*.
+    """
+
+    def fits(self, words: Tensor, keys: Tensor) -> Tensor:
+        """How well words fit cells, beside *nothing*: s k_i · q / √k − b · y − b₀, (B, T, L).
+
+        The softmax of these and of 0 is π, their logistic function the probability that a word
+        names what is in a cell, whatever the other cells hold.
+        """
+        return self.scores(words, keys) - self.nothing(words)
+
+    def labelling(self, words: Tensor, keys: Tensor, applies: Tensor) -> Tensor:
+        """How badly words find all cells that they name, several of them naming one cell ("dog",
+        "animals"): the binary cross-entropy of :meth:`fits`, summed over words, mean over cells.
+
+        Args:
+            words: (V, m), the vectors of the words that can name a cell.
+            keys: (B, L, k).
+            applies: (B, L, V), 1 where the word names the cell, else 0.
+
+        Returns:
+            a number.
+
+        Raises:
+            ValueError: ``applies`` of another shape.
+        """
+        fits = self.fits(words, keys).transpose(1, 2)  # (B, L, V)
+        if applies.shape != fits.shape:
+            raise ValueError(f"applies must be {tuple(fits.shape)}, got {tuple(applies.shape)}")
+        loss = F.binary_cross_entropy_with_logits(fits, applies.to(fits.dtype), reduction="none")
+        return loss.sum(-1).mean()
