@@ -12,7 +12,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmtutor.kit import pointing, training
-from mmtutor.kit.pointing import Pointer
+from mmtutor.kit.pointing import Labeller, Pointer
 
 C, M, K, L = 3, 4, 5, 6  # content, words, width, cells
 
@@ -374,3 +374,63 @@ def test_it_is_a_module_of_the_kit():
 
     assert kit.pointing is pointing
     assert "pointing" in dir(kit)
+
+
+# --- several words for one cell -------------------------------------------------------------------
+
+
+def labeller(seed: int = 0) -> Labeller:
+    torch.manual_seed(seed)
+    return Labeller(C, M, K).double()
+
+
+def test_how_well_a_word_fits_is_what_both_readings_are_made_of():
+    """The softmax of the fits and 0 is π; each fit by itself is a score less that of nothing."""
+    model, words, keys = labeller(), drawn(2, 3, M), drawn(2, L, C, seed=2)
+    keys = model.key(keys)
+    fits = model.fits(words, keys)
+    torch.testing.assert_close(
+        F.pad(fits, (0, 1)).softmax(-1)[..., :-1], model(words, keys), atol=1e-12, rtol=1e-9
+    )
+    for b, t, i in itertools.product(range(2), range(3), range(L)):
+        scale = model.log_scale.exp() / math.sqrt(K)
+        want = scale * keys[b, i] @ (model.query.weight @ words[b, t])
+        want = want - model.nothing.weight[0] @ words[b, t] - model.nothing.bias[0]
+        torch.testing.assert_close(fits[b, t, i], want)
+
+
+def test_labelling_by_loops():
+    model, words, keys = labeller(), drawn(4, M), drawn(2, L, K, seed=3)
+    applies = (drawn(2, L, 4, seed=4) > 0).long()
+    loss = 0.0
+    for b, i, v in itertools.product(range(2), range(L), range(4)):
+        fit = model.fits(words[v][None, None].expand(2, 1, M), keys)[b, 0, i]
+        p = fit.sigmoid().item()
+        loss -= math.log(p if applies[b, i, v] else 1 - p)
+    assert model.labelling(words, keys, applies).item() == pytest.approx(loss / (2 * L))
+
+
+def test_a_cell_may_have_many_names_and_none():
+    """A toy world: cell kinds 0 and 1 are both named by word 2; kind 2 by nothing."""
+    torch.manual_seed(0)
+    model = Labeller(3, 3, 4)
+    words = torch.nn.Parameter(torch.randn(3, 3))
+    kinds = torch.randint(0, 3, (4, L), generator=torch.Generator().manual_seed(0))
+    content = F.one_hot(kinds, 3).float()
+    applies = torch.tensor([[1, 0, 1], [0, 1, 1], [0, 0, 0]])[kinds]
+    optimizer = torch.optim.Adam([*model.parameters(), words], 0.05)
+    for _ in range(300):
+        loss = model.labelling(words, model.key(content), applies)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+    fits = model.fits(words.expand(4, 3, 3), model.key(content)).sigmoid().transpose(1, 2)
+    assert (fits - applies).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("shape", [(2, L), (2, L, 3), (1, L, 4), (2, 4, L)])
+def test_bad_applies(shape):
+    model = labeller()
+    with pytest.raises(ValueError, match=r"applies must be \(2, 6, 4\), got"):
+        model.labelling(drawn(4, M), drawn(2, L, K), torch.zeros(shape))
