@@ -41,7 +41,7 @@ from mmtutor.world.captions import Verdict
 from mmtutor.world.scenes import Scene
 
 PRETRAIN, RATE = 500, 2e-3  # steps on captions
-FINE, RATE_FINE = 600, 1e-3  # steps on questions
+FINE, RATE_FINE = 600, 1.5e-3  # steps on questions
 SWAPPED = 0.5  # of the captions, in lessons
 
 
