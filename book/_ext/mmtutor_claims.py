@@ -16,8 +16,12 @@ def sources(root: Path) -> list[Path]:
     ]
 
 
+SHARED = {"vilbert": "vlbert"}  # systems that have no chapter of their own: whose tells of them
+
+
 def chapter_page(system: str, root: Path) -> str | None:
     """The page of a system's chapter beside the ledger page (``02_word2vec.html``), or None while it is not in the book."""
+    system = SHARED.get(system, system)
     for line in (root / "_toc.yml").read_text(encoding="utf-8").splitlines():
         name = line.partition("file:")[2].strip().removeprefix("book/")
         if name == system or name.partition("_")[2] == system:
