@@ -153,7 +153,7 @@ MODELS: dict[str, dict] = {
     "stacked": {"fusion": "stacked", "joint": 144},
     "grounded": {},
 }
-#: The grounded model without one of its parts.
+#: The grounded model without one of its parts; and the product on the whole map.
 PARTS: dict[str, dict] = {
     "all": {},
     "cells never named": {"naming": 0.0, "names": ()},
@@ -161,6 +161,7 @@ PARTS: dict[str, dict] = {
     "nothing counted": {"counts": 0},
     "no place beside": {"beside": 0},
     "places added": {"places": "sum"},
+    "the product, on all 6 × 6 cells": {"image": (112, 6, 6)},
 }
 
 
@@ -392,13 +393,16 @@ def c31(seed: int) -> Values:
     return out | {f"mistakes: {what}": share for what, share in said.items()}
 
 
-def without(seed: int) -> Values:
-    """The grounded model, and the same without one of its parts."""
-    out = {}
-    for name, changes in PARTS.items():
-        correct = right(train("grounded", seed, **changes), load().test)
-        out |= {f"{name}: {kind}": share for kind, share in by_type(correct, load().test).items()}
-    return out
+def without(name: str, seed: int) -> Values:
+    """How often one of :data:`PARTS` is right, by type of question."""
+    own = load()
+    if name.startswith("the product"):
+        torch.manual_seed(seed)
+        model = VQA(replace(settings("product"), **PARTS[name]))
+        fit(model, own.train, batch_size=BATCH, epochs=EPOCHS, lr=RATE, warmup=WARMUP, seed=seed)
+    else:
+        model = train("grounded", seed, **PARTS[name])
+    return by_type(right(model, own.test), own.test)
 
 
 # --- C30: end to end ------------------------------------------------------------------------------
