@@ -51,6 +51,7 @@ def shown(seed: int) -> dict[str, Any]:
         "experiment": experiment,
         "types": np.array(data.test.rows["type"]),
         "told": list(data.test.rows["answer"]),
+        "things": list(data.test.rows["things"]),
         "said": {"grounded": list(data.test.rows["answer"])},
         "correct": {"grounded": np.ones(len(data.test), bool)},
     }
