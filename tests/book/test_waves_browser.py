@@ -181,7 +181,7 @@ def test_a_switch_keeps_the_place(page_file: Path, open_page: Open) -> None:
         ).json_value()
         assert stopped
         assert not paused
-        assert after == pytest.approx(before, abs=0.001)
+        assert after == pytest.approx(before, abs=0.05)  # (it settles on a pause)
         page.wait_for_function(f"before => {times}[1][0] > before", arg=after)  # and plays on
         assert two.locator("img:visible").get_attribute("alt") == "light"
         assert two.locator(".mmt-say").inner_text() == "a square"
