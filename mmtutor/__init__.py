@@ -31,6 +31,8 @@ _SUBMODULES = {
     "show_and_tell",
     "show_attend_tell",
     "sound",
+    "sound_localization",
+    "soundnet",
     "video_captioning",
     "vilbert",
     "vlbert",

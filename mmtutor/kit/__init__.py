@@ -25,6 +25,7 @@ _MODULES = {
     "training",
     "transformer",
     "vision",
+    "waves",
 }
 
 
