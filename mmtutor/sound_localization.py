@@ -11,15 +11,17 @@ cosines, and what is seen is the mean of the cells under these weights. From tha
 It must lie near the sound of its own clip, and far from another's. It can only if it looked where
 something is that makes *this* sound: that is all the teaching there is.
 
-A map that somebody drew can be learnt from too; with both, a few drawn maps set right what sound
-alone takes for its cause (a car's sound is heard where roads are seen).
+A map that somebody drew can be learnt from too, alone or beside. The paper found that a few of them
+set right what sound alone gets wrong: it finds what is there whenever the sound is, the road for the
+car.
 
 Read from top to bottom: the settings, the streams of sound, the model, the two losses, how the
 field scores maps, the checks.
 
 Sources: the paper, and the authors' program where the paper is silent: cosines below 0 count as 0,
 the query hears f_s without its negative part, and what is compared with f_s has passed two layers.
-Sharper softmaxes, more than one negative, places and streams of sound that are learnt are ours.
+Ours are sharper softmaxes, more negatives than one, sounds that each look for themselves, places, and
+streams of sound that are learnt.
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ class Config:
         objective: ``"ratio"``: the squared error of the distance ratio (the paper); ``"log"``: its
             logarithm, which is steep where the ratio is all wrong.
         asks: whose query decides what is seen when it is compared with another's sound: still the
-            ``"own"`` (the paper), or that other's, so that ``"each"`` sound looks for itself.
+            ``"own"`` (the paper), or that other's: ``"each"`` looks for itself. With the own, where
+            one looked gives away who asked, and f_v may tell sounds apart by that alone. If each
+            looks, only what is in the picture can tell them apart.
         metric: weight of that loss; 0: supervised only.
         supervision: weight λ of the loss of maps that somebody drew.
         rate: samples a second of waves.
@@ -133,10 +137,11 @@ class Config:
 
     @classmethod
     def world(cls, **changes: Any) -> Config:
-        """Trains on two CPU cores in about a minute, on the map of the frozen image network."""
-        sizes = dict(sharpness=10.0, negatives="all", objective="log")
-        if changes.get("metric", 1) == 0:
-            sizes = dict(sharpness=10.0)
+        """Trains on two CPU cores in seconds, on the map of the frozen image network and the mean
+        over time of the 256 channels of a SoundNet's last layer."""
+        sizes: dict[str, Any] = dict(hears="vector", sound=256, sharpness=2.0)
+        if changes.get("metric", 1):
+            sizes |= dict(negatives="all", objective="log", asks="each")
         return cls(**{**sizes, **changes})
 
     @classmethod
@@ -251,7 +256,10 @@ class SoundLocalizer(nn.Module):
                 short (the least length is in the message).
         """
         if self.config.hears == "vector":
-            return check_features(sound, (self.config.sound,))
+            try:
+                return check_features(sound, (self.config.sound,))
+            except ValueError as error:
+                raise ValueError(f"sound: {error}") from None
         x = check_waves(sound)
         if x.shape[1] < self.stream.least:
             raise ValueError(
@@ -269,20 +277,24 @@ class SoundLocalizer(nn.Module):
 
         Args:
             cells: v (B, L, D) of :meth:`see`.
-            queries: h (B, N, D), N for each picture. One picture meets many sounds, and one sound
-                many pictures: the B of either may be 1.
+            queries: h (B, N, D), N for each picture. One picture may meet many sounds, and one
+                sound many pictures: the B of either may be 1.
         """
         check_pairs(len(cells), len(queries))
         cosine = F.normalize(queries, dim=-1) @ F.normalize(cells, dim=-1).transpose(1, 2)
         return self.config.sharpness * (torch.relu(cosine) if self.config.rectify else cosine)
 
+    def attended(self, cells: Tensor, scores: Tensor) -> Tensor:
+        """f_v (B, N, S), from what is seen: z = Σ_i α_i v_i, α the softmax of scores (B, N, L)."""
+        return self.video(scores.softmax(-1) @ cells)
+
     def forward(self, features: Tensor, sound: Tensor) -> Heard:
         """Look where the sound comes from; of pictures or of sounds there may be just one for all
         of the others."""
         cells, heard = self.see(features), self.hear(sound)
-        attention = self.scores(cells, self.query(heard)[:, None]).softmax(-1)  # (B, 1, L)
-        video = self.video(attention @ cells)[:, 0]  # of z = Σ_i α_i v_i
-        return Heard(video, heard, attention[:, 0].unflatten(1, self.config.image[1:]))
+        scores = self.scores(cells, self.query(heard)[:, None])  # (B, 1, L)
+        attention = scores[:, 0].softmax(-1).unflatten(1, self.config.image[1:])
+        return Heard(self.attended(cells, scores)[:, 0], heard, attention)
 
     @torch.no_grad()
     def where(self, features: Tensor, sound: Tensor) -> Tensor:
@@ -315,7 +327,7 @@ class SoundLocalizer(nn.Module):
             terms["nearest"] = (distances[:, :1] < distances[:, 1:]).all(1).float().mean()
         if c.supervision and "annotation" in batch:
             drawn = self.drawn(check_annotation(batch["annotation"], len(cells), c.image[1:]))
-            scores = self.scores(cells, self.query(heard)[:, None])[:, 0]
+            scores = self.scores(cells, self.query(heard)[:, None])[:, 0]  # (B, L)
             terms["supervised"] = supervised_loss(scores.log_softmax(-1), drawn)
             loss = loss + c.supervision * terms["supervised"]
         elif not c.metric:
@@ -323,12 +335,12 @@ class SoundLocalizer(nn.Module):
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
 
     def distances(self, cells: Tensor, heard: Tensor, negative: Tensor | None = None) -> Tensor:
-        """How far what is seen lies from the own sound, and then from others, (B, 1 + N).
+        """How far what is seen lies from the own sound, and then from others: (B, 1 + N).
 
         Args:
-            cells: (B, L, D) of :meth:`see`.
+            cells: v (B, L, D) of :meth:`see`.
             heard: f_s (B, S) of :meth:`hear`.
-            negative: see :meth:`loss`.
+            negative: sounds of others, if the caller chooses; see :meth:`loss`.
         """
         c, size = self.config, len(heard)
         here = torch.arange(size, device=heard.device)[:, None]  # (B, 1)
@@ -338,20 +350,18 @@ class SoundLocalizer(nn.Module):
             other = self.hear(negative)
             check_pairs(size, len(other))
             heard = torch.cat([heard, other.expand(size, -1)])
-            which = torch.cat([here, size + here], 1)
+            which = torch.cat([here, here + size], 1)
         elif size < 2:
             raise ValueError("one clip alone has no other sound: give 'negative' or a larger batch")
         else:
-            steps = torch.arange(size, device=heard.device)[None]  # its own, the next, …
+            steps = here[1:].T  # to the next, to the one behind it, …
             if c.negatives == "one":
-                steps = steps[:, :2]
+                steps = steps[:, :1]
                 if self.training:
-                    drawn = torch.randint(1, size, (size, 1), device=heard.device)
-                    steps = torch.cat([0 * drawn, drawn], 1)
-            which = (here + steps) % size  # (B, 1 + N)
-        asked = which if c.asks == "each" else which[:, :1]
-        attention = self.scores(cells, self.query(heard)[asked]).softmax(-1)
-        video = self.video(attention @ cells)  # (B, 1 or 1 + N, S)
+                    steps = torch.randint(1, size, (size, 1), device=heard.device)
+            which = torch.cat([here, (here + steps) % size], 1)  # (B, 1 + N)
+        asking = which if c.asks == "each" else here
+        video = self.attended(cells, self.scores(cells, self.query(heard)[asking]))
         return torch.linalg.vector_norm(video - heard[which], dim=-1)
 
     def drawn(self, annotation: Tensor) -> Tensor:

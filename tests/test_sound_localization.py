@@ -47,7 +47,7 @@ WAYS = {
     "wave": {"hears": "wave"},
 }
 EVERY = pytest.mark.parametrize("way", WAYS)
-BOTH = pytest.mark.parametrize("way", [way for way in WAYS if way != "supervised"])
+KINDS = 8  # of things that are learnt
 
 
 def build(way: str = "sharp", seed: int = 0, **changes: object) -> SoundLocalizer:
@@ -523,49 +523,57 @@ def test_the_worlds_model_is_small(hears, rate, recwarn):
 
 def fresh(way: str, seed: int = 0, **changes: object) -> SoundLocalizer:
     torch.manual_seed(seed)
-    return SoundLocalizer(replace(SMALL, **{**WAYS[way], **changes}))
+    sizes = {"image": (KINDS, 2, 4), "sound": KINDS}
+    return SoundLocalizer(replace(SMALL, **{**sizes, **WAYS[way], **changes}))
 
 
-def scenes(way: str = "sharp", size: int = 12) -> dict[str, torch.Tensor]:
-    """Each of three things in some cell has a sound of its own; the others are silent."""
-    g = torch.Generator().manual_seed(5)
-    x = 0.1 * torch.randn(size, 3, 8, generator=g)
-    cells = torch.stack([torch.randperm(8, generator=g)[:3] for _ in range(size)])  # of each thing
-    things = torch.arange(size) % 3
-    for k in range(3):
-        x[torch.arange(size), k, cells[:, k]] += 2
+def scenes(way: str = "sharp", size: int = 12, seed: int = 5) -> dict[str, torch.Tensor]:
+    """Two of eight kinds of things lie in cells; the first is heard, each kind with its own sound."""
+    g = torch.Generator().manual_seed(seed)
+    x = 0.1 * torch.randn(size, KINDS, 8, generator=g)
+    things = torch.stack([torch.randperm(KINDS, generator=g)[:2] for _ in range(size)])
+    cells = torch.stack([torch.randperm(8, generator=g)[:2] for _ in range(size)])
+    rows = torch.arange(size)
+    for k in range(2):
+        x[rows, things[:, k], cells[:, k]] += 2
     if WAYS[way].get("hears", "vector") == "vector":
-        s = 2 * F.one_hot(things, 5).float()
+        sounds = 2 * torch.eye(KINDS)
     else:
-        pitch = torch.tensor([300.0, 700.0, 1500.0])[things, None]
-        s = 0.5 * torch.sin(2 * math.pi * pitch * torch.arange(1600) / 8000)
-    where = F.one_hot(cells[torch.arange(size), things], 8).float().view(size, 2, 4)
-    return {"features": x.view(size, 3, 2, 4), "sound": s, "annotation": where}
+        pitch = 200.0 * 1.4 ** torch.arange(KINDS)[:, None]
+        sounds = 0.5 * torch.sin(2 * math.pi * pitch * torch.arange(1600) / 8000)
+    where = [F.one_hot(cells[:, k], 8).float().view(size, 2, 4) for k in range(2)]
+    return {
+        "features": x.view(size, KINDS, 2, 4),
+        "sound": sounds[things[:, 0]],
+        "annotation": where[0],
+        "other": sounds[things[:, 1]],
+        "elsewhere": where[1],
+    }
 
 
 @EVERY
 def test_overfits_one_batch(way):
     model, b = fresh(way), scenes(way)
     before = model.eval().loss(b)
-    if way == "unsupervised":
-        b["negative"] = b["sound"].roll(1, 0)
-    training.fit(model, b, epochs=150, batch_size=12, lr=2e-2, progress=False)
+    training.fit(model, b, epochs=100, batch_size=12, lr=2e-2, progress=False)
     after = model.eval().loss(b)
-    assert after["loss"] < 0.85 * before["loss"]
-    if "supervised" in after and way not in ("paper", "all", "log"):
-        inside = (model.where(b["features"], b["sound"]) * b["annotation"]).sum((1, 2))
-        assert inside.mean() > 0.5  # even: 0.125
-
-
-def test_sound_alone_finds_its_thing():
-    """Without any map the attention goes to the thing that sounds: the paper's claim, on eight cells."""
-    model, b = fresh("log", supervision=0.0, sharpness=8.0), scenes(size=60)
-    b["sound"] = b["sound"] + 0.05 * torch.randn(60, 5, generator=torch.Generator().manual_seed(1))
-    training.fit(model, b, epochs=150, batch_size=20, lr=1e-2, progress=False)
+    for name, share in (("metric", 0.7), ("supervised", 0.7)):
+        assert name not in before or after[name] < share * before[name], name
     inside = (model.where(b["features"], b["sound"]) * b["annotation"]).sum((1, 2))
-    wrong = (model.where(b["features"], b["sound"].roll(1, 0)) * b["annotation"]).sum((1, 2))
-    assert inside.mean() > 0.5
-    assert wrong.mean() < 0.2
+    # even: 0.125; the paper's attention cannot be sharp
+    assert inside.mean() > (0.2 if way == "paper" else 0.4)
+
+
+@pytest.mark.parametrize("way", ["paper", "sharp", "log"])
+def test_sound_alone_finds_its_thing(way):
+    """No map is drawn, and the attention goes to what sounds; and to the other as that sounds."""
+    model, b = fresh(way, supervision=0.0), scenes(way, 200)
+    training.fit(model, b, epochs=40, batch_size=20, lr=1e-2, progress=False)
+    b = scenes(way, 100, seed=6)
+    for sound in ("sound", "other"):
+        alpha = model.where(b["features"], b[sound])
+        first, second = ((alpha * b[name]).sum((1, 2)) for name in ("annotation", "elsewhere"))
+        assert ((first > second) == (sound == "sound")).float().mean() > 0.85
 
 
 @pytest.mark.parametrize("way", ["sharp", "spectrogram"])
@@ -702,8 +710,10 @@ def test_the_worlds_scenes_fit():
         "sound": torch.from_numpy(np.stack(column(rows, "wave"))),
         "annotation": on_cells(mask, (6, 6)),
     }
-    model = SoundLocalizer(Config.world())
+    model = SoundLocalizer(Config.world(hears="spectrogram"))
     assert bool(model.loss(b)["loss"].isfinite())
+    model = SoundLocalizer(Config.world())
+    assert bool(model.loss({**b, "sound": torch.randn(3, 256)})["loss"].isfinite())
     overlaps = ciou(heat(b["annotation"], (96, 96)), consensus(mask[:, None], agree=1))
     assert overlaps.min() > 0.3
 
@@ -791,8 +801,8 @@ def test_bad_batches():
         ({"features": x[:, :2]}, ValueError, r"features must be a tensor \(B, 3, 2, 4\)"),
         ({"features": x * math.nan}, ValueError, "NaN or infinity"),
         ({"features": None}, ValueError, "got NoneType"),
-        ({"sound": s[:, :4]}, ValueError, r"features must be a tensor \(B, 5\)"),
-        ({"sound": s * math.inf}, ValueError, "NaN or infinity"),
+        ({"sound": s[:, :4]}, ValueError, r"sound: features must be a tensor \(B, 5\)"),
+        ({"sound": s * math.inf}, ValueError, "sound: .*NaN or infinity"),
         ({"negative": s[:2]}, ValueError, "3 pictures but 2 sounds; as many, or one for all"),
         ({"annotation": g[:, :1]}, ValueError, r"annotation must be \(3, 2, 4\) or \(3, 'N', 2, 4\), got \(3, 1, 4\)"),
         ({"annotation": g[:2]}, ValueError, r"annotation must be .* got \(2, 2, 4\)"),
