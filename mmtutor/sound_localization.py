@@ -4,12 +4,12 @@ Nobody says where. A picture and the sound of the same moment are all there is, 
 pairs a network learns to point (Senocak et al., CVPR 2018). It has two streams:
 
 - **sound**: a vector f_s of the whole clip, and from it a *query* h, which asks for a place;
-- **vision**: a map, the last one of a frozen image network, which still knows where things are.
+- **vision**: a map of a frozen image network, which still knows where things are.
 
 The query is compared with each cell of the map, by the cosine. A softmax makes weights of the
 cosines, and what is seen is the mean of the cells under these weights. From that comes a vector f_v.
-It must lie near the sound of its own clip, and far from another's. It can only if it looked where
-something is that makes *this* sound: that is all the teaching there is.
+It must lie near the sound of its own clip, and far from another's; for that, it helps to look at
+what makes *this* sound. That is all the teaching there is.
 
 A map that somebody drew can be learnt from too, alone or beside. The paper found that a few of them
 set right what sound alone gets wrong: it finds what is there whenever the sound is, the road for the
@@ -20,8 +20,8 @@ field scores maps, the checks.
 
 Sources: the paper, and the authors' program where the paper is silent: cosines below 0 count as 0,
 the query hears f_s without its negative part, and what is compared with f_s has passed two layers.
-Ours are sharper softmaxes, more negatives than one, sounds that each look for themselves, places, and
-streams of sound that are learnt.
+Ours are sharper softmaxes, more negatives than one, sounds that each look for themselves, places,
+and streams of sound that are learnt.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ class Spectrogram(nn.Module):
         self.least = frame // 2 + 1  # samples: enough to mirror the ends, and two frames to pool
 
     def forward(self, waves: Tensor) -> Tensor:
-        x = self.mel(waves.to(self.mel.filterbank.dtype)).to(self.last.weight.dtype)
-        return self.last(self.layers(x).mean(-1))  # (B, bands, M) before
+        x = self.mel(waves.to(self.mel.filterbank.dtype))  # (B, bands, M)
+        return self.last(self.layers(x.to(self.last.weight.dtype)).mean(-1))
 
 
 class Wave(nn.Module):

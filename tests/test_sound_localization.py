@@ -494,12 +494,8 @@ def test_paper_scale_shapes():
 
 def test_the_papers_settings():
     paper = Config.paper()
-    assert (paper.sharpness, paper.places, paper.negatives, paper.objective) == (
-        1,
-        "none",
-        "one",
-        "ratio",
-    )
+    assert (paper.sharpness, paper.width, paper.places) == (1, 0, "none")
+    assert (paper.negatives, paper.objective, paper.asks) == ("one", "ratio", "own")
     assert paper.rectify
     program = Config.paper(program=True)
     assert {
@@ -574,6 +570,34 @@ def test_sound_alone_finds_its_thing(way):
         alpha = model.where(b["features"], b[sound])
         first, second = ((alpha * b[name]).sum((1, 2)) for name in ("annotation", "elsewhere"))
         assert ((first > second) == (sound == "sound")).float().mean() > 0.85
+
+
+@pytest.mark.parametrize(("asks", "tells"), [("own", True), ("each", False)])
+def test_where_one_looks_gives_away_who_asked(asks, tells):
+    """Pictures of nothing: whoever tells sounds apart by them has read the question, not the picture."""
+
+    def nothing(seed: int) -> dict[str, torch.Tensor]:
+        g = torch.Generator().manual_seed(seed)
+        return {
+            "features": torch.randn(KINDS, KINDS, 2, 4, generator=g),
+            "sound": 2 * torch.eye(KINDS),
+        }
+
+    model = fresh("log", asks=asks)
+    optimizer = torch.optim.Adam(model.train().parameters(), 1e-2)
+    for step in range(200):
+        loss = model.loss(nothing(step))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    fresh_ones = [model.loss(nothing(1000 + k)) for k in range(60)]
+    loss, nearest = (sum(own[n].item() for own in fresh_ones) / 60 for n in ("loss", "nearest"))
+    if tells:
+        assert loss < math.log(KINDS) - 0.2
+        assert nearest > 0.25
+    else:  # by chance 0.125; deviation 0.015
+        assert loss > math.log(KINDS) - 0.03
+        assert nearest < 0.2
 
 
 @pytest.mark.parametrize("way", ["sharp", "spectrogram"])

@@ -112,7 +112,8 @@ def check_values(x: Tensor) -> None:
     x = x.detach()
     if not finite(x):
         raise ValueError("the wave holds NaN or infinity")
-    peak = float(x.abs().max())
+    low, high = x.aminmax()
+    peak = max(-float(low), float(high))
     if peak > 1:
         raise ValueError(
             f"a wave lies in [-1, 1], got a peak of {peak:.4g}; divide 16-bit numbers by 32768, cut "
