@@ -7,13 +7,13 @@ pairs a network learns to point (Senocak et al., CVPR 2018). It has two streams:
 - **vision**: a map of a frozen image network, which still knows where things are.
 
 The query is compared with each cell of the map, by the cosine. A softmax makes weights of the
-cosines, and what is seen is the mean of the cells under these weights. From that comes a vector f_v.
+cosines, and what is seen is the mean of the cells under these weights. A vector f_v is made of it.
 It must lie near the sound of its own clip, and far from another's; for that, it helps to look at
 what makes *this* sound. That is all the teaching there is.
 
-A map that somebody drew can be learnt from too, alone or beside. The paper found that a few of them
-set right what sound alone gets wrong: it finds what is there whenever the sound is, the road for the
-car.
+A map that somebody drew can be learnt from too, alone or beside. The paper reports that a few of
+them set right what sound alone gets wrong: it finds what is there whenever the sound is, the road
+for the car.
 
 Read from top to bottom: the settings, the streams of sound, the model, the two losses, how the
 field scores maps, the checks.
@@ -477,7 +477,8 @@ def ciou(heat: Tensor, truth: Tensor, threshold: float | str = 0.5) -> Tensor:
     heat, truth = check_range("heat", heat), check_range("truth", truth)
     if heat.ndim != 3 or heat.shape != truth.shape or 0 in heat.shape:
         raise ValueError(
-            f"heat and truth must be (N, H, W) alike, got {tuple(heat.shape)} and {tuple(truth.shape)}"
+            f"heat and truth must be (N, H, W) alike, got {tuple(heat.shape)} and "
+            f"{tuple(truth.shape)}"
         )
     if bool((empty := truth.sum((1, 2)) == 0).any()):
         raise ValueError(f"the truth of map {int(empty.nonzero()[0])} is empty: leave it out")

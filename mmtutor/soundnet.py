@@ -573,7 +573,8 @@ def check_teacher(logits: Tensor, teacher: Tensor, there: Tensor | None) -> tupl
     if got not in shapes or not teacher.is_floating_point():
         kind = "" if got not in shapes else f" of {teacher.dtype}"
         raise ValueError(
-            f"the teacher's distributions must be numbers {shapes[0]} or {shapes[1]}, got {got}{kind}"
+            f"the teacher's distributions must be numbers {shapes[0]} or {shapes[1]}, got "
+            f"{got}{kind}"
         )
     exact = torch.promote_types(logits.dtype, torch.float32)
     told = teacher.to(exact).reshape(batch, -1, classes).expand(-1, steps, -1)

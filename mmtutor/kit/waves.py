@@ -37,8 +37,8 @@ def to_wave(
         wanted: samples a second that the network reads.
         resampled: bring another rate to the wanted one (:func:`mmtutor.sound.resample`); without
             it, another rate is an error.
-        channel: what to do with two channels or more: ``"refuse"``, keep the ``"first"`` (SoundNet's
-            program), or take their ``"mean"``. One channel is always taken.
+        channel: what to do with two channels or more: ``"refuse"``, keep the ``"first"``
+            (SoundNet's program), or take their ``"mean"``. One channel is always taken.
 
     Returns:
         float32 (L,) in [−1, 1]; L = ⌈T · wanted / rate⌉.
@@ -72,8 +72,8 @@ def to_wave(
         return x
     if not resampled:
         raise ValueError(
-            f"the wave has {rate} samples a second, and {wanted} are read: it would sound higher or "
-            "lower than it is; give resampled=True"
+            f"the wave has {rate} samples a second, and {wanted} are read: it would sound higher "
+            "or lower than it is; give resampled=True"
         )
     return resample(x, rate, wanted).clamp(-1, 1)  # a little ripple may pass a peak
 
@@ -116,6 +116,6 @@ def check_values(x: Tensor) -> None:
     peak = max(-float(low), float(high))
     if peak > 1:
         raise ValueError(
-            f"a wave lies in [-1, 1], got a peak of {peak:.4g}; divide 16-bit numbers by 32768, cut "
-            "off what is a little louder with clamp(-1, 1)"
+            f"a wave lies in [-1, 1], got a peak of {peak:.4g}; divide 16-bit numbers by 32768, "
+            "cut off what is a little louder with clamp(-1, 1)"
         )
