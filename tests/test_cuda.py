@@ -30,6 +30,8 @@ from mmtutor import (
     show_and_tell,
     show_attend_tell,
     sound,
+    sound_localization,
+    soundnet,
     video_captioning,
     vilbert,
     vlbert,
@@ -219,6 +221,31 @@ def senses(c: Any, size: int, g: torch.Generator) -> Batch:
     return {**batch, "label": torch.randint(0, c.classes, (size,), generator=g)}
 
 
+def recorded(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Two seconds of sound, or twenty where the heads are convolutions, and what is seen."""
+    length = c.rate * (2 if c.head is None else 20)
+    batch = {"wave": torch.rand(size, length, generator=g) - 0.5}
+    for row in soundnet.layers(c, length)[-len(c.heads) :]:
+        batch[row.name] = torch.randn(size, row.length, row.channels, generator=g).softmax(-1)
+    batch["there"] = torch.rand(size, row.length, generator=g) < 0.8
+    batch["there"][0] = True
+    return batch
+
+
+def located(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Pictures with sounds; the other sound is given, since a GPU would draw another one."""
+
+    def sounds() -> Tensor:
+        if c.hears == "vector":
+            return torch.randn(size, c.sound, generator=g)
+        return torch.rand(size, 2 * c.rate, generator=g) - 0.5
+
+    batch = {"features": torch.randn(size, *c.image, generator=g), "sound": sounds()}
+    if c.negatives == "one" and c.metric:
+        batch["negative"] = sounds()
+    return {**batch, "annotation": torch.rand(size, *c.image[1:], generator=g)}
+
+
 def neighbours(c: Any, size: int, g: torch.Generator, words: int = 500) -> Batch:
     shapes = {"centre": (size,), "context": (size,), "noise": (size, c.negatives)}
     return {n: torch.randint(0, words, shape, generator=g) for n, shape in shapes.items()}
@@ -263,6 +290,14 @@ def join(c: Any) -> Case:
     return Case(c, fusion.Fusion, senses)
 
 
+def listen(c: Any) -> Case:
+    return Case(c, soundnet.SoundNet, recorded)
+
+
+def locate(c: Any) -> Case:
+    return Case(c, sound_localization.SoundLocalizer, located)
+
+
 def words(c: Any) -> Case:
     return Case(c, skip_gram, neighbours)
 
@@ -278,6 +313,8 @@ _answer = functools.partial(vqa.Config.world, 60, 30)
 _read = functools.partial(vlbert.Config.world, 60, 30)
 _meet = functools.partial(vilbert.Config.world, 60, 30)
 _join = functools.partial(fusion.Config.world, (("picture", 200), ("sound", 60)), 12)
+_listen = functools.partial(soundnet.Config.world, (("things", 30), ("places", 8)))
+_locate = sound_localization.Config.world
 _words = word2vec.Config.world
 WORLD = {
     "show_and_tell": tell(_tell()),
@@ -320,6 +357,13 @@ WORLD = {
     "fusion, product": join(_join(fusion="product")),
     "fusion, modality dropout": join(_join(modality_dropout=(0.5, 0.2))),
     "fusion, blending": join(_join(blend=(0.1, 0.5, 0.4))),
+    "soundnet": listen(_listen(scale=1.0)),  # else large variances outweigh all weights
+    "soundnet, steps": listen(_listen(head=(8, 4, 2), start="paper", weights=(0.1, 0.3))),
+    "sound_localization": locate(_locate()),
+    "sound_localization, one": locate(_locate(negatives="one", objective="ratio", asks="own")),
+    "sound_localization, places": locate(_locate(width=24, places="product")),
+    "sound_localization, spectrogram": locate(_locate(hears="spectrogram")),
+    "sound_localization, wave": locate(_locate(hears="wave")),
     "word2vec": words(_words()),
     "word2vec, nce": words(_words(objective="nce", learn_normalizer=True)),
     "word2vec, softmax": words(_words(objective="softmax")),
@@ -340,6 +384,9 @@ PAPER: dict[str, Callable[[], Case]] = {
     "vlbert": lambda: read(vlbert.Config.paper()),
     "vilbert": lambda: read(vilbert.Config.paper()),
     "fusion, blending": lambda: join(fusion.Config.paper(blend=(0.2, 0.4, 0.4))),
+    "soundnet": lambda: listen(soundnet.Config.paper()),
+    "soundnet, 5": lambda: listen(soundnet.Config.paper(5)),
+    "sound_localization": lambda: locate(sound_localization.Config.paper()),
     "word2vec": lambda: words(word2vec.Config.paper()),
 }
 CAPTIONERS = [n for n in WORLD if n.startswith(("show_", "video_"))]
@@ -358,6 +405,9 @@ FITTED = [
     "vilbert, mask vector",
     "fusion, modality dropout",
     "fusion, blending",
+    "soundnet",
+    "sound_localization",
+    "sound_localization, spectrogram",
     "word2vec",
 ]
 
@@ -431,6 +481,10 @@ def seen(model: nn.Module, batch: Batch) -> list[Tensor]:
             extra = [batch["mask"]] if "mask" in batch else []
             logits = model(batch["features"], batch["captions"], *extra)
             return [logits[batch["captions"][:, 1:] != PAD]]
+        if "wave" in batch:
+            return [*model(batch["wave"]).values()]
+        if "sound" in batch and "features" in batch:
+            return [*model(batch["features"], batch["sound"])]
         if "questions" in batch and "features" in batch:
             return [model(batch["features"], batch["questions"])]
         if "centre" in batch:

@@ -20,6 +20,8 @@ from mmtutor import (
     recipes,
     show_and_tell,
     show_attend_tell,
+    sound_localization,
+    soundnet,
     video_captioning,
     vqa,
     word2vec,
@@ -41,6 +43,10 @@ SYSTEMS = {
     "show_attend_tell, hard and bound": lambda: show_attend_tell.ShowAttendTell(
         show_attend_tell.Config.bound(30, (5,), mode="hard", beside=0, point=3)
     ),
+    "sound_localization": lambda: sound_localization.SoundLocalizer(
+        sound_localization.Config.world(hears="spectrogram")
+    ),
+    "soundnet": lambda: soundnet.SoundNet(soundnet.Config.world((("things", 9),))),
     "video_captioning": lambda: video_captioning.VideoCaptioner(
         video_captioning.Config.world(30, 12)
     ),
