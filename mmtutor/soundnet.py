@@ -249,21 +249,33 @@ def named(stack: tuple[Layer, ...]) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def least_length(config: Config, layer: str | None = None) -> int:
-    """The shortest wave, in samples, of which a layer (by default a head) makes one step.
-
-    Zeros stand at both ends of most layers, so it may be shorter than the receptive field; a wave
-    as long as that is always enough. For the heads of the eight layers they are 209,374 samples
-    (9.5 s) and 320,542 (14.5 s).
-    """
+def chain(config: Config, layer: str | None = None) -> list[tuple[int, int, int]]:
+    """Kernel, stride and padding of all layers up to a layer, by default a head."""
     steps = named(config.stack)
     if layer is None or layer in dict(config.heads):
-        chain = [*steps.values(), *([config.head] if config.head else [])]
-    else:
-        check_names(config, (layer,))
-        chain = [*steps.values()][: [*steps].index(layer) + 1]
+        return [*steps.values(), *([config.head] if config.head else [])]
+    check_names(config, (layer,))
+    return [*steps.values()][: [*steps].index(layer) + 1]
+
+
+def receptive_field(config: Config, layer: str | None = None) -> int:
+    """How many samples one step of a layer sees; a head that takes the mean of all sees them all,
+    and counts here as the layer below it."""
+    field = 1
+    for kernel, stride, _ in reversed(chain(config, layer)):
+        field = (field - 1) * stride + kernel
+    return field
+
+
+def least_length(config: Config, layer: str | None = None) -> int:
+    """The shortest wave, in samples, of which a layer makes one step.
+
+    Zeros stand at both ends of most layers, so it may be shorter than the receptive field; a wave
+    as long as that is always enough. For the heads of the eight layers the two are 209,374 samples
+    (9.5 s) and 320,542 (14.5 s).
+    """
     length = 1
-    for kernel, stride, padding in reversed(chain):
+    for kernel, stride, padding in reversed(chain(config, layer)):
         length = max(1, (length - 1) * stride + kernel - 2 * padding)
     return length
 
@@ -413,9 +425,9 @@ class SoundNet(nn.Module):
         for name in names:
             check_length(self.config, total, name)
         means = [n for n in names if n in self.heads and self.config.head is None]
-        below = self.names()[-1 - len(self.heads)]  # what heads take the mean of
+        top = self.names()[-1 - len(self.heads)]  # what heads take the mean of
         wanted = [n for n in self.names() if n in names and n not in means]
-        wanted += [below] if means and below not in wanted else []
+        wanted += [top] if means and top not in wanted else []
         length = max(total, least_length(self.config))
         rows = [row for row in layers(self.config, length) if row.name in wanted]
         field, hop = max(row.field for row in rows), max(row.hop for row in rows)
@@ -439,11 +451,10 @@ class SoundNet(nn.Module):
                 parts[name].append(found[name][:, :, done[name] - first : last])
                 done[name] = first + last
             # the next window sees all that the next step of each layer sees
-            start = min(done[row.name] * row.hop - row.shift for row in rows)
-            start = min(start, total - window) // hop * hop
+            start = min(done[row.name] * row.hop - row.shift for row in rows) // hop * hop
         heard = {name: torch.cat(own, 2) for name, own in parts.items()}
         for name in means:
-            heard[name] = self.heads[name](heard[below].mean(-1, keepdim=True))
+            heard[name] = self.heads[name](heard[top].mean(-1, keepdim=True))
         return {name: heard[name] for name in self.names() if name in names}
 
 
@@ -559,7 +570,8 @@ def check_length(config: Config, length: int, layer: str | None = None) -> None:
         name = layer or config.heads[0][0]
         raise ValueError(
             f"a wave of {length} samples is too short for {name!r}, which needs at least {least} "
-            f"({least / config.rate:.3g} s at {config.rate} samples a second)"
+            f"({least / config.rate:.3g} s at {config.rate} samples a second); its receptive field "
+            f"is {receptive_field(config, layer)} samples"
         )
 
 

@@ -25,6 +25,7 @@ from mmtutor.soundnet import (
     layers,
     least_length,
     published_keys,
+    receptive_field,
 )
 
 HEADS = (("things", 4), ("places", 3))
@@ -209,7 +210,8 @@ def test_the_least_length(way):
     model = build(way)
     for row in layers(model.config, 30_000):
         least = least_length(model.config, row.name)
-        assert least <= row.field
+        assert least <= receptive_field(model.config, row.name)
+        assert row.kernel == 0 or receptive_field(model.config, row.name) == row.field
         for length in (least, least + 1, row.field):
             assert (
                 row.kernel == 0 or model.features(waves(1, length), (row.name,))[row.name].numel()
@@ -231,8 +233,10 @@ def test_the_papers_least_length():
         model = SoundNet(config)
         assert model(torch.empty(1, 209_374))["objects"].shape == (1, 1, 1000)
         assert model.features(torch.empty(1, 4574), ("pool5",))["pool5"].shape == (1, 256, 1)
+    assert receptive_field(config) == receptive_field(config, "scenes") == 320_542
     wanted = (
-        r"209373 samples is too short for 'objects', which needs at least 209374 \(9.5 s at 22050"
+        r"209373 samples is too short for 'objects', which needs at least 209374 \(9.5 s at 22050 "
+        r"samples a second\); its receptive field is 320542 samples"
     )
     with pytest.raises(ValueError, match=wanted):
         layers(config, 209_373)
