@@ -565,12 +565,37 @@ def augmented(pictures: Tensor, alike: int = 1) -> Tensor:
 
 @dataclass
 class Players:
-    """The two optimizers, and where they are."""
+    """The two optimizers, and how far the game is.
+
+    Attributes:
+        generator: G's Adam.
+        discriminator: D's Adam.
+        step: how many steps are done.
+        losses: the values that :func:`play` returned, by name, one a step.
+    """
 
     generator: torch.optim.Optimizer
     discriminator: torch.optim.Optimizer
     step: int = 0
     losses: dict[str, list[float]] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is needed, beside the model's weights and the batches to come, to go on exactly."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "step": self.step,
+            "losses": {name: list(values) for name, values in self.losses.items()},
+            "random": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go back to a state; the random numbers of the CPU, too."""
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.step = state["step"]
+        self.losses = {name: list(values) for name, values in state["losses"].items()}
+        torch.set_rng_state(state["random"])
 
 
 def players(model: TextToImage) -> Players:
@@ -598,11 +623,13 @@ def play(model: TextToImage, batch: Mapping[str, Tensor], both: Players) -> dict
         The losses, and the shares of real, wrong and drawn pairs that D held true.
 
     Raises:
-        FloatingPointError: if a loss or a slope is not finite. The weights are then those of the
-            step before.
+        ValueError: for pictures outside [−1, 1].
+        FloatingPointError: if a loss or a slope is not finite. Nothing has then been learnt from
+            it: the weights are the last good ones.
     """
     c, G, D = model.config, model.generator, model.discriminator
     x, h = batch["pictures"], batch["sentence"]
+    check_range(x)
     alike = 2 if c.pairs else 1
     seen = (lambda x: augmented(x, alike)) if c.augment else (lambda x: x)
     z = model.codes(len(x))
@@ -662,7 +689,7 @@ def _learn(opt: torch.optim.Optimizer, part: nn.Module, loss: Tensor, name: str,
     if not bool(torch.isfinite(loss.detach() + norm)):
         raise FloatingPointError(
             f"step {step}: the {name}'s loss is {float(loss):.4g}, its slope {float(norm):.4g}; "
-            f"training stops, and the weights of the step before are kept. Try a smaller rate"
+            f"training stops, and the last good weights are kept. Try a smaller rate"
         )
     opt.step()
 
@@ -783,8 +810,8 @@ def check_pictures(pictures: Tensor, config: Config) -> None:
 
 
 def check_range(pictures: Tensor) -> None:
-    """Raise a ValueError unless all numbers are in [−1, 1] (a look at every one: do it once)."""
-    least, most = float(pictures.min()), float(pictures.max())
+    """Raise a ValueError unless all numbers are in [−1, 1]."""
+    least, most = map(float, pictures.aminmax())
     if not (least >= -1 and most <= 1):  # NaN too
         raise ValueError(
             f"pictures must be in [-1, 1], got {least:.4g} to {most:.4g}; bytes become so by "
