@@ -168,18 +168,18 @@ def judge(side: int = SIDE, seed: int = 0) -> Judge:
     return model.eval()
 
 
-@torch.no_grad()
 def looked_at(pictures: Tensor, by: Judge | None = None) -> dict[str, Tensor]:
     """What the judge says of pictures (N, 3, S, S): ``thing`` and ``ground`` (N,), ``place``
     (N, 3), and its last 128 numbers, ``features``."""
     by = by or judge(pictures.shape[-1])
-    features = torch.cat([by.look(part) for part in pictures.split(500)])
-    return {
-        "thing": by.thing(features).argmax(1),
-        "ground": by.ground(features).argmax(1),
-        "place": 16 + 3 * by.place(features),
-        "features": features,
-    }
+    with torch.no_grad():
+        features = torch.cat([by.look(part) for part in pictures.split(500)])
+        return {
+            "thing": by.thing(features).argmax(1),
+            "ground": by.ground(features).argmax(1),
+            "place": 16 + 3 * by.place(features),
+            "features": features,
+        }
 
 
 # --- Training -------------------------------------------------------------------------------------
