@@ -394,6 +394,49 @@ def real(side: int = SIDE) -> Values:
     }
 
 
+# --- What each part is worth ----------------------------------------------------------------------
+
+#: What differs from "with z"; ``loss`` is that of φ.
+PARTS: dict[str, dict[str, object]] = {
+    "all": {},
+    "not augmented": {"augment": False},
+    "z not sought": {"seeking": 0.0},
+    "not averaged": {"average": 0.0},
+    "rates never fall": {"falling": 1.0},
+    "φ by the hinge": {"loss": "hinge"},
+    "and sentences half-way": {"interpolation": 0.5},
+    "and pairs judged": {"pairs": 0.1},
+    "and D kept from stretching": {"spectral": True},
+    "and D's slope kept small": {"r1": 0.1},
+    "D ten times as fast": {"rates": (6e-4, 4e-3)},
+    "as the paper": {
+        "augment": False,
+        "seeking": 0.0,
+        "average": 0.0,
+        "falling": 1.0,
+        "interpolation": 1.0,
+        "rates": (2e-4, 2e-4),
+        "beta2": 0.999,
+        "loss": "hinge",
+    },
+}
+
+
+@kept(12)
+def changed(name: str, seed: int, steps: int = STEPS) -> TextToImage:
+    """The model of one of the :data:`PARTS`, after the game."""
+    changes = dict(PARTS[name])
+    loss = str(changes.pop("loss", "contrastive"))
+    model = build("with z", seed, **changes)
+    model.encoder.load_state_dict(encoder(seed, loss).state_dict())
+    return learn(model, seed, steps)
+
+
+def without(name: str, seed: int) -> Values:
+    """What :func:`judged` says of it."""
+    return judged(changed(name, seed))
+
+
 # --- The claims -----------------------------------------------------------------------------------
 
 
