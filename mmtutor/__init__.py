@@ -33,6 +33,7 @@ _SUBMODULES = {
     "sound",
     "sound_localization",
     "soundnet",
+    "text_to_image",
     "video_captioning",
     "vilbert",
     "vlbert",

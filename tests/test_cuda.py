@@ -32,6 +32,7 @@ from mmtutor import (
     sound,
     sound_localization,
     soundnet,
+    text_to_image,
     video_captioning,
     vilbert,
     vlbert,
@@ -246,6 +247,74 @@ def located(c: Any, size: int, g: torch.Generator) -> Batch:
     return {**batch, "annotation": torch.rand(size, *c.image[1:], generator=g)}
 
 
+def drawable(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Pictures and sentences, true and wrong ones; the codes are given, since a GPU would draw others."""
+    ids = torch.randint(1, c.vocabulary, (2, size, 201 if c.convolutions else 9), generator=g)
+    ids[:, 1:, 5:] = 0
+    return {
+        "pictures": 2 * torch.rand(size, 3, c.size, c.size, generator=g) - 1,
+        "sentences": ids[0],
+        "wrong": ids[1],
+        "meaning": torch.arange(size) // 2,
+        "code": torch.randn(size, c.code, generator=g),
+    }
+
+
+class Fitted(nn.Module):
+    """A sentence's and a picture's encoder that learn to fit each other."""
+
+    Config = text_to_image.Config
+
+    def __init__(self, config: text_to_image.Config) -> None:
+        super().__init__()
+        self.config = config
+        self.model = text_to_image.Fitting(
+            config, "hinge" if config.convolutions else "contrastive"
+        )
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.model.pictures(batch["pictures"]), self.model.sentences(batch["sentences"])
+
+    def loss(self, batch: Batch) -> Tensor:
+        return self.model.loss(batch)
+
+
+class Game(nn.Module):
+    """What both players of a text-to-image game pay, in one sum that reaches every weight."""
+
+    Config = text_to_image.Config
+
+    def __init__(self, config: text_to_image.Config) -> None:
+        super().__init__()
+        self.config = config
+        self.model = text_to_image.TextToImage(config)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, ...]:
+        h = self.model.encoder(batch["sentences"])
+        drawn = self.model.generator(h, batch["code"])
+        averaged = self.model.draw(batch["sentences"], batch["code"])
+        return h, drawn, averaged, self.model.discriminator(drawn, h)
+
+    def loss(self, batch: Batch) -> Batch:
+        c, G, D = self.config, self.model.generator, self.model.discriminator
+        h, wrong = (self.model.encoder(batch[name]) for name in ("sentences", "wrong"))
+        x, z = batch["pictures"].detach().requires_grad_(c.r1 > 0), batch["code"]
+        fake, seen = G(h, z), D.look(x)
+        imagined = D.look(fake)
+        right, drawn = D.judge(seen, h), D.judge(imagined, h)
+        pays = text_to_image.generator_loss(drawn)
+        if c.seeking:
+            pays = pays + c.seeking * text_to_image.seeking_loss(
+                fake, fake.roll(1, 0), z, z.roll(1, 0)
+            )
+        if c.pairs:
+            pays = pays + text_to_image.generator_loss(D.judge_pairs(imagined[:-1], h[:-1]))
+        told = text_to_image.discriminator_loss(right, drawn, D.judge(seen, wrong))
+        if c.r1:
+            told = told + c.r1 * text_to_image.r1_penalty(right, x)
+        return {"generator": pays.detach(), "discriminator": told.detach(), "loss": pays + told}
+
+
 def neighbours(c: Any, size: int, g: torch.Generator, words: int = 500) -> Batch:
     shapes = {"centre": (size,), "context": (size,), "noise": (size, c.negatives)}
     return {n: torch.randint(0, words, shape, generator=g) for n, shape in shapes.items()}
@@ -298,6 +367,14 @@ def locate(c: Any) -> Case:
     return Case(c, sound_localization.SoundLocalizer, located)
 
 
+def fit_words(c: Any) -> Case:
+    return Case(c, Fitted, drawable)
+
+
+def draw(c: Any) -> Case:
+    return Case(c, Game, drawable)
+
+
 def words(c: Any) -> Case:
     return Case(c, skip_gram, neighbours)
 
@@ -315,6 +392,7 @@ _meet = functools.partial(vilbert.Config.world, 60, 30)
 _join = functools.partial(fusion.Config.world, (("picture", 200), ("sound", 60)), 12)
 _listen = functools.partial(soundnet.Config.world, (("things", 30), ("places", 8)))
 _locate = sound_localization.Config.world
+_draw = functools.partial(text_to_image.Config.world, 60)
 _words = word2vec.Config.world
 WORLD = {
     "show_and_tell": tell(_tell()),
@@ -364,6 +442,10 @@ WORLD = {
     "sound_localization, places": locate(_locate(width=24, places="product")),
     "sound_localization, spectrogram": locate(_locate(hears="spectrogram")),
     "sound_localization, wave": locate(_locate(hears="wave")),
+    "text_to_image": draw(_draw()),
+    "text_to_image, fitting": fit_words(_draw()),
+    "text_to_image, pairs": draw(_draw(pairs=1.0, r1=1.0)),
+    "text_to_image, spectral": draw(_draw(size=16, spectral=True, code=0, seeking=0.0)),
     "word2vec": words(_words()),
     "word2vec, nce": words(_words(objective="nce", learn_normalizer=True)),
     "word2vec, softmax": words(_words(objective="softmax")),
@@ -387,6 +469,8 @@ PAPER: dict[str, Callable[[], Case]] = {
     "soundnet": lambda: listen(soundnet.Config.paper()),
     "soundnet, 5": lambda: listen(soundnet.Config.paper(5)),
     "sound_localization": lambda: locate(sound_localization.Config.paper()),
+    "text_to_image": lambda: draw(text_to_image.Config.paper()),
+    "text_to_image, fitting": lambda: fit_words(text_to_image.Config.paper()),
     "word2vec": lambda: words(word2vec.Config.paper()),
 }
 CAPTIONERS = [n for n in WORLD if n.startswith(("show_", "video_"))]
@@ -408,6 +492,7 @@ FITTED = [
     "soundnet",
     "sound_localization",
     "sound_localization, spectrogram",
+    "text_to_image, fitting",
     "word2vec",
 ]
 
@@ -909,6 +994,56 @@ def test_steps_of_word2vec_as_on_the_cpu(objective: str) -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-10)
     for a, b in zip(models[1].parameters(), models[0].parameters()):
         assert error(a, b) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pairs": 1.0, "interpolation": 1.0, "r1": 1.0},
+        {"spectral": True, "matching": False, "average": 0.0},
+        {"code": 0, "seeking": 0.0},
+    ],
+    ids=["world", "pairs", "spectral", "no code"],
+)
+def test_a_game_as_on_the_cpu(changes: dict[str, Any]) -> None:
+    """Five steps in double precision, with the same codes."""
+    case = draw(_draw(size=16, rates=(1e-3, 1e-3), **changes))
+    made, losses, drawn = [], [], []
+    for device in (torch.device("cpu"), DEVICE):
+        model = case.model().model.to(device, torch.float64)
+        batch = moved(moved(case.data(8), torch.device("cpu"), torch.float64), device)
+        g, codes = torch.Generator().manual_seed(4), batch["code"]
+        model.codes = lambda count, g=g, like=codes: torch.randn(
+            count, like.shape[1], generator=g, dtype=torch.float64
+        ).to(like.device)
+        told = {n: model.encoder(batch[n]).detach() for n in ("sentences", "wrong")}
+        batch = {
+            "pictures": batch["pictures"],
+            "sentence": told["sentences"],
+            "wrong": told["wrong"],
+        }
+        both = text_to_image.fit(model, [batch] * 5, 5)
+        on_device(*model.parameters(), *model.buffers())
+        losses.append(both.losses)
+        drawn.append(model.draw(batch["sentence"], codes))
+        made.append(model)
+    assert {n: len(values) for n, values in losses[1].items()} == dict.fromkeys(losses[0], 5)
+    for name, values in losses[0].items():
+        assert losses[1][name] == pytest.approx(values, rel=1e-8), name
+    errors = {"weights": max(map(error, made[1].parameters(), made[0].parameters()))}
+    errors["drawings"] = error(drawn[1], drawn[0])
+    note("text_to_image.fit, largest difference", str(changes), errors)
+    assert max(errors.values()) < 1e-6, errors
+
+
+@pytest.mark.parametrize("alike", [1, 2])
+def test_what_a_judge_sees_is_changed_on_the_device(alike: int) -> None:
+    x = (2 * torch.rand(8, 3, 16, 16) - 1).to(DEVICE).requires_grad_()
+    seen = text_to_image.augmented(x, alike)
+    seen.sum().backward()
+    on_device(seen, x.grad)
+    assert bool(x.grad.abs().sum() > 0)
 
 
 # --- 4. Writing -----------------------------------------------------------------------------------

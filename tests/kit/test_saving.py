@@ -22,6 +22,7 @@ from mmtutor import (
     show_attend_tell,
     sound_localization,
     soundnet,
+    text_to_image,
     video_captioning,
     vqa,
     word2vec,
@@ -47,6 +48,10 @@ SYSTEMS = {
         sound_localization.Config.world(hears="spectrogram")
     ),
     "soundnet": lambda: soundnet.SoundNet(soundnet.Config.world((("things", 9),))),
+    "text_to_image": lambda: text_to_image.TextToImage(text_to_image.Config.world(30)),
+    "text_to_image, spectral": lambda: text_to_image.TextToImage(
+        text_to_image.Config.world(30, size=8, spectral=True, average=0.0, pairs=1.0)
+    ),
     "video_captioning": lambda: video_captioning.VideoCaptioner(
         video_captioning.Config.world(30, 12)
     ),
