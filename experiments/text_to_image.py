@@ -401,6 +401,8 @@ PARTS: dict[str, dict[str, object]] = {
     "all": {},
     "not augmented": {"augment": False},
     "z not sought": {"seeking": 0.0},
+    "no wrong sentences": {"matching": False},
+    "no wrong sentences, not augmented": {"matching": False, "augment": False},
     "not averaged": {"average": 0.0},
     "rates never fall": {"falling": 1.0},
     "φ by the hinge": {"loss": "hinge"},
