@@ -237,6 +237,18 @@ def test_the_first_weights_are_drawn_as_in_dcgan():
                 assert not layer.bias.detach().any()
 
 
+def test_the_sentence_stands_before_the_code():
+    """As in the paper; the programs differ."""
+    G = build().generator.eval()
+    h, z = torch.randn(2, H), torch.randn(2, Z)
+    with torch.no_grad():
+        G.draw[0].weight[SMALL.projection :] = 0
+        assert torch.equal(G(h, z), G(h, 2 * z))
+        assert not torch.equal(G(h, z), G(2 * h, z))
+        G.draw[0].weight[: SMALL.projection] = 0
+        assert not G(h, z).any()
+
+
 @pytest.mark.parametrize("size", [8, 16, 32, 64, 128])
 def test_every_power_of_two_can_be_drawn(size):
     model = build(size=size).eval()
@@ -726,6 +738,21 @@ def test_the_judges_slope_at_drawings_does_not_reach_the_generator_in_its_turn()
     assert all(slope is None for slope in slopes)
 
 
+def test_the_judge_keeps_no_slope_of_the_generators_turn():
+    """In G's turn D only passes slopes on: what it has of its own is from its own turn."""
+    model = switched("all").train()
+    both, own = players(model), {}
+    real_step = both.discriminator.step
+
+    def step():
+        own.update({n: p.grad.clone() for n, p in model.discriminator.named_parameters()})
+        return real_step()
+
+    both.discriminator.step = step
+    play(model, batch_of(), both)
+    same(own, {n: p.grad for n, p in model.discriminator.named_parameters()})
+
+
 # --- The average, and drawing ---------------------------------------------------------------------
 
 
@@ -1205,20 +1232,31 @@ def test_who_watches_is_called_at_the_start_now_and_then_and_at_the_end():
     assert len(seen) == 5
 
 
-def test_who_watches_may_draw():
-    """Drawings with given codes change nothing."""
+@pytest.mark.parametrize(("switch", "first"), [("average", 0), ("the paper's", 1)])
+def test_who_watches_may_draw(switch, first):
+    """Drawings with given codes change nothing, though the generator itself may draw them."""
     found = []
     for draws in (False, True):
-        model = switched("average")
+        model = switched(switch)
 
-        def watch(_: int, model: TextToImage = model, draws: bool = draws) -> None:
-            if draws:
+        def watch(step: int, model: TextToImage = model, draws: bool = draws) -> None:
+            if draws and step >= first:
                 model.draw(torch.ones(2, H), torch.ones(2, Z))
 
         torch.manual_seed(0)
-        fit(model, [batch_of(k) for k in range(4)], 4, watch=watch, every=2)
+        fit(model, [batch_of(k) for k in range(5)], 5, watch=watch, every=2)
         assert model.generator.training
         assert model.discriminator.training
+        found.append(weights(model))
+    same(*found)
+
+
+def test_a_game_is_played_in_training_mode():
+    found = []
+    for mode in (True, False):
+        model = switched("average").train(mode)
+        torch.manual_seed(0)
+        fit(model, [batch_of(k) for k in range(3)], 3)
         found.append(weights(model))
     same(*found)
 
@@ -1511,12 +1549,15 @@ def test_nan_in_a_step_stops_and_leaves_the_last_good_weights(name, bad):
     assert bool(torch.isfinite(model.draw(torch.ones(2, H))).all())
 
 
-def test_a_generator_that_goes_astray_keeps_its_weights():
-    """Its own term overflows: D has had its turn by then, with finite numbers."""
-    model = switched("seeking", seeking=1e38).train()
+@pytest.mark.parametrize(
+    ("weight", "words"), [(1e38, "loss is inf"), (1e36, r"loss is .*e\+37, its slope (inf|nan)")]
+)
+def test_a_generator_that_goes_astray_keeps_its_weights(weight, words):
+    """Its own term overflows, or only its slope: D has had its turn by then, with finite numbers."""
+    model = switched("seeking", seeking=weight).train()
     both = players(model)
     before = weights(model.generator)
-    with pytest.raises(FloatingPointError, match="step 0: the generator's loss is inf"):
+    with pytest.raises(FloatingPointError, match=f"step 0: the generator's {words}"):
         play(model, batch_of(), both)
     same(
         {n: p.detach() for n, p in model.generator.named_parameters()},
