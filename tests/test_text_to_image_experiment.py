@@ -464,6 +464,25 @@ def test_the_regressor_is_a_generator_without_chance_that_comes_nearer(
     assert same(model.discriminator, experiment.build("without z", 3, average=0.0).discriminator)
 
 
+def test_the_regressor_goes_down_the_mean_square_of_its_own_sentences(
+    few: experiment.Data,
+) -> None:
+    model = experiment.build("without z", 3, average=0.0)
+    G, h = model.generator.train(), experiment.heard(model.encoder, few.train.sentences)
+    opt = torch.optim.Adam(G.parameters(), betas=(0.5, 0.99))
+    batches = experiment.batches(few.train, h, 3)
+    for rate in (2e-3, 1e-3):  # falling in a line to 0
+        opt.param_groups[0]["lr"] = rate
+        batch = next(batches)
+        opt.zero_grad()
+        drawn = G(batch["sentence"], torch.zeros(experiment.BATCH, 0))
+        (drawn - batch["pictures"]).square().mean().backward()
+        opt.step()
+    found = experiment_regressor(3, 2).generator.state_dict()
+    for name, value in G.state_dict().items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("part", experiment.PARTS)
 def test_each_part_can_be_changed(few: experiment.Data, part: str) -> None:
     model = experiment.changed(part, 3)
