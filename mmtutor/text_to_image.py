@@ -624,8 +624,9 @@ def play(model: TextToImage, batch: Mapping[str, Tensor], both: Players) -> dict
 
     Raises:
         ValueError: for pictures outside [−1, 1].
-        FloatingPointError: if a loss or a slope is not finite. Nothing has then been learnt from
-            it: the weights are the last good ones.
+        FloatingPointError: if a loss or a slope is not finite. That player's weights are then the
+            last good ones. (D may have learnt before G fails, and running statistics of batch
+            normalisation have seen the bad numbers.)
     """
     c, G, D = model.config, model.generator, model.discriminator
     x, h = batch["pictures"], batch["sentence"]
