@@ -34,7 +34,7 @@ TRAIN, TEST = 6000, 1500
 NAMES, GROUNDS = scenes.portrait_pool(THINGS), scenes.BACKGROUNDS
 JUDGED, JUDGE_SEED = {"train": 4000, "test_unseen_places": 2000}, 900  # of another world
 JUDGE_EPOCHS, FITTING_EPOCHS, STEPS, BATCH = 6, 5, 2600, 32
-PER, MEANINGS = 8, 72  # drawings of one sentence, and how many sentences, for the diversity
+PER = 8  # drawings of one sentence, for the diversity
 #: What differs from :meth:`Config.world`.
 WORLD: dict[str, object] = {"augment": True, "seeking": 0.2}
 MODELS: dict[str, dict[str, object]] = {

@@ -94,6 +94,9 @@ class Config:
     augment: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("vocabulary", "size", "words", "hidden", "sentence", "projection", "code"):
+            if not isinstance(getattr(self, name), int):
+                raise TypeError(f"{name} must be a whole number, got {getattr(self, name)!r}")
         if self.size < 8 or self.size & (self.size - 1):
             raise ValueError(f"size must be 8, 16, 32, 64 or another power of two, got {self.size}")
         for name in ("hidden", "sentence", "projection", "generator", "discriminator"):
@@ -106,14 +109,24 @@ class Config:
         if self.code < 0 or self.words < 0:
             raise ValueError(f"code and words must be 0 or more, got {self.code}, {self.words}")
         for name in ("interpolation", "seeking", "pairs", "r1"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more, and finite, got {getattr(self, name)}")
         if not 0 <= self.average < 1 or not 0 < self.falling <= 1:
             raise ValueError(
                 f"average must be in [0, 1) and falling in (0, 1], got {self.average}, {self.falling}"
             )
-        if len(self.rates) != 2 or not all(rate > 0 for rate in self.rates):
-            raise ValueError(f"rates must be two learning rates above 0, got {self.rates}")
+        if len(self.rates) != 2 or not all(0 < rate < math.inf for rate in self.rates):
+            raise ValueError(
+                f"rates must be two learning rates above 0, and finite, got {self.rates}"
+            )
+        if not 0 <= self.beta2 < 1:
+            raise ValueError(f"beta2 must be in [0, 1), got {self.beta2}")
+        for own in self.convolutions:
+            if len(own) != 4 or min(own) < 1:
+                raise ValueError(
+                    "convolutions must be (channels, kernel, pool, stride) each, at least 1, got "
+                    f"{self.convolutions}"
+                )
         if self.seeking and not self.code:
             raise ValueError(
                 "seeking compares drawings of different codes; without one set it to 0"
@@ -189,7 +202,7 @@ class TextEncoder(nn.Module):
         """
         check_sentences(sentences, self.config)
         if self.embed is None:
-            x = F.one_hot(sentences, self.config.vocabulary)[..., 1:]  # padding: all 0
+            x = F.one_hot(sentences.long(), self.config.vocabulary)[..., 1:]  # padding: all 0
             x = x.to(self.out.weight.dtype)  # (B, T, V - 1)
         else:
             x = self.embed(sentences)  # (B, T, words)
@@ -235,22 +248,27 @@ def joint_loss(pictures: Tensor, sentences: Tensor, same: Tensor | None = None) 
     Raises:
         ValueError: if the shapes do not fit.
     """
-    if pictures.ndim != 2 or pictures.shape != sentences.shape:
-        raise ValueError(
-            f"pictures and sentences must be (B, H) both, got {tuple(pictures.shape)} and "
-            f"{tuple(sentences.shape)}"
-        )
+    _check_fit(pictures, sentences, same)
     b = len(pictures)
     alike = torch.eye(b, dtype=torch.bool, device=pictures.device)
     if same is not None:
-        if same.shape != (b, b):
-            raise ValueError(f"same must be ({b}, {b}), got {tuple(same.shape)}")
         alike = alike | same
     score = pictures @ sentences.T  # (B, B)
     right = score.diagonal()
     wrong_sentence = F.relu(1 + score - right[:, None])  # picture i, sentence j
     wrong_picture = F.relu(1 + score - right[None, :])  # picture i, sentence j, seen from j
     return (wrong_sentence + wrong_picture).masked_fill(alike, 0).sum() / b**2
+
+
+def _check_fit(pictures: Tensor, sentences: Tensor, same: Tensor | None) -> None:
+    if pictures.ndim != 2 or pictures.shape != sentences.shape or not len(pictures):
+        raise ValueError(
+            f"pictures and sentences must be (B, H) both, got {tuple(pictures.shape)} and "
+            f"{tuple(sentences.shape)}"
+        )
+    b = len(pictures)
+    if same is not None and same.shape != (b, b):
+        raise ValueError(f"same must be ({b}, {b}), got {tuple(same.shape)}")
 
 
 def contrastive_loss(
@@ -267,6 +285,7 @@ def contrastive_loss(
         scale: what cosines are multiplied by, > 0.
         same: (B, B), bool: pairs that mean the same, which are no mistake.
     """
+    _check_fit(pictures, sentences, same)
     score = scale * F.normalize(pictures, dim=1) @ F.normalize(sentences, dim=1).T  # (B, B)
     own = torch.arange(len(score), device=score.device)
     if same is not None:
@@ -409,8 +428,12 @@ class Discriminator(nn.Module):
 
     def judge_pairs(self, seen: Tensor, sentence: Tensor) -> Tensor:
         """The scores (B / 2,) of two pictures of one meaning: rows 0 and 1, rows 2 and 3, …"""
+        if self.compare is None:
+            raise ValueError("this discriminator judges no pairs; set Config.pairs above 0")
         if len(seen) % 2:
             raise ValueError(f"pairs needs an even number of pictures, got {len(seen)}")
+        if len(seen) != len(sentence):
+            raise ValueError(f"{len(seen)} pictures need as many sentences, got {len(sentence)}")
         one, two = seen[::2], seen[1::2]
         both = torch.cat([(one + two) / 2, (one - two).abs()], 1)  # their order tells nothing
         _check_batch(self, len(both))
@@ -545,14 +568,16 @@ def augmented(pictures: Tensor, alike: int = 1) -> Tensor:
         (B, 3, S, S).
     """
     b, _, s, _ = pictures.shape
+    if b % alike:
+        raise ValueError(f"{b} pictures cannot be shared out in groups of {alike}")
     grid = torch.arange(s, device=pictures.device)
 
     def chance(low: float, high: float) -> Tensor:  # (B, 1, 1, 1)
         drawn = torch.empty(b // alike, 1, 1, 1, device=pictures.device).uniform_(low, high)
         return drawn.repeat_interleave(alike, 0)
 
-    x = pictures + chance(-0.25, 0.25)
-    x = torch.lerp(x.mean(1, keepdim=True), x, chance(0.5, 1.5))  # towards grey, or away from it
+    x = pictures + chance(-0.25, 0.25).to(pictures.dtype)
+    x = torch.lerp(x.mean(1, keepdim=True), x, chance(0.5, 1.5).to(x.dtype))  # to grey, or from it
     most = s // 8
     top, left = (chance(0, 2 * most + 1).long().view(b, 1, 1) for _ in range(2))
     index = (top + grid[:, None]) * (s + 2 * most) + left + grid  # (B, S, S)
@@ -623,23 +648,54 @@ def play(model: TextToImage, batch: Mapping[str, Tensor], both: Players) -> dict
         The losses, and the shares of real, wrong and drawn pairs that D held true.
 
     Raises:
-        ValueError: for pictures outside [−1, 1].
-        FloatingPointError: if a loss or a slope is not finite. That player's weights are then the
-            last good ones. (D may have learnt before G fails, and running statistics of batch
-            normalisation have seen the bad numbers.)
+        ValueError: for pictures outside [−1, 1], or without the wrong sentences that are needed.
+        FloatingPointError: if a loss or a slope is not finite. Weights and statistics are then the
+            last good ones: those before the step, or, where G fails, those with which D learnt.
     """
     c, G, D = model.config, model.generator, model.discriminator
-    x, h = batch["pictures"], batch["sentence"]
+    x, h = batch["pictures"].detach(), batch["sentence"].detach()
+    check_pictures(x, c)
     check_range(x)
+    if c.pairs and len(x) % 2:
+        raise ValueError(f"pairs needs an even number of pictures, got {len(x)}")
+    if c.matching and "wrong" not in batch:
+        raise ValueError("matching needs wrong sentences: batch['wrong'] (B, H)")
+    statistics = [*G.buffers(), *D.buffers()]
+    before = [one.clone() for one in statistics]
+    try:
+        held = _turns(model, x, h, batch.get("wrong"), both)
+    except Exception:
+        with torch.no_grad():
+            for one, good in zip(statistics, before, strict=True):
+                one.copy_(good)
+        raise
+    finally:
+        D.requires_grad_(True)
+    both.step += 1
+    if model.averaged is not None:
+        slow = min(c.average, both.step / (both.step + 10))  # at first it forgets quickly
+        with torch.no_grad():
+            for kept, now in zip(model.averaged.parameters(), G.parameters(), strict=True):
+                kept.lerp_(now, 1 - slow)
+            for kept, now in zip(model.averaged.buffers(), G.buffers(), strict=True):
+                kept.copy_(now)
+    return held
+
+
+def _turns(
+    model: TextToImage, x: Tensor, h: Tensor, other: Tensor | None, both: Players
+) -> dict[str, float]:
+    """D's turn, then G's, on pictures x (B, 3, S, S) with sentences h (B, H), wrong ones ``other``."""
+    c, G, D = model.config, model.generator, model.discriminator
     alike = 2 if c.pairs else 1
     seen = (lambda x: augmented(x, alike)) if c.augment else (lambda x: x)
     z = model.codes(len(x))
     fake = G(h, z)  # one drawing serves both
 
-    real = seen(x).requires_grad_(c.r1 > 0)
+    real = seen(x).detach().requires_grad_(c.r1 > 0)
     features = D.look(real)
     right = D.judge(features, h)
-    wrong = D.judge(features, batch["wrong"]) if c.matching else None
+    wrong = D.judge(features, other.detach()) if c.matching and other is not None else None
     imagined = D.look(seen(fake.detach()))
     drawn = D.judge(imagined, h)
     loss_d = told = discriminator_loss(right, drawn, wrong)
@@ -664,20 +720,9 @@ def play(model: TextToImage, batch: Mapping[str, Tensor], both: Players) -> dict
         if c.pairs:  # neighbours are two drawings of one meaning
             loss_g = loss_g + c.seeking * seeking_loss(fake[::2], fake[1::2], z[::2], z[1::2])
         else:
-            other = model.codes(len(x))
-            loss_g = loss_g + c.seeking * seeking_loss(fake, G(h, other), z, other)
+            again = model.codes(len(x))
+            loss_g = loss_g + c.seeking * seeking_loss(fake, G(h, again), z, again)
     _learn(both.generator, G, loss_g, "generator", both.step)
-    D.requires_grad_(True)
-
-    both.step += 1
-    if model.averaged is not None:
-        slow = min(c.average, both.step / (both.step + 10))  # at first it forgets quickly
-        with torch.no_grad():
-            pairs = zip(model.averaged.parameters(), G.parameters(), strict=True)
-            for kept, now in pairs:
-                kept.lerp_(now, 1 - slow)
-            for kept, now in zip(model.averaged.buffers(), G.buffers(), strict=True):
-                kept.copy_(now)
     scores = {"real": right, "drawn": drawn} | ({} if wrong is None else {"wrong": wrong})
     held = {name: float((score > 0).float().mean()) for name, score in scores.items()}
     return {"discriminator": told.item(), "generator": fooled.item()} | held
@@ -689,7 +734,7 @@ def _learn(opt: torch.optim.Optimizer, part: nn.Module, loss: Tensor, name: str,
     norm = nn.utils.get_total_norm([p.grad for p in part.parameters() if p.grad is not None])
     if not bool(torch.isfinite(loss.detach() + norm)):
         raise FloatingPointError(
-            f"step {step}: the {name}'s loss is {float(loss):.4g}, its slope {float(norm):.4g}; "
+            f"step {step}: the {name}'s loss is {loss.item():.4g}, its slope {norm.item():.4g}; "
             f"training stops, and the last good weights are kept. Try a smaller rate"
         )
     opt.step()
@@ -721,6 +766,8 @@ def fit(
         ValueError: if the batches end too early.
         FloatingPointError: see :func:`play`.
     """
+    if every < 1 or steps < 0:
+        raise ValueError(f"every must be at least 1 and steps 0 or more, got {every}, {steps}")
     both = both or players(model)
     model.encoder.requires_grad_(False)
     model.generator.train()
@@ -729,6 +776,7 @@ def fit(
     source: Iterator = iter(batches)
     if watch and both.step == 0:
         watch(0)
+        model.generator.train()  # who watches draws
     while both.step < steps:
         factor = 1.0 if both.step < start else (steps - both.step) / max(1, steps - start)
         rates = zip((both.generator, both.discriminator), model.config.rates, strict=True)
@@ -757,6 +805,9 @@ def settle(model: TextToImage, sentences: Tensor, rounds: int = 20, size: int = 
         rounds: how many batches.
         size: sentences in a batch.
     """
+    _check_vectors(sentences, model.config.sentence, "sentences")
+    if rounds < 1 or size < 2:
+        raise ValueError(f"settle needs a round of two sentences or more, got {rounds} of {size}")
     if model.averaged is None:
         return
     for part in model.averaged.modules():
@@ -775,7 +826,8 @@ def settle(model: TextToImage, sentences: Tensor, rounds: int = 20, size: int = 
 
 def check_sentences(sentences: Tensor, config: Config) -> None:
     """Raise a ValueError that says what is wrong with ids (B, T), or nothing."""
-    if sentences.ndim != 2 or sentences.is_floating_point():
+    kinds = (torch.int64, torch.int32, torch.int16, torch.uint8)
+    if sentences.ndim != 2 or sentences.dtype not in kinds:
         raise ValueError(
             f"sentences must be whole numbers (B, T), got {tuple(sentences.shape)}, {sentences.dtype}"
         )
@@ -805,7 +857,7 @@ def check_pictures(pictures: Tensor, config: Config) -> None:
     if pictures.ndim != 4 or pictures.shape[1:] != (3, s, s) or not pictures.is_floating_point():
         raise ValueError(
             f"pictures must be (B, 3, {s}, {s}) in [-1, 1], got {tuple(pictures.shape)}, "
-            f"{pictures.dtype}"
+            f"{pictures.dtype}; bytes become so by x / 127.5 - 1"
         )
     _check_some(len(pictures), "picture")
 

@@ -1572,10 +1572,159 @@ def test_a_batch_without_wrong_sentences_is_for_a_deaf_game_only():
     batch = batch_of()
     del batch["wrong"]
     model = switched("the paper's").train()
-    with pytest.raises(KeyError, match="wrong"):
+    before = weights(model)
+    with pytest.raises(ValueError, match="wrong"):
         play(model, batch, players(model))
+    same(before, weights(model))
     deaf = switched("no matching").train()
     play(deaf, batch, players(deaf))
+
+
+# --- What a failure leaves behind -----------------------------------------------------------------
+
+
+def spoilt(name, step=1):
+    batch = batch_of(step)
+    batch[name] = batch[name].clone()
+    batch[name][0, 0] = math.nan
+    return batch
+
+
+@pytest.mark.parametrize("switch", ["the paper's", "average"])
+@pytest.mark.parametrize("name", ["sentence", "wrong"])
+def test_after_a_bad_number_the_model_still_draws_what_it_drew(switch, name):
+    """Statistics of batch normalisation are kept as well as weights."""
+    model = switched(switch)
+    both = players(model)
+    fit(model, [batch_of(0)], 1, both)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(FloatingPointError):
+        fit(model, [spoilt(name)], 2, both)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key]), key
+    assert torch.isfinite(model.draw(torch.ones(2, H), torch.ones(2, Z))).all()
+
+
+def test_the_judge_learns_on_after_the_generator_failed():
+    model = switched("seeking", seeking=1e38).train()
+    with pytest.raises(FloatingPointError, match="generator"):
+        play(model, batch_of(), players(model))
+    assert all(p.requires_grad for p in model.discriminator.parameters())
+
+
+@pytest.mark.parametrize("switch", ["the paper's", "average"])
+def test_who_watches_may_draw_at_the_start(switch):
+    """A watcher that draws changes nothing."""
+
+    def after(draws):
+        model = switched(switch)
+
+        def watch(_):
+            if draws:
+                model.draw(torch.ones(2, H), torch.ones(2, Z))
+
+        torch.manual_seed(0)
+        fit(model, [batch_of(k) for k in range(4)], 4, watch=watch, every=2)
+        return weights(model)
+
+    same(after(True), after(False))
+
+
+def test_a_batch_is_left_as_it_was():
+    model = switched("r1").train()
+    h = model.encoder(torch.ones(B, 3, dtype=torch.long))  # with a graph behind it
+    batch = {**batch_of(), "sentence": h}
+    play(model, batch, players(model))
+    assert not batch["pictures"].requires_grad
+    assert batch["pictures"].grad is None
+    assert h.requires_grad
+    assert all(p.grad is None for p in model.encoder.parameters())
+
+
+@pytest.mark.parametrize("side", [S // 2, 2 * S])
+def test_pictures_of_another_size(side):
+    model = switched("the paper's").train()
+    batch = batch_of()
+    batch["pictures"] = F.interpolate(batch["pictures"], side)
+    with pytest.raises(ValueError, match=f"3, {S}, {S}"):
+        play(model, batch, players(model))
+
+
+def test_no_picture_at_all():
+    model = switched("the paper's").train()
+    with pytest.raises(ValueError):
+        play(model, {name: x[:0] for name, x in batch_of().items()}, players(model))
+
+
+@pytest.mark.parametrize("switch", ["pairs", "augment, pairs"])
+def test_an_odd_batch_has_no_pairs(switch):
+    model = switched(switch).train()
+    batch = {name: x[:7] for name, x in batch_of().items()}
+    with pytest.raises(ValueError, match="even number"):
+        play(model, batch, players(model))
+    with pytest.raises(ValueError, match="groups of 2"):
+        augmented(torch.zeros(7, 3, 16, 16), 2)
+
+
+def test_a_judge_of_pairs_wants_pairs():
+    plain = build().discriminator.eval()
+    with pytest.raises(ValueError, match="pairs"):
+        plain.judge_pairs(torch.zeros(4, 8, 4, 4), torch.zeros(4, H))
+    paired = build(pairs=1.0).discriminator.eval()
+    with pytest.raises(ValueError, match="as many"):
+        paired.judge_pairs(torch.zeros(4, 8, 4, 4), torch.zeros(6, H))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_augmented_keeps_the_precision(dtype):
+    assert augmented(torch.zeros(2, 3, 16, 16, dtype=dtype)).dtype == dtype
+
+
+def test_whole_numbers_of_other_widths_are_ids():
+    phi = TextEncoder(replace(SMALL, words=0)).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    for kind in (torch.int32, torch.int16, torch.uint8):
+        assert torch.equal(phi(ids.to(kind)), phi(ids))
+    with pytest.raises(ValueError, match="whole numbers"):
+        phi(torch.ones(2, 3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"beta2": 1.0},
+        {"beta2": -0.1},
+        {"beta2": math.nan},
+        {"rates": (math.inf, 1e-3)},
+        {"r1": math.inf},
+        {"convolutions": ((3, 0, 2, 1),)},
+        {"convolutions": ((3, 2, 2, 0),)},
+    ],
+)
+def test_a_config_refuses(changes):
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        replace(SMALL, **changes)
+
+
+def test_a_config_wants_whole_numbers():
+    with pytest.raises(TypeError, match="vocabulary must be a whole number"):
+        replace(SMALL, vocabulary=2.5)
+
+
+def test_fit_and_settle_say_what_they_want():
+    with pytest.raises(ValueError, match="every"):
+        fit(switched("average"), [batch_of()], 1, watch=print, every=0)
+    model = switched("average")
+    for h, rounds, size in ((20, 2, 1), (20, 0, 8), (0, 2, 8)):
+        with pytest.raises(ValueError):
+            settle(model, torch.randn(h, H), rounds, size)
+
+
+def test_the_contrastive_loss_wants_as_many_of_both():
+    with pytest.raises(ValueError, match="both"):
+        contrastive_loss(torch.zeros(3, 4), torch.zeros(2, 4), 1.0)
+    with pytest.raises(ValueError, match="same"):
+        contrastive_loss(torch.zeros(3, 4), torch.zeros(3, 4), 1.0, torch.zeros(2, 2).bool())
 
 
 # --- A pretended GPU ------------------------------------------------------------------------------
