@@ -36,7 +36,7 @@ JUDGED, JUDGE_SEED = {"train": 4000, "test_unseen_places": 2000}, 900  # of anot
 JUDGE_EPOCHS, FITTING_EPOCHS, STEPS, BATCH = 6, 5, 2600, 32
 PER = 8  # drawings of one sentence, for the diversity
 #: What differs from :meth:`Config.world`.
-WORLD: dict[str, object] = {"augment": True, "seeking": 0.2}
+WORLD: dict[str, object] = {"augment": True, "seeking": 0.25}
 MODELS: dict[str, dict[str, object]] = {
     "with z": {},
     "without z": {"code": 0, "seeking": 0.0},
