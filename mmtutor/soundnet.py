@@ -73,8 +73,8 @@ FIVE = (
 )
 #: For two seconds at 8,000 samples a second.
 SMALL = (
-    Layer(32, 64, 4, 32, 4),
-    Layer(64, 16, 2, 8, 4),
+    Layer(32, 64, 8, 32, 8),
+    Layer(64, 16, 2, 8),
     Layer(128, 8, 2, 4),
     Layer(192, 4, 2, 2, 2),
     Layer(256, 4, 2, 2),
