@@ -40,4 +40,6 @@ def test_vectors_of_another_size(shape: tuple[int, ...]) -> None:
 def test_names() -> None:
     names = class_names()
     assert len(names) == CLASSES
-    assert names[0] == "tench" and names[207] == "golden retriever" and names[999] == "toilet tissue"
+    assert names[0] == "tench"
+    assert names[207] == "golden retriever"
+    assert names[999] == "toilet tissue"
