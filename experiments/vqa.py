@@ -14,7 +14,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,15 @@ from mmtutor.kit import training, vision
 from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.kit.text import Vocabulary, tokenize
 from mmtutor.page.ledger import Experiment, Part, Values
-from mmtutor.vqa import VQA, Config, encode_answers, encode_questions
+from mmtutor.vqa import (
+    VQA,
+    Config,
+    Copying,
+    CopyingConfig,
+    copies_of,
+    encode_answers,
+    encode_questions,
+)
 from mmtutor.world import cast, questions
 from mmtutor.world.scenes import Scene
 
@@ -161,6 +169,7 @@ PARTS: dict[str, dict] = {
     "nothing counted": {"counts": 0},
     "no place beside": {"beside": 0},
     "places added": {"places": "sum"},
+    "words are copied": {},
     "the product, on all 6 × 6 cells": {"image": (112, 6, 6)},
 }
 
@@ -222,6 +231,20 @@ def fit(model: nn.Module, own: Questions, **changes: object) -> training.History
     made = dict(weight_decay=DECAY, collate=lambda batch: batch)
     with cpu_threads(1):
         return training.fit(model, Asked(own, pooled), **{**made, **changes})
+
+
+@kept(2)
+def copying(seed: int) -> Copying:
+    """``grounded``, and words of the question may be copied; trained as in :func:`train`."""
+    data = load()
+    torch.manual_seed(seed)
+    own = {f.name: getattr(settings("grounded"), f.name) for f in fields(Config)}
+    model = Copying(CopyingConfig(**own, copies=copies_of(data.vocabulary, data.answers)))
+    names = dict(batch_size=PICTURES, max_steps=NAMING)
+    fit(Naming(model), data.train, lr=RATE_GROUNDED, seed=seed, **names)
+    more = dict(batch_size=BATCH, epochs=EPOCHS, warmup=WARMUP)
+    fit(model, data.train, lr=RATE_GROUNDED, seed=seed, **more)
+    return model
 
 
 @kept(16)
@@ -393,6 +416,39 @@ def c31(seed: int) -> Values:
     return out | {f"mistakes: {what}": share for what, share in said.items()}
 
 
+@functools.cache
+def which_is() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Every "which is bigger the dog or the car" and "which is smaller …" that can be asked of the
+    unseen pictures: rows of the pictures (M,), questions as ids (M, T), the answers (M,), and the
+    other of the two (M,)."""
+    data, out, met = load(), [], set()
+    for row, text in enumerate(data.test.rows["scene"]):
+        if text in met:  # a picture is asked about more than once
+            continue
+        met.add(text)
+        for one in questions.ask(Scene.from_json(text)):
+            if one.question.startswith("which is"):
+                words = tokenize(one.question)
+                other = words[4] if words[7] == one.answer else words[7]
+                out.append((row, one.question, one.answer, other))
+    rows, asked, told, others = zip(*out, strict=True)
+    ids = encode_questions(asked, data.vocabulary)
+    both = (encode_answers(words, data.answers) for words in (told, others))
+    return torch.tensor(rows), ids, *both
+
+
+def compares(model: VQA) -> dict[str, float]:
+    """Of the questions of :func:`which_is`: the share that is right, and the share that is answered
+    with one of the two things."""
+    rows, asked, told, others = which_is()
+    said = answers(model, load().test.maps[rows], asked)
+    right, of_both = said == told, (said == told) | (said == others)
+    return {
+        "which is bigger": float(right.float().mean()),
+        "which is bigger, names one of both": float(of_both.float().mean()),
+    }
+
+
 def without(name: str, seed: int) -> Values:
     """How often one of :data:`PARTS` is right, by type of question."""
     own = load()
@@ -400,9 +456,11 @@ def without(name: str, seed: int) -> Values:
         torch.manual_seed(seed)
         model = VQA(replace(settings("product"), **PARTS[name]))
         fit(model, own.train, batch_size=BATCH, epochs=EPOCHS, lr=RATE, warmup=WARMUP, seed=seed)
+    elif name == "words are copied":
+        model = copying(seed)
     else:
         model = train("grounded", seed, **PARTS[name])
-    return by_type(right(model, own.test), own.test)
+    return by_type(right(model, own.test), own.test) | compares(model)
 
 
 # --- C30: end to end ------------------------------------------------------------------------------

@@ -17,9 +17,11 @@ Which words mean which cells has to be learnt from the answers alone, and that i
 one more way, which is ours: before the LSTM reads a word, the word is looked for in the map
 (:class:`Grounding`), and *that words name cells* can be told apart from the questions.
 
-Then a classifier: to answer is to choose among the K most frequent answers.
+Then a classifier: to answer is to choose among the K most frequent answers. Or to say a word of the
+question again, where it asks *which of both* (:class:`Copying`).
 
-Read from top to bottom: the settings, one look, the model, the data, the checks. How the field
+Read from top to bottom: the settings, one look, the model, a model that copies, the data, the
+checks. How the field
 scores answers is :func:`mmtutor.kit.metrics.vqa_accuracy`.
 """
 
@@ -611,6 +613,91 @@ class VQA(nn.Module):
     def answer(self, features: Tensor | None, questions: Tensor | None) -> Tensor:
         """The most probable answers, (B,) ids."""
         return self(features, questions).argmax(1)
+
+
+# --- An answer that stands in the question --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CopyingConfig(Config):
+    """Sizes and choices of a :class:`Copying`: a :class:`Config` whose words point and count.
+
+    Args:
+        copies: for each word of the questions' vocabulary the id of the answer that says the same,
+            or −1: :func:`copies_of`.
+    """
+
+    copies: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "copies", tuple(self.copies))  # a list, if read from a file
+        if not self.counts:
+            raise ValueError("a word is copied by what it counts: set point and counts")
+        if len(self.copies) != self.vocabulary or not all(
+            -1 <= k < self.answers for k in self.copies
+        ):
+            raise ValueError(
+                f"copies must be an answer in -1..{self.answers - 1} for each of the "
+                f"{self.vocabulary} words, got {len(self.copies)} of them"
+            )
+        if max(self.copies) < 0:
+            raise ValueError("copies must name an answer for one word at least")
+
+
+class Copying(VQA):
+    """Answers with a word of the question where that fits.
+
+    For a classifier, the answer *dog* has nothing to do with the word *dog* in "which is bigger the
+    dog or the car". Here a word that is an answer too speaks for itself. It found n_t in the
+    picture: whether there is any, and its counts, which tell how large it is. The question q says
+    what is asked for, and word t adds
+
+        r_t = n_t · (U q + b)
+
+    to the score of its answer. To compare two things, nobody has to hold one against the other:
+    each word says how well it fits, and the softmax over the answers compares. That a word of the
+    input is copied into the output, and that scores of copying and of the vocabulary meet in one
+    softmax, is CopyNet's idea (Gu et al., ACL 2016, section 3.3); r_t is ours.
+    """
+
+    def __init__(self, config: CopyingConfig) -> None:
+        super().__init__(config)
+        self.asks = nn.Linear(config.joint, 1 + config.counts)  # U and b
+        copies = torch.tensor(config.copies)
+        copies = torch.where(copies < 0, config.answers, copies)  # behind the last: thrown away
+        self.register_buffer("copies", copies, persistent=False)
+
+    def forward(self, features: Tensor, questions: Tensor) -> Tensor:
+        """Scores (B, K) of the answers; see :meth:`VQA.read` and :meth:`VQA.see`."""
+        cells = self.see(features)
+        check_questions(questions, self.config.vocabulary)
+        check_pairs(len(cells), len(questions))
+        question = self.read(questions, features, cells)  # q
+        x, _ = self.attend(cells, question)
+        for layer in self.hidden:
+            x = layer(self.dropout(x))
+            x = torch.tanh(x) if self.config.bound == "tanh" else torch.relu(x)
+        scores = self.output(self.dropout(x))
+        # up to here as before; now the words of the question
+        votes = self.votes(question, self.ground(questions, features, cells))
+        scores = torch.cat([scores, scores.new_zeros(len(scores), 1)], 1)  # (B, K + 1)
+        return scores.scatter_add(1, self.copies[questions], votes.to(scores.dtype))[:, :-1]
+
+    def votes(self, question: Tensor, found: Tensor) -> Tensor:
+        """r (B, T): what each word would add to its answer, if it is one.
+
+        Args:
+            question: q (B, E), see :meth:`VQA.read`.
+            found: (B, T, E + 1 + counts), see :class:`Grounding`.
+        """
+        counted = self.dropout(found)[..., self.config.joint :]  # n: (B, T, 1 + counts)
+        return (counted @ self.asks(question)[:, :, None])[:, :, 0]
+
+
+def copies_of(vocabulary: Vocabulary, answers: Vocabulary) -> tuple[int, ...]:
+    """For each word of the questions the id of the answer that is the same word, or −1."""
+    return tuple(answers.ids.get(word, -1) for word in vocabulary.words)
 
 
 def consensus(found: Tensor, answers: Tensor) -> Tensor:
