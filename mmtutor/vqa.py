@@ -661,6 +661,8 @@ class Copying(VQA):
     softmax, is CopyNet's idea (Gu et al., ACL 2016, section 3.3); r_t is ours.
     """
 
+    Config = CopyingConfig  # what a saved one is made from
+
     def __init__(self, config: CopyingConfig) -> None:
         super().__init__(config)
         self.asks = nn.Linear(config.joint, 1 + config.counts)  # U and b

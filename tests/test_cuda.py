@@ -425,6 +425,14 @@ WORLD = {
     "vqa, stacked": answer(_answer(fusion="stacked")),
     "vqa, glimpses": answer(_answer(fusion="glimpses")),
     "vqa, grounded": answer(vqa.Config.grounded(60, 30, ((5, 6), (7,), (6, 8)))),
+    "vqa, copying": Case(
+        vqa.CopyingConfig(
+            **vars(vqa.Config.grounded(60, 30, ((5, 6), (7,), (6, 8)))),
+            copies=(-1,) * 30 + tuple(range(30)),
+        ),
+        vqa.Copying,
+        asked,
+    ),
     "vlbert": read(_read()),
     "vlbert, sines": read(_read(geometry="sines", answer_loss="sigmoid")),
     "vlbert, mask vector": read(_read(geometry="sum", mask_vector=True)),

@@ -23,7 +23,10 @@ from mmtutor.vqa import (
     PAPERS,
     VQA,
     Config,
+    Copying,
+    CopyingConfig,
     consensus,
+    copies_of,
     encode_answers,
     encode_questions,
 )
@@ -738,6 +741,151 @@ def test_dropout_only_in_training(way):
     assert not torch.equal(first, second)
     model.eval()
     assert torch.equal(*(model(b["features"], QUESTIONS) for _ in range(2)))
+
+
+# --- words that are copied ------------------------------------------------------------------------
+
+#: Words 4 and 10 say answer 2, word 5 says answer 0.
+COPIES = (-1, -1, -1, -1, 2, 0, -1, -1, -1, -1, 2)
+
+
+def copier(seed: int = 0, **changes: object) -> Copying:
+    own = small("grounded", **changes)
+    config = CopyingConfig(**{f.name: getattr(own, f.name) for f in fields(Config)}, copies=COPIES)
+    torch.manual_seed(seed)
+    return Copying(config)
+
+
+def test_copying_by_hand():
+    """Word by word: r = n · (U q + b) on top of what the classifier says."""
+    model, x = copier().double().eval(), pictures()
+    plain = VQA(small("grounded")).double().eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    expected = plain(x, QUESTIONS)
+    asked = model.read(QUESTIONS, x) @ model.asks.weight.T + model.asks.bias  # (B, 1 + counts)
+    found = plain.ground(QUESTIONS, x)
+    for row, question in enumerate(QUESTIONS.tolist()):
+        for t, word in enumerate(question):
+            if COPIES[word] >= 0:
+                counted = found[row, t, -1 - plain.config.counts :]
+                expected[row, COPIES[word]] += sum(
+                    a * b for a, b in zip(counted, asked[row], strict=True)
+                )
+    assert torch.allclose(model(x, QUESTIONS), expected, atol=1e-12)
+    assert not torch.allclose(plain(x, QUESTIONS), expected, atol=1e-3)
+
+
+def test_a_word_that_is_said_twice_votes_twice():
+    model, x = copier().double().eval(), pictures(1)
+    plain = VQA(small("grounded")).double().eval()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    for question in ([5, 6, 5], [4, 6, 10]):  # 4 and 10 are one answer
+        asked = torch.tensor([question])
+        gain = (model(x, asked) - plain(x, asked))[0]
+        own = model.votes(model.read(asked, x), model.ground(asked, x))[0]
+        assert gain[COPIES[question[0]]].item() == pytest.approx((own[0] + own[2]).item())
+        assert (gain != 0).sum() == 1
+
+
+def test_copying_learns_to_compare_what_no_word_before_it_named():
+    """Which of two words has more cells? Three pairs of words in training, others in the test."""
+    things = tuple(range(4, 10))  # words of six things; word 10 asks for less, not for more
+    generator = torch.Generator().manual_seed(0)
+
+    def questions(pairs, n):
+        rows = torch.randint(len(pairs), (n,), generator=generator)
+        own = torch.tensor(pairs)[rows]  # (n, 2)
+        own = own.gather(1, torch.rand(n, 2, generator=generator).argsort(1))
+        less = torch.rand(n, generator=generator) < 0.5
+        large = torch.rand(n, generator=generator) < 0.5  # is the first the larger one?
+        cells = torch.full((n, 6), -1)
+        cells[:, :4] = torch.where(large[:, None], own[:, :1], own[:, 1:]) - 4
+        cells[:, 5] = torch.where(large, own[:, 1], own[:, 0]) - 4
+        seen = torch.nn.functional.one_hot(cells + 1, 7).double()  # (n, L, C)
+        asked = torch.cat([torch.where(less, 10, 3)[:, None], own], 1)
+        told = torch.where(large ^ less, own[:, 0], own[:, 1]) - 4
+        return {
+            "features": seen.transpose(1, 2).reshape(n, 7, 2, 3),
+            "questions": asked,
+            "answers": told,
+            "cells": cells,
+        }
+
+    known, other = [(4, 5), (6, 7), (8, 9)], [(4, 6), (5, 8), (7, 9)]
+    train, test = questions(known, 512), questions(other, 256)
+    own = dict(image=(7, 2, 3), joint=16, hidden=16, word=8, point=8, naming=1.0, answers=6)
+    more = dict(unit=False, start="torch", beside=0, names=tuple((word,) for word in things))
+    copies = tuple(word - 4 if word in things else -1 for word in range(V))
+    scores = {}
+    for kind in (VQA, Copying):
+        config = small("grounded", **own, **more)
+        if kind is Copying:
+            given = {f.name: getattr(config, f.name) for f in fields(Config)}
+            config = CopyingConfig(**given, copies=copies)
+        torch.manual_seed(0)
+        model = kind(config).double()
+        opt = torch.optim.Adam(model.parameters(), 1e-2)
+        for _ in range(150):
+            opt.zero_grad()
+            model.loss(train)["loss"].backward()
+            opt.step()
+        model.eval()
+        scores[kind] = float(model.loss(test)["right"])
+    assert scores[Copying] > 0.95
+    assert scores[VQA] < 0.8
+
+
+def test_every_weight_of_copying_gets_a_gradient_and_padding_none():
+    model, b = copier(naming=0.5, names=NAMES).double(), batch()
+    model.loss(b)["loss"].backward()
+    assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+    longer = torch.nn.functional.pad(QUESTIONS, (0, 3))
+    model.eval()
+    assert torch.allclose(model(b["features"], longer), model(b["features"], QUESTIONS))
+
+
+def test_a_saved_copier_answers_as_before(tmp_path):
+    model = copier(naming=0.5, names=NAMES).eval()
+    saving.save(model, tmp_path)
+    again, _ = saving.load(Copying, tmp_path)
+    assert again.config == model.config
+    x = pictures().float()
+    assert torch.equal(again(x, QUESTIONS), model(x, QUESTIONS))
+
+
+def test_copying_on_a_pretended_gpu():
+    with FakeTensorMode(), torch.backends.cudnn.flags(enabled=False):
+        with torch.device("cuda"):
+            model = copier()
+        asked = torch.ones(4, 7, dtype=torch.int64, device="cuda")
+        found = model(torch.zeros(4, 3, 2, 3, device="cuda"), asked)
+    assert (found.device.type, found.shape) == ("cuda", (4, K))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"copies": ()}, "for each of the 11 words"),
+        ({"copies": (-1,) * 10 + (5,)}, "-1..4"),
+        ({"copies": (-1,) * 10 + (-2,)}, "-1..4"),
+        ({"copies": (-1,) * 11}, "one word at least"),
+        ({"counts": 0}, "counts"),
+    ],
+)
+def test_bad_settings_of_copying(change, message):
+    own = small("grounded")
+    given = {f.name: getattr(own, f.name) for f in fields(Config)} | {"copies": COPIES} | change
+    with pytest.raises(ValueError, match=message):
+        CopyingConfig(**given)
+
+
+def test_what_can_be_copied():
+    words = Vocabulary(["which", "is", "bigger", "the", "dog", "or", "the", "car"])
+    told = Vocabulary(["car", "dog", "yes"], specials=())
+    found = dict(zip(words.words, copies_of(words, told), strict=True))
+    assert found["dog"] == told.ids["dog"]
+    assert found["car"] == told.ids["car"]
+    assert {k for w, k in found.items() if w not in ("dog", "car")} == {-1}
 
 
 # --- devices, precision ---------------------------------------------------------------------------
