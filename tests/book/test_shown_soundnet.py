@@ -1,0 +1,86 @@
+"""What the chapter on SoundNet trains on its page is what its experiment trains: the same weights."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bookkit import ROOT
+from torch import nn
+
+from mmtutor.experiments import soundnet as experiment
+from mmtutor.experiments._captioning import hand_over
+from mmtutor.kit import training
+from mmtutor.kit.runtime import cpu_threads
+from mmtutor.page.tables import table
+from mmtutor.soundnet import Config, SoundNet
+
+CHAPTER = ROOT / "book" / "06_soundnet.ipynb"
+
+
+def training_cells(path: Path = CHAPTER) -> list[str]:
+    """The sources of the cells that train."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(c["source"]) for c in cells if "training" in c["metadata"].get("tags", [])]
+
+
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> experiment.Videos:
+    """Videos of noise, and three steps."""
+    g = torch.Generator().manual_seed(0)
+    data = experiment.Videos(
+        torch.randint(-3000, 3000, (112, 16000), generator=g, dtype=torch.int16),
+        np.zeros((112, 64, 64, 3), np.uint8),
+        torch.rand(112, 1000, generator=g).softmax(-1),
+        torch.arange(112) % 56,
+        torch.zeros(112, dtype=torch.long),
+    )
+    monkeypatch.setattr(experiment, "videos", lambda split: data)
+    monkeypatch.setattr(
+        training, "fit", functools.partial(training.fit, max_steps=3, progress=False)
+    )
+    student = experiment.student
+    monkeypatch.setattr(experiment, "student", student)  # put back what hand_over replaces
+    return data
+
+
+def on_the_page(seed: int, data: experiment.Videos) -> nn.Module:
+    space: dict[str, Any] = {
+        "config": Config.world((("objects", 1000),)),
+        "cpu_threads": cpu_threads,
+        "data": data,
+        "experiment": experiment,
+        "hand_over": hand_over,
+        "seed": seed,
+        "SoundNet": SoundNet,
+        "table": table,
+        "torch": torch,
+        "training": training,
+    }
+    for source in training_cells():
+        exec(compile(source, "cell", "exec"), space)
+    return space["model"]
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([x.detach().double().flatten() for x in model.state_dict().values()])
+
+
+def test_the_page_trains_what_the_experiment_trains(few_steps: experiment.Videos) -> None:
+    train = experiment.student.__wrapped__
+    page = on_the_page(3, few_steps)
+    assert torch.equal(weights(page), weights(train(3)))
+    assert not torch.equal(weights(page), weights(train(4)))
+    assert experiment.student(3) is page  # handed over
+
+
+def test_the_recipe_is_told(few_steps: experiment.Videos) -> None:
+    """The cell that trains names every setting of the experiment."""
+    (source,) = (s for s in training_cells() if "training.fit(" in s)
+    for name in ("EPOCHS", "BATCH", "LR", "DECAY"):
+        assert f"experiment.{name}" in source
