@@ -45,7 +45,12 @@ NEGATIVES = ("one", "all")
 OBJECTIVES = ("ratio", "log")
 ASKS = ("own", "each")
 #: Settings that a choice does not read. To set one would promise what does not happen.
-UNREAD = {("hears", "vector"): ("rate",), ("metric", 0): ("negatives", "objective", "asks")}
+UNREAD = {
+    ("hears", "vector"): ("rate",),
+    ("hears", "spectrogram"): ("given",),
+    ("hears", "wave"): ("given",),
+    ("metric", 0): ("negatives", "objective", "asks"),
+}
 #: Of the spectrogram: mel bands, and seconds of a frame; each begins half a frame after the last.
 BANDS, FRAME = 64, 0.032
 #: The layers that hear the wave: channels, kernel, stride, padding, and the pool behind.
@@ -65,6 +70,9 @@ class Config:
             by a small network that learns with the rest, through a mel ``"spectrogram"`` or as the
             raw ``"wave"``.
         sound: S, length of f_s, and of f_v.
+        given: length of the vector that comes as the sound; a layer that learns makes f_s of it.
+            What no picture can show (the room, the loudness) need not stay in it. 0: the vector is
+            f_s (the paper).
         width: D, length of a cell's annotation, which is learnt; 0: the cells stay as they are
             (the paper: D = C).
         places: how annotations are told where they lie; see :mod:`mmtutor.kit.places`.
@@ -87,6 +95,7 @@ class Config:
     image: tuple[int, int, int] = (112, 6, 6)
     hears: str = "spectrogram"
     sound: int = 128
+    given: int = 0
     width: int = 0
     places: str = "none"
     sharpness: float = 1.0
@@ -115,6 +124,8 @@ class Config:
                 "sound and rate must be at least 1 and width at least 0, got "
                 f"{self.sound}, {self.rate} and {self.width}"
             )
+        if self.given < 0:
+            raise ValueError(f"given must be at least 0, got {self.given}")
         if not 0 < self.sharpness < math.inf:
             raise ValueError(f"sharpness must be above 0 and finite, got {self.sharpness}")
         if not all(0 <= w < math.inf for w in (self.metric, self.supervision)) or not (
@@ -205,6 +216,13 @@ class Wave(nn.Module):
         return self.last(self.layers(256 * waves[:, None]).mean(-1))  # 256: as SoundNet hears
 
 
+def vector(config: Config) -> nn.Module:
+    """A vector that a frozen network made: as it is, or through a layer that learns."""
+    if not config.given:
+        return nn.Identity()
+    return nn.Sequential(nn.BatchNorm1d(config.given), nn.Linear(config.given, config.sound))
+
+
 # --- The model ------------------------------------------------------------------------------------
 
 
@@ -233,7 +251,7 @@ class SoundLocalizer(nn.Module):
         super().__init__()
         self.config = c = config
         depth = c.width or c.image[0]  # D
-        streams = {"vector": nn.Identity, "spectrogram": Spectrogram, "wave": Wave}
+        streams = {"vector": vector, "spectrogram": Spectrogram, "wave": Wave}
         self.stream = streams[c.hears](c)
         self.query = nn.Sequential(
             nn.ReLU(), nn.Linear(c.sound, c.sound), nn.ReLU(), nn.Linear(c.sound, depth)
@@ -248,8 +266,8 @@ class SoundLocalizer(nn.Module):
         """f_s of sounds, (B, S).
 
         Args:
-            sound: (B, S) vectors, or (B, L) waves in [−1, 1] or of 16-bit integers, whatever the
-                config says.
+            sound: (B, S) vectors (or of the length that is given), or (B, L) waves in [−1, 1] or
+                of 16-bit integers, whatever the config says.
 
         Raises:
             TypeError, ValueError: another shape, NaN, a wave beyond [−1, 1], or one that is too
@@ -257,9 +275,10 @@ class SoundLocalizer(nn.Module):
         """
         if self.config.hears == "vector":
             try:
-                return check_features(sound, (self.config.sound,))
+                x = check_features(sound, (self.config.given or self.config.sound,))
             except ValueError as error:
                 raise ValueError(f"sound: {error}") from None
+            return self.stream(x)
         x = check_waves(sound)
         if x.shape[1] < self.stream.least:
             raise ValueError(

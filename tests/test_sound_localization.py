@@ -755,6 +755,8 @@ def test_the_worlds_scenes_fit():
         ({"negatives": "two"}, "negatives must be one of"),
         ({"objective": "hinge"}, "objective must be one of"),
         ({"sound": 0}, "sound and rate must be at least 1"),
+        ({"given": -1}, "given must be at least 0"),
+        ({"hears": "wave", "given": 4}, "given = 4 has no effect with hears = 'wave'"),
         ({"width": -1}, "width at least 0"),
         ({"sharpness": 0.0}, "sharpness must be above 0"),
         ({"sharpness": math.inf}, "sharpness must be above 0 and finite"),
@@ -778,6 +780,7 @@ CHANGES = {
     "image": (3, 2, 3),
     "hears": "wave",
     "sound": 4,
+    "given": 3,
     "width": 6,
     "places": "product",
     "sharpness": 2.0,
@@ -801,9 +804,22 @@ def test_every_setting_has_an_effect(name):
         b = data("wave" if config.hears == "wave" else "sharp")
         b = {n: x.float() for n, x in b.items()}
         b |= {n: b[n][..., : config.image[2]] for n in ("features", "annotation")}
-        b["sound"] = b["sound"][:, : config.sound] if config.hears == "vector" else b["sound"]
+        if config.hears == "vector":
+            b["sound"] = b["sound"][:, : config.given or config.sound]
         found.append(model.loss(b)["loss"].item())
     assert found[0] != found[1]
+
+
+def test_a_given_vector_passes_a_layer_that_learns():
+    model, b = SoundLocalizer(replace(SMALL, given=3)).double(), data()
+    norm, line = model.stream
+    x = b["sound"][:, :3]
+    by_hand = (x - x.mean(0)) / (x.var(0, unbiased=False) + norm.eps).sqrt() @ line.weight.T
+    torch.testing.assert_close(model.hear(x), by_hand + line.bias)
+    model.loss({**b, "sound": x})["loss"].backward()
+    assert all(p.grad is not None for p in model.stream.parameters())
+    with pytest.raises(ValueError, match=r"sound: features must be a tensor \(B, 3\)"):
+        model.hear(b["sound"])
 
 
 def test_the_rate_has_an_effect():
