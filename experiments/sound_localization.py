@@ -332,7 +332,7 @@ def deaf(model: SoundLocalizer, own: Clips, sound: Tensor) -> Tensor:
     """Where a model looks whatever it hears, (N, 6, 6): the mean over forty sounds of others."""
     some = sound[:: max(1, len(sound) // 40)]
     with cpu_threads(1):
-        XX
+        queries = model.query(model.hear(some))[None]
         each = [model.scores(model.see(maps), queries).softmax(-1) for maps in own.maps.split(50)]
     return torch.cat(each).mean(1).unflatten(1, own.maps.shape[2:])
 
