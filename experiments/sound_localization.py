@@ -149,11 +149,11 @@ def ears() -> SoundNet:
     return soundnet.student(0)
 
 
-@torch.no_grad()
 def hear(waves: Tensor) -> Tensor:
     """The 256 numbers of its last layer of convolutions, their mean over time, (N, 256)."""
-    with cpu_threads(1):
-        parts = [ears().features(some, (LAYER,))[LAYER] for some in waves.split(100)]
+    network = ears()
+    with cpu_threads(1), torch.no_grad():
+        parts = [network.features(some, (LAYER,))[LAYER] for some in waves.split(100)]
         return torch.cat([part.mean(-1) for part in parts])
 
 
