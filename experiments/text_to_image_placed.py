@@ -1,0 +1,158 @@
+"""Beside C27 and C28: sentences that also say how large the thing is and on which side it stands.
+
+The same game, at the same length, on pictures in which the thing may stand anywhere. A sentence ends
+with two more facts: "a dog on the beach, small, on the left". What they are comes from the truth of
+the picture. A judge of its own learnt from other pictures of all combinations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mmtutor import world
+from mmtutor.experiments import text_to_image as centred
+from mmtutor.experiments._captioning import kept
+from mmtutor.experiments.text_to_image import SIDE, Judge, Portraits
+from mmtutor.kit import training
+from mmtutor.kit.runtime import cpu_threads
+from mmtutor.kit.text import Vocabulary, tokenize
+from mmtutor.page.ledger import Values
+from mmtutor.text_to_image import Config, Fitting, TextToImage, fit, settle
+
+#: The facts, with their words; a picture has one of each.
+SIZES, SIDES = ("small", "large"), ("on the left", "on the right")
+HALF, BOUND = 16, 12  # thirty-seconds of the side: the middle; between small and large
+EPOCHS, JUDGE_EPOCHS = 5, 8
+PARTS: dict[str, dict[str, object]] = {"size and side said": {}}
+
+
+@dataclass(frozen=True)
+class Placed(Portraits):
+    """Portraits whose sentences also say size and side.
+
+    Attributes:
+        size: which of :data:`SIZES` (N,).
+        half: which of :data:`SIDES` (N,).
+    """
+
+    size: Tensor
+    half: Tensor
+
+    @property
+    def meaning(self) -> Tensor:
+        """A number (N,) for each combination of thing, ground, size and side."""
+        return super().meaning * 4 + self.size * 2 + self.half
+
+
+def rows_of(split: str, n: int, seed: int = 0) -> tuple[world.Dataset, Tensor, Tensor]:
+    """Rows of the world with things anywhere, and their sizes and sides (N,)."""
+    more = {"things": centred.THINGS, "framing": "anywhere", "held_out": centred.APART}
+    rows = world.load("portraits", split, n, seed=seed, pixels=SIDE, **more)
+    place = centred.read(rows, words()).place * (32 / SIDE)  # (N, 3)
+    return rows, (place[:, 2] > BOUND).long(), (place[:, 0] > HALF).long()
+
+
+@kept(1)
+def words() -> Vocabulary:
+    """The words of the usual sentences, and those of the two facts."""
+    more = {"things": centred.THINGS, "framing": "anywhere", "held_out": centred.APART}
+    rows = world.load("portraits", "train", centred.TRAIN, pixels=SIDE, **more)
+    said = [word for own in rows["captions"] for text in own for word in tokenize(text)]
+    facts = [word for text in (*SIZES, *SIDES) for word in tokenize(text)]
+    return Vocabulary(said + facts, specials=("<pad>",))
+
+
+def say(captions: list[list[str]], size: Tensor, half: Tensor) -> tuple[list[list[str]], Tensor]:
+    """Sentences with the two facts behind them, in words and as ids (N, K, T)."""
+    facts = [f", {SIZES[s]}, {SIDES[h]}" for s, h in zip(size.tolist(), half.tolist(), strict=True)]
+    said = [[text + fact for text in own] for own, fact in zip(captions, facts, strict=True)]
+    ids = [torch.tensor(words().encode(text)) for own in said for text in own]
+    ids = nn.utils.rnn.pad_sequence(ids, batch_first=True)
+    return said, ids.unflatten(0, (len(said), -1))
+
+
+def placed(split: str, n: int, seed: int = 0) -> Placed:
+    """Pictures with sentences that say everything."""
+    rows, size, half = rows_of(split, n, seed)
+    own = vars(centred.read(rows, words()))
+    captions, ids = say(own["captions"], size, half)
+    return Placed(**{**own, "sentences": ids, "captions": captions}, size=size, half=half)
+
+
+@kept(1)
+def judge() -> Judge:
+    """A judge of such pictures, trained on all combinations."""
+    parts = [placed(split, n, centred.JUDGE_SEED) for split, n in centred.JUDGED.items()]
+    names = ("pictures", "thing", "ground", "place")
+    batch = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    batch["place"] = batch["place"] * (32 / SIDE)
+    torch.manual_seed(0)
+    model = Judge()
+    with cpu_threads(1):
+        training.fit(model, batch, batch_size=64, epochs=JUDGE_EPOCHS, lr=2e-3, seed=0)
+    return model.eval()
+
+
+@kept(2)
+def train(seed: int, steps: int = centred.STEPS) -> TextToImage:
+    """The usual game with the longer sentences."""
+    rows = placed("train", centred.TRAIN)
+    torch.manual_seed(seed)
+    both = Fitting(Config.world(len(words()), size=SIDE), "contrastive")
+    with cpu_threads(1):
+        training.fit(
+            both,
+            centred.Pairs(rows),
+            collate=lambda batch: batch,
+            batch_size=64,
+            epochs=EPOCHS,
+            lr=2e-3,
+            seed=seed,
+        )
+        torch.manual_seed(seed)
+        model = TextToImage(Config.world(len(words()), size=SIDE, **centred.WORLD))
+        model.encoder.load_state_dict(both.sentences.state_dict())
+        model.encoder.eval().requires_grad_(False)
+        model = model.to(memory_format=torch.channels_last)
+        h = centred.heard(model.encoder, rows.sentences)
+        torch.manual_seed(seed)
+        fit(model, centred.batches(rows, h, seed), steps)
+        settle(model, h[:, 0])
+    return model
+
+
+def seen(pictures: Tensor) -> dict[str, Tensor]:
+    """What the judge says of pictures: thing, ground, size and side, (N,) each."""
+    said = centred.looked_at(pictures, judge())
+    said["size"] = (said["place"][:, 2] > BOUND).long()
+    said["half"] = (said["place"][:, 0] > HALF).long()
+    return {name: said[name] for name in ("thing", "ground", "size", "half")}
+
+
+def without(name: str, seed: int) -> Values:
+    """How often the judge sees in a drawing each of the four facts of its sentence; the same on
+    real pictures; and where only the side is said anew, with the same codes: how often the thing
+    moves there, and how often thing and ground stay."""
+    if name not in PARTS:
+        raise KeyError(name)
+    model, out = train(seed), {}
+    for kind, split in (("seen", "test"), ("unseen", "test_unseen_places")):
+        rows = placed(split, centred.TEST)
+        drawn = seen(centred.drawings(model, rows))
+        real = seen(rows.pictures)
+        for what in drawn:
+            truth = getattr(rows, what)
+            out[f"{what}, {kind}"] = float((drawn[what] == truth).float().mean())
+            out[f"real: {what}, {kind}"] = float((real[what] == truth).float().mean())
+        if kind == "seen":
+            short, size, half = rows_of(split, centred.TEST)
+            captions = centred.read(short, words()).captions
+            other = replace(rows, sentences=say(captions, size, 1 - half)[1])
+            moved = seen(centred.drawings(model, other))
+            out["moved over"] = float((moved["half"] == 1 - half).float().mean())
+            stays = (moved["thing"] == drawn["thing"]) & (moved["ground"] == drawn["ground"])
+            out["moved over, the rest stays"] = float(stays.float().mean())
+    return out
