@@ -19,14 +19,17 @@ from mmtutor.experiments.text_to_image import SIDE, Judge, Portraits
 from mmtutor.kit import training
 from mmtutor.kit.runtime import cpu_threads
 from mmtutor.kit.text import Vocabulary, tokenize
-from mmtutor.page.ledger import Values
+from mmtutor.page.ledger import Experiment, Values
 from mmtutor.text_to_image import Config, Fitting, TextToImage, fit, settle
 
+#: The sentence says where the thing is, so z need not move it.
+WORLD = {**centred.WORLD, "seeking": 0.0}
 #: The facts, with their words; a picture has one of each.
 SIZES, SIDES = ("small", "large"), ("on the left", "on the right")
 HALF, BOUND = 16, 12  # thirty-seconds of the side: the middle; between small and large
 EPOCHS, JUDGE_EPOCHS = 5, 8
 PARTS: dict[str, dict[str, object]] = {"size and side said": {}}
+EXPERIMENTS: list[Experiment] = []  # no claim of the lectures
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def train(seed: int, steps: int = centred.STEPS) -> TextToImage:
             seed=seed,
         )
         torch.manual_seed(seed)
-        model = TextToImage(Config.world(len(words()), size=SIDE, **centred.WORLD))
+        model = TextToImage(Config.world(len(words()), size=SIDE, **WORLD))
         model.encoder.load_state_dict(both.sentences.state_dict())
         model.encoder.eval().requires_grad_(False)
         model = model.to(memory_format=torch.channels_last)
