@@ -25,7 +25,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> experiment.Data:
     data = experiment.load.__wrapped__()
     monkeypatch.setattr(experiment, "load", lambda: data)
     monkeypatch.setattr(experiment, "two_questions", experiment.two_questions.__wrapped__)
-    monkeypatch.setattr(experiment, "train", experiment.train.__wrapped__)
+    for name in ("train", "copying", "which_is"):
+        monkeypatch.setattr(experiment, name, getattr(experiment, name).__wrapped__)
     monkeypatch.setattr(experiment, "EPOCHS", 1)
     monkeypatch.setattr(experiment, "NAMING", 2)
     return data
@@ -135,7 +136,39 @@ def test_each_part_can_be_taken_away(few: experiment.Data, part: str) -> None:
     assert set(questions.TYPES) < set(shares)
     if not part.startswith("the product"):
         config = experiment.settings("grounded", **experiment.PARTS[part])
-        assert (config == experiment.settings("grounded")) == (part == "all")
+        same = part in ("all", "words are copied")  # which is another class
+        assert (config == experiment.settings("grounded")) == same
+
+
+def test_the_copying_model_is_the_grounded_one_that_copies(few: experiment.Data) -> None:
+    model, again, other = (experiment.copying(seed) for seed in (3, 3, 4))
+    own, plain = vars(model.config).copy(), vars(experiment.settings("grounded"))
+    copies = own.pop("copies")
+    assert own == plain
+    told = {few.vocabulary.words[k]: few.answers.words[a] for k, a in enumerate(copies) if a >= 0}
+    assert all(word == answer for word, answer in told.items())
+    assert set(few.things) & set(few.answers.words) <= set(told)
+    assert all(map(torch.equal, model.parameters(), again.parameters()))
+    assert not all(map(torch.equal, model.parameters(), other.parameters()))
+
+
+def test_which_is_bigger_is_asked_of_all_pairs_and_its_answer_is_true(
+    few: experiment.Data,
+) -> None:
+    rows, asked, told, others = experiment.which_is()
+    met = set()
+    for row, ids, own, other in zip(rows.tolist(), asked, told, others, strict=True):
+        words = [few.vocabulary.words[k] for k in ids.tolist() if k]
+        answer, rest = few.answers.words[own], few.answers.words[other]
+        assert {words[4], words[7]} == {answer, rest}
+        size = {one.name: one.size for one in Scene.from_json(few.test.rows["scene"][row]).things}
+        assert {size[answer], size[rest]} == {"small", "large"}
+        assert size[answer] == ("large" if words[2] == "bigger" else "small")
+        met.add((row, words[2], words[4], words[7]))
+    assert len(met) == len(rows) > 100
+    # each pair of things is asked four times: bigger and smaller, either name first
+    counted = {(row, frozenset((a, b))) for row, _, a, b in met}
+    assert len(met) == 4 * len(counted)
 
 
 def test_end_to_end_reaches_every_weight_and_moves_the_encoder(
