@@ -21,8 +21,7 @@ Then a classifier: to answer is to choose among the K most frequent answers. Or 
 question again, where it asks *which of both* (:class:`Copying`).
 
 Read from top to bottom: the settings, one look, the model, a model that copies, the data, the
-checks. How the field
-scores answers is :func:`mmtutor.kit.metrics.vqa_accuracy`.
+checks. How the field scores answers is :func:`mmtutor.kit.metrics.vqa_accuracy`.
 """
 
 from __future__ import annotations
