@@ -25,7 +25,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOGS = ROOT / ".house"
 HTML = ROOT / "_build" / "html"
-NEED_BYTES = 9 * 10**9  # the locked packages, and pip's own room while it unpacks them
+NEED_BYTES = (
+    65 * 10**8
+)  # the locked packages put in by groups, no copies kept, without triton: measured 6.2
+ROOMY_BYTES = (
+    11 * 10**9
+)  # from here on pip may keep its copies, so that the next install downloads nothing
+COLAB_BYTES = 9 * 10**9  # Colab's versions go in at once, as a chapter's first cell puts them in
 MAKE_VENV = ("-m", "venv", "--clear")
 THREADS = "2"  # the budget's two cores; the same for stored and for fresh outputs, so that both add in the same order
 
@@ -66,16 +72,40 @@ def check_python(
             )
 
 
-def check_room(folder: Path, need: int = NEED_BYTES, usage: Callable = shutil.disk_usage) -> None:
-    """One clear line for a disk without enough room."""
+def check_room(folder: Path, need: int = NEED_BYTES, usage: Callable = shutil.disk_usage) -> int:
+    """The free bytes where ``folder`` is or will be; one clear line for a disk without enough room."""
     while not folder.exists():
         folder = folder.parent
     free = usage(folder).free
     if free < need:
         raise Trouble(
-            f"only {free / 1e9:.1f} GB are free at {folder}; the packages need about {need / 1e9:.0f} GB "
+            f"only {free / 1e9:.1f} GB are free at {folder}; the packages need about {need / 1e9:.1f} GB "
             "(make room, or set MMTUTOR_VENV to a folder on another disk)"
         )
+    return free
+
+
+def sees_gpu() -> bool:
+    """Whether this machine has an NVIDIA card, as far as can be told without torch."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+def groups(lock: str, small: int = 50) -> list[list[str]]:
+    """The lock's requirements in groups, the heaviest first.
+
+    Pip holds every file of a call until its end. Group after group, the room for these copies is given back before the
+    next one needs it: 7 GB at the most instead of 8.7.
+
+    Args:
+        lock: the text of the lock file, one requirement with its marker a line.
+        small: requirements in a group of the light ones.
+    """
+    lines = re.findall(r"^[A-Za-z0-9][^\n#]*[^\s#]", lock, re.M)
+    cuda = [line for line in lines if line.startswith("nvidia-")]
+    torch = [line for line in lines if re.match(r"(torch|triton)==", line)]
+    light = [line for line in lines if line not in cuda and line not in torch]
+    parts = [cuda, torch, *(light[at : at + small] for at in range(0, len(light), small))]
+    return [part for part in parts if part]
 
 
 def digest(*paths: Path) -> str:
@@ -114,7 +144,7 @@ def explain_pip(output: str, code: int, log: Path) -> str:
         output,
         re.I,
     ):
-        return f"the disk is full; the packages need about {NEED_BYTES / 1e9:.0f} GB (pip's log: {log})"
+        return f"the disk is full; the packages need about {NEED_BYTES / 1e9:.1f} GB (pip's log: {log})"
     if re.search(
         r"NewConnectionError|NameResolutionError|Temporary failure in name resolution|Name or service not known|"
         r"Network is unreachable|No route to host|Connection refused|ConnectTimeout|ReadTimeout|Read timed out|"
@@ -200,8 +230,8 @@ def install(pip_command: Sequence[str] | None = None) -> None:
             or not venv_python().exists()
             or (stamp and stamp.get("python") != wanted["python"])
         )
+        tight = check_room(folder, NEED_BYTES if fresh else 0) < ROOMY_BYTES
         if fresh:
-            check_room(folder)
             mark.write_text("")
             say(f"Making {short(folder)} …")
             if run_logged([sys.executable, *MAKE_VENV, str(folder)], log) != 0:
@@ -215,7 +245,16 @@ def install(pip_command: Sequence[str] | None = None) -> None:
             say(
                 f"Installing the locked packages (some minutes and 6 GB the first time; log: {short(log)}) …"
             )
-            pip_step([*pip, "install", *common, "-r", str(ROOT / "requirements.lock")], log, env)
+            # the lock names every package there is, so pip need not look for more; Python compiles what it imports
+            exactly = [*common, "--no-deps", "--no-compile", *(["--no-cache-dir"] if tight else [])]
+            parts = groups((ROOT / "requirements.lock").read_text(encoding="utf-8"))
+            if tight and not sees_gpu():
+                say("  Little room here: triton stays out (only torch.compile on a GPU needs it).")
+                parts = [[line for line in part if not line.startswith("triton")] for part in parts]
+            for part in parts:
+                listed = LOGS / "requirements.txt"
+                listed.write_text("\n".join(part) + "\n", encoding="utf-8")
+                pip_step([*pip, "install", *exactly, "-r", str(listed)], log, env)
             done = {
                 key: wanted[key] for key in ("python", "lock")
             }  # a slip in the next step does not cost this one
@@ -305,7 +344,7 @@ def colab_environment() -> Path:
         log.write_text("")
         if read_stamp(folder) != wanted or not interpreter.exists():
             check_python()
-            check_room(folder)
+            check_room(folder, COLAB_BYTES)
             say(
                 f"Making {short(folder)} with Colab's versions (some minutes and 6 GB the first time; log: {short(log)}) …"
             )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
 from collections import namedtuple
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -91,12 +93,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_full_disk_is_told_before_the_install(tmp_path: Path) -> None:
     with pytest.raises(
-        house.Trouble, match=r"only 1\.5 GB are free .* need about 9 GB .*MMTUTOR_VENV"
+        house.Trouble, match=r"only 1\.5 GB are free .* need about 6\.5 GB .*MMTUTOR_VENV"
     ):
         house.check_room(
             tmp_path / "not" / "yet", usage=lambda folder: Usage(10**11, 0, 15 * 10**8)
         )
-    house.check_room(tmp_path, usage=lambda folder: Usage(10**11, 0, 10**11))
+    assert house.check_room(tmp_path, usage=lambda folder: Usage(10**11, 0, 10**11)) == 10**11
 
 
 PIP = {
@@ -146,7 +148,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(house, "ROOT", root)
     monkeypatch.setattr(house, "LOGS", root / ".house")
     monkeypatch.setattr(house, "wanted_stamp", lambda: real_stamp(root))
-    monkeypatch.setattr(house, "check_room", lambda folder: None)
+    monkeypatch.setattr(house, "check_room", lambda folder, need: 10**12)
     monkeypatch.setattr(
         house, "MAKE_VENV", ("-m", "venv", "--clear", "--without-pip")
     )  # pip is faked below
@@ -180,8 +182,9 @@ def test_install_then_nothing_then_only_what_changed(
 ) -> None:
     house.install(pip(home))
     lock, package = calls(home)
-    assert lock.endswith(f"-r {home / 'requirements.lock'}")
-    assert "--no-deps" in package
+    assert lock.endswith(f"-r {home / '.house' / 'requirements.txt'}")
+    assert "--no-cache-dir" not in lock
+    assert (home / ".house" / "requirements.txt").read_text() == "a==1\n"
     assert package.endswith(f"-e {home}")
     assert (home / ".venv" / "bin" / "python").exists()
     assert json.loads((home / ".venv" / "mmtutor-stamp.json").read_text())["root"] == str(home)
@@ -198,6 +201,85 @@ def test_install_then_nothing_then_only_what_changed(
     (home / "pyproject.toml").write_text("[project]\nname='b'\n")
     house.install(pip(home))
     assert [" -r " in call for call in calls(home)] == [False]
+
+
+LOCK = (
+    "# written by a program\na==1\n    # via b\nnvidia-x==1 ; sys_platform == 'linux'\n"
+    "torch==2\n    # via\n    #   a\ntorch-like==1\ntriton==3 ; sys_platform == 'linux'\nz==1\n"
+)
+
+
+def test_the_groups_hold_the_whole_lock_the_heaviest_first() -> None:
+    nvidia = "nvidia-x==1 ; sys_platform == 'linux'"
+    triton = "triton==3 ; sys_platform == 'linux'"
+    assert house.groups(LOCK, small=1) == [
+        [nvidia],
+        ["torch==2", triton],
+        ["a==1"],
+        ["torch-like==1"],
+        ["z==1"],
+    ]
+    real = (ROOT / "requirements.lock").read_text()
+    together = [line for group in house.groups(real) for line in group]
+    assert sorted(together) == sorted(re.findall(r"^[A-Za-z0-9].*$", real, re.M))
+    assert max(map(len, house.groups(real))) <= 50
+
+
+@pytest.mark.parametrize(("free", "gpu"), [(7.7, False), (7.7, True), (20.0, False)])
+def test_a_small_disk_keeps_no_copies_and_no_triton(
+    home: Path, monkeypatch: pytest.MonkeyPatch, free: float, gpu: bool
+) -> None:
+    (home / "requirements.lock").write_text(LOCK)
+    monkeypatch.setattr(house, "check_room", lambda folder, need: free * 1e9)
+    monkeypatch.setattr(house, "sees_gpu", lambda: gpu)
+    body = "print(open(sys.argv[-1]).read() if '-r' in sys.argv else '')"
+    house.install(pip(home, body))
+    *lock, package = calls(home)
+    assert len(lock) == 3  # nvidia, torch, the light ones
+    assert all("--no-deps" in call for call in lock)
+    assert all(("--no-cache-dir" in call) == (free < 11) for call in lock)
+    log = (home / ".house" / "pip.log").read_text()
+    assert ("triton==3" in log) == (gpu or free > 11)
+    for line in ("a==1", "nvidia-x==1", "torch==2", "z==1"):
+        assert line in log
+    assert package.endswith(f"-e {home}")
+
+
+def test_the_lock_names_all_that_its_packages_need() -> None:
+    """Pip is told not to look for more, so nothing may be missing."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    lines = [
+        line for group in house.groups((ROOT / "requirements.lock").read_text()) for line in group
+    ]
+    locked = {}
+    for requirement in map(Requirement, lines):
+        if requirement.marker is None or requirement.marker.evaluate():
+            locked[canonicalize_name(requirement.name)] = str(requirement.specifier)[2:]
+    missing = []
+    for name in locked:
+        try:
+            needs = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            assert name == "triton", name  # stays out where there is little room
+            continue
+        asked = {""} | {
+            extra
+            for other in locked
+            if other != "triton"
+            for need in map(Requirement, metadata.requires(other) or [])
+            if canonicalize_name(need.name) == name
+            and (need.marker is None or need.marker.evaluate({"extra": ""}))
+            for extra in need.extras
+        }
+        for need in map(Requirement, needs):
+            if need.marker is None or any(need.marker.evaluate({"extra": e}) for e in asked):
+                version = locked.get(canonicalize_name(need.name))
+                if version is None or not need.specifier.contains(version, prereleases=True):
+                    missing.append(f"{name} needs {need}, locked is {version}")
+    assert len(locked) > 150
+    assert missing == []
 
 
 @pytest.mark.parametrize(
@@ -220,10 +302,10 @@ def test_an_interrupted_install_is_made_anew(home: Path, body: str) -> None:
 
 def test_a_slip_in_the_last_step_does_not_cost_the_long_one(home: Path) -> None:
     with pytest.raises(house.Trouble, match="exit code 3"):
-        house.install(pip(home, "sys.exit(3 if '--no-deps' in sys.argv else 0)"))
+        house.install(pip(home, "sys.exit(3 if '-e' in sys.argv else 0)"))
     assert len(calls(home)) == 2
     house.install(pip(home))
-    assert ["--no-deps" in call for call in calls(home)] == [True]
+    assert [" -e " in call for call in calls(home)] == [True]
     assert house.read_stamp(home / ".venv") == real_stamp(home)
 
 
@@ -471,7 +553,7 @@ case "$*" in *list*) echo '[{{"name": "NumPy", "version": "{installed}"}}]' ;; e
     monkeypatch.setattr(house, "ROOT", home)
     monkeypatch.setattr(house, "LOGS", home / ".house")
     monkeypatch.setattr(house, "run_logged", run)
-    monkeypatch.setattr(house, "check_room", lambda folder: None)
+    monkeypatch.setattr(house, "check_room", lambda folder, need: 10**12)
     monkeypatch.setattr(house.colab_versions, "__defaults__", (home / "scripts" / "colab.txt",))
     if installed == "2.1.3":
         assert house.colab_environment() == pip
