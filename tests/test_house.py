@@ -257,27 +257,28 @@ def test_the_lock_names_all_that_its_packages_need() -> None:
     for requirement in map(Requirement, lines):
         if requirement.marker is None or requirement.marker.evaluate():
             locked[canonicalize_name(requirement.name)] = str(requirement.specifier)[2:]
-    missing = []
+    needs: dict[str, list[Requirement]] = {}
     for name in locked:
         try:
-            needs = metadata.requires(name) or []
+            needs[name] = [Requirement(text) for text in metadata.requires(name) or []]
         except metadata.PackageNotFoundError:
             assert name == "triton", name  # stays out where there is little room
-            continue
-        asked = {""} | {
-            extra
-            for other in locked
-            if other != "triton"
-            for need in map(Requirement, metadata.requires(other) or [])
-            if canonicalize_name(need.name) == name
-            and (need.marker is None or need.marker.evaluate({"extra": ""}))
-            for extra in need.extras
-        }
-        for need in map(Requirement, needs):
-            if need.marker is None or any(need.marker.evaluate({"extra": e}) for e in asked):
-                version = locked.get(canonicalize_name(need.name))
-                if version is None or not need.specifier.contains(version, prereleases=True):
-                    missing.append(f"{name} needs {need}, locked is {version}")
+
+    def holds(need: Requirement, extras: set[str]) -> bool:
+        return need.marker is None or any(need.marker.evaluate({"extra": e}) for e in extras)
+
+    asked: dict[str, set[str]] = {name: {""} for name in locked}  # the extras that others ask for
+    for need in (need for each in needs.values() for need in each if need.extras):
+        if holds(need, {""}):
+            asked.setdefault(canonicalize_name(need.name), {""}).update(need.extras)
+    missing = []
+    for name, each in needs.items():
+        for need in each:
+            version = locked.get(canonicalize_name(need.name))
+            if holds(need, asked[name]) and (
+                version is None or not need.specifier.contains(version, prereleases=True)
+            ):
+                missing.append(f"{name} needs {need}, locked is {version}")
     assert len(locked) > 150
     assert missing == []
 
