@@ -20,6 +20,7 @@ _FUNCTIONS = {
     "source_of": "mmtutor.page.source",
 }
 _SUBMODULES = {
+    "cocktail_party",
     "experiments",
     "finder",
     "fusion",

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor import (
+    cocktail_party,
     fusion,
     joint_embedding,
     recipes,
@@ -247,6 +248,18 @@ def located(c: Any, size: int, g: torch.Generator) -> Batch:
     return {**batch, "annotation": torch.rand(size, *c.image[1:], generator=g)}
 
 
+def overheard(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Voices that speak at once, and their faces; a fifth of the pictures is missing."""
+    pictures, count = (75, 3) if c.rate == 16000 else (10, 2)
+    count = c.voices if c.voices > 1 else count
+    length = pictures * c.rate // c.fps
+    batch = {"sources": 0.4 * torch.rand(size, count, length, generator=g) - 0.2}
+    if c.visual:
+        batch["faces"] = torch.randn(size, count, pictures, *c.face, generator=g)
+        batch["there"] = torch.rand(size, count, pictures, generator=g) < 0.8
+    return batch
+
+
 def drawable(c: Any, size: int, g: torch.Generator) -> Batch:
     """Pictures and sentences, true and wrong ones; the codes are given, since a GPU would draw others."""
     ids = torch.randint(1, c.vocabulary, (2, size, 201 if c.convolutions else 9), generator=g)
@@ -367,6 +380,10 @@ def locate(c: Any) -> Case:
     return Case(c, sound_localization.SoundLocalizer, located)
 
 
+def overhear(c: Any) -> Case:
+    return Case(c, cocktail_party.CocktailParty, overheard)
+
+
 def fit_words(c: Any) -> Case:
     return Case(c, Fitted, drawable)
 
@@ -392,6 +409,8 @@ _meet = functools.partial(vilbert.Config.world, 60, 30)
 _join = functools.partial(fusion.Config.world, (("picture", 200), ("sound", 60)), 12)
 _listen = functools.partial(soundnet.Config.world, (("things", 30), ("places", 8)))
 _locate = sound_localization.Config.world
+_overhear = functools.partial(cocktail_party.Config.world, width=48)
+_blstm = {"dilations": (), "dense": (40,), "mask": "complex", "hears": "complex"}
 _draw = functools.partial(text_to_image.Config.world, 60)
 _words = word2vec.Config.world
 WORLD = {
@@ -450,6 +469,10 @@ WORLD = {
     "sound_localization, places": locate(_locate(width=24, places="product")),
     "sound_localization, spectrogram": locate(_locate(hears="spectrogram")),
     "sound_localization, wave": locate(_locate(hears="wave")),
+    "cocktail_party": overhear(_overhear()),
+    "cocktail_party, one face": overhear(_overhear(voices=1)),
+    "cocktail_party, hears three": overhear(_overhear(visual=(), face=(), voices=3)),
+    "cocktail_party, blstm": overhear(_overhear(objective="compressed", **_blstm)),
     "text_to_image": draw(_draw()),
     "text_to_image, fitting": fit_words(_draw()),
     "text_to_image, pairs": draw(_draw(pairs=1.0, r1=1.0)),
@@ -477,6 +500,7 @@ PAPER: dict[str, Callable[[], Case]] = {
     "soundnet": lambda: listen(soundnet.Config.paper()),
     "soundnet, 5": lambda: listen(soundnet.Config.paper(5)),
     "sound_localization": lambda: locate(sound_localization.Config.paper()),
+    "cocktail_party": lambda: overhear(cocktail_party.Config.paper()),
     "text_to_image": lambda: draw(text_to_image.Config.paper()),
     "text_to_image, fitting": lambda: fit_words(text_to_image.Config.paper()),
     "word2vec": lambda: words(word2vec.Config.paper()),
@@ -500,6 +524,8 @@ FITTED = [
     "soundnet",
     "sound_localization",
     "sound_localization, spectrogram",
+    "cocktail_party",
+    "cocktail_party, hears three",
     "text_to_image, fitting",
     "word2vec",
 ]
@@ -576,6 +602,9 @@ def seen(model: nn.Module, batch: Batch) -> list[Tensor]:
             return [logits[batch["captions"][:, 1:] != PAD]]
         if "wave" in batch:
             return [*model(batch["wave"]).values()]
+        if "sources" in batch:
+            faces = [batch[name] for name in ("faces", "there") if name in batch]
+            return [model(batch["sources"].mean(1), *faces)]
         if "sound" in batch and "features" in batch:
             return [*model(batch["features"], batch["sound"])]
         if "questions" in batch and "features" in batch:
@@ -825,7 +854,7 @@ def step(model: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer) -> Te
 
 @pytest.mark.parametrize("name", PAPER)
 def test_a_step_at_the_papers_scale(name: str) -> None:
-    if not ON_GPU and name.startswith(("video", "vlbert", "vilbert")):
+    if not ON_GPU and name.startswith(("video", "vlbert", "vilbert", "cocktail")):
         pytest.skip("a hundred million weights are for the GPU")
     size = 8 if ON_GPU else 2
     if ON_GPU:
