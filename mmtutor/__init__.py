@@ -34,6 +34,7 @@ _SUBMODULES = {
     "sound",
     "sound_localization",
     "soundnet",
+    "speech2face",
     "text_to_image",
     "video_captioning",
     "vilbert",

@@ -1,0 +1,612 @@
+"""Speech2Face: what does a voice tell of the face behind it?
+
+A video of somebody who talks has a face and a voice at the same time, and nobody need label it. A
+face network, trained long ago and frozen, makes a vector of the face. A voice network hears a few
+seconds of speech and has to say the same vector. A second frozen network draws a face from such a
+vector: from the front, with no expression. So one can look at what was heard (Oh, Dekel, Kim,
+Mosseri, Freeman, Rubinstein and Matusik, CVPR 2019).
+
+Three networks, and only one of them learns from voices:
+
+=====================  ======================================  ================
+network                from → to                               learns
+=====================  ======================================  ================
+:class:`FaceEncoder`   picture → face vector → whose face      before, on faces
+:class:`FaceDecoder`   face vector → picture from the front    before, on faces
+:class:`VoiceEncoder`  speech → face vector                    now
+=====================  ======================================  ================
+
+What comes out is no portrait of the speaker. It is the mean of the faces that go with such voices
+in the training data, and it is blind to everything that no voice tells.
+
+Read from top to bottom: the settings, what the voice encoder reads, the table of its layers, the
+three networks, the loss, what one asks of the trained system.
+
+Sources: sections 3 and 3.1 of the paper, its table 1; where they leave a choice open (padding, how
+the frequencies enter the last layers) the layer sizes of a public re-implementation's log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmtutor import sound
+from mmtutor.kit.vision import check_features, rgb
+from mmtutor.kit.waves import check_waves, to_wave
+
+
+class Layer(NamedTuple):
+    """A convolution over time and frequency without padding, and the pool behind it.
+
+    Attributes:
+        channels: of its output.
+        kernel: steps of time and of frequency that it looks at.
+        stride: from one to the next, in time and in frequency.
+        pool: maximum over so many steps of time, without overlap; 0 for none.
+    """
+
+    channels: int
+    kernel: tuple[int, int] = (4, 4)
+    stride: tuple[int, int] = (1, 1)
+    pool: int = 0
+
+
+#: Table 1 of the paper, up to the mean over time.
+PAPER = (
+    Layer(64),
+    Layer(64),
+    Layer(128, pool=2),
+    Layer(128, pool=2),
+    Layer(128, pool=2),
+    Layer(256, pool=2),
+    Layer(512),
+    Layer(512, stride=(2, 2)),
+    Layer(512, stride=(2, 2)),
+)
+#: For five seconds at 8,000 samples a second.
+SMALL = (
+    Layer(8, (4, 4), (2, 2)),
+    Layer(24, (4, 4), (1, 2), pool=2),
+    Layer(32, (4, 4), (1, 2)),
+    Layer(64, (4, 4), (1, 2)),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes and choices of the three networks.
+
+    Args:
+        rate: samples a second of the waves.
+        seconds: of speech that the voice encoder reads at once.
+        window: samples in a frame (a Hann window).
+        hop: samples from one frame to the next.
+        n_fft: samples of the Fourier transform; a frame is filled up with zeros.
+        power: to which the real and the imaginary part are raised, the sign kept.
+        stack: the convolutions of the voice encoder.
+        hidden: width of its layer between the convolutions and the face vector.
+        dropout: on that layer's input, while training; 0 in the paper.
+        feature: numbers in a face vector, D.
+        pixels: side of a face's picture.
+        shrink: the face encoder reads the picture's means over so many pixels a side.
+        blocks: of the face encoder: pairs (convolutions, channels), each followed by a pool of 2.
+        face_hidden: width of its layer before the face vector; 0 for none.
+        normed: whether batch normalisation stands behind its convolutions.
+        people: K, whose faces its last layer tells apart.
+        decoder_first: width of the decoder's first layer.
+        decoder_side: side of the decoder's first map.
+        decoder_channels: of its maps, from the first to the last; the side doubles from one to the
+            next, and from the last to the picture.
+        weights: λ₁ of the distance between face vectors of length 1, λ₂ of the distillation. The
+            distance in the decoder's first layer has 1.
+        temperature: T of the distillation.
+    """
+
+    rate: int = 8000
+    seconds: float = 5.0
+    window: int = 200
+    hop: int = 100
+    n_fft: int = 256
+    power: float = 0.3
+    stack: tuple[Layer, ...] = SMALL
+    hidden: int = 64
+    dropout: float = 0.0
+    feature: int = 64
+    pixels: int = 64
+    shrink: int = 2
+    blocks: tuple[tuple[int, int], ...] = ((1, 24), (1, 48), (1, 64))
+    face_hidden: int = 0
+    normed: bool = True
+    people: int = 480
+    decoder_first: int = 128
+    decoder_side: int = 8
+    decoder_channels: tuple[int, ...] = (32, 24, 16)
+    weights: tuple[float, float] = (0.025, 200.0)
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        # plain tuples, if read from a file
+        stack = tuple(Layer(own[0], *map(tuple, own[1:3]), *own[3:]) for own in self.stack)
+        object.__setattr__(self, "stack", stack)
+        for name in ("blocks", "decoder_channels", "weights"):
+            own = (tuple(x) if isinstance(x, list) else x for x in getattr(self, name))
+            object.__setattr__(self, name, tuple(own))
+        if not stack or not self.blocks or not self.decoder_channels:
+            raise ValueError("stack, blocks and decoder_channels must each have an entry")
+        whole = ("rate", "window", "hop", "n_fft", "hidden", "feature", "pixels", "people")
+        whole += ("shrink", "decoder_first", "decoder_side")
+        for name in whole:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if self.n_fft < self.window:
+            raise ValueError(
+                f"n_fft must hold the window of {self.window} samples, got {self.n_fft}"
+            )
+        if not 0 < self.power <= 1:
+            raise ValueError(f"power must lie in (0, 1], got {self.power}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if len(self.weights) != 2 or not all(0 <= w < math.inf for w in self.weights):
+            raise ValueError(
+                f"weights must be two finite numbers, none negative, got {self.weights}"
+            )
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        unit = self.shrink * 2 ** len(self.blocks)
+        if self.pixels % unit:
+            raise ValueError(
+                f"a shrink of {self.shrink} and {len(self.blocks)} blocks, each of which halves the "
+                f"picture: pixels must be a multiple of {unit}, got {self.pixels}"
+            )
+        drawn = self.decoder_side * 2 ** len(self.decoder_channels)
+        if drawn != self.pixels:
+            raise ValueError(
+                f"the decoder would draw {drawn} pixels ({self.decoder_side}, doubled "
+                f"{len(self.decoder_channels)} times), but pixels is {self.pixels}"
+            )
+        table(self)  # raises if the speech is too short for the stack
+
+    @classmethod
+    def world(cls, **changes: Any) -> Config:
+        """Trains on two CPU cores in about two minutes, faces and voices together."""
+        return cls(**changes)
+
+    @classmethod
+    def paper(cls, **changes: Any) -> Config:
+        """The published sizes: six seconds at 16,000 samples a second; VGG-Face, whose layers
+        before the last but one have 4,096 numbers and whose last tells 2,622 people apart.
+
+        The decoder's weights and sizes were never published but for its first layer, of 1,000; the
+        rest here is a plain one of that kind.
+        """
+        return cls(
+            **{
+                **dict(rate=16000, seconds=6.0, window=400, hop=160, n_fft=512, stack=PAPER),
+                **dict(hidden=4096, feature=4096, pixels=224, people=2622, normed=False),
+                **dict(shrink=1),
+                **dict(blocks=((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))),
+                **dict(face_hidden=4096, decoder_first=1000, decoder_side=14),
+                **dict(decoder_channels=(256, 128, 64, 32)),
+                **changes,
+            }
+        )
+
+    @property
+    def samples(self) -> int:
+        """Samples of speech that the voice encoder reads at once."""
+        return round(self.rate * self.seconds)
+
+
+# --- What the voice encoder reads -----------------------------------------------------------------
+
+
+def compressed(waves: Tensor, config: Config) -> Tensor:
+    """The complex spectrogram of waves, its real and its imaginary part compressed, each by itself:
+    sgn(s) |s|^0.3.
+
+    Speech has few loud numbers and many small ones; the power brings them nearer to one another.
+    (Each part by itself turns the phase a little, by at most 0.37 rad: so does the paper.)
+
+    Args:
+        waves: (B, L) numbers in [−1, 1] or 16-bit integers, L at least a window.
+
+    Returns:
+        (B, 2, T, F): real and imaginary; T = 1 + ⌊(L − window) / hop⌋ frames; F = n_fft / 2 + 1
+        frequencies, from 0 to half the rate.
+    """
+    x = check_waves(waves)
+    frames = sound.frame(x, config.window, config.hop)  # (B, T, window)
+    hann = sound.get_window("hann", config.window, dtype=x.dtype, device=x.device)
+    s = torch.fft.rfft(frames * hann, n=config.n_fft)  # (B, T, F)
+    s = torch.stack([s.real, s.imag], 1)  # (B, 2, T, F)
+    return s.sign() * s.abs() ** config.power
+
+
+class Row(NamedTuple):
+    """A layer as it stands in the paper's table: its name, channels, size of its output in time and
+    frequency, and parameters (those of the batch normalisation behind it included)."""
+
+    name: str
+    channels: int
+    time: int
+    frequency: int
+    weights: int
+
+
+def table(config: Config, seconds: float | None = None) -> list[Row]:
+    """The layers of the voice encoder, from the spectrogram to the face vector.
+
+    Args:
+        seconds: of speech; by default what the config reads. The mean over time takes any length
+            that leaves a step.
+
+    Raises:
+        ValueError: the speech is too short; the message has the least number of frames.
+    """
+    samples = config.samples if seconds is None else round(config.rate * seconds)
+    least = least_frames(config)
+    time = max(0, 1 + (samples - config.window) // config.hop)
+    if time < least:
+        raise ValueError(
+            f"{samples} samples make {time} frames, and the stack needs at least {least} "
+            f"({((least - 1) * config.hop + config.window) / config.rate:.3g} s)"
+        )
+    rows, below = [], 2
+    frequency = config.n_fft // 2 + 1
+    rows.append(Row("spectrogram", 2, time, frequency, 0))
+    for i, own in enumerate(config.stack, 1):
+        time = (time - own.kernel[0]) // own.stride[0] + 1
+        frequency = (frequency - own.kernel[1]) // own.stride[1] + 1
+        if frequency < 1:
+            raise ValueError(f"no frequency is left after convolution {i} of the stack")
+        weights = own.channels * (below * math.prod(own.kernel) + 3)
+        rows.append(Row(f"conv{i}", own.channels, time, frequency, weights))
+        if own.pool:
+            time //= own.pool
+            rows.append(Row(f"pool{i}", own.channels, time, frequency, 0))
+        below = own.channels
+    rows.append(Row("mean", below, 1, frequency, 0))
+    rows.append(Row("fc1", config.hidden, 1, 1, config.hidden * (below * frequency + 1)))
+    rows.append(Row("fc2", config.feature, 1, 1, config.feature * (config.hidden + 1)))
+    return rows
+
+
+def least_frames(config: Config) -> int:
+    """The fewest frames of which the last convolution makes one step."""
+    frames = 1
+    for own in reversed(config.stack):
+        frames = (frames * (own.pool or 1) - 1) * own.stride[0] + own.kernel[0]
+    return frames
+
+
+# --- The three networks ---------------------------------------------------------------------------
+
+
+class VoiceEncoder(nn.Module):
+    """Speech → face vector: the only network that learns from voices.
+
+    Convolution, ReLU, batch normalisation, in this order; pools shorten time only, so that the
+    frequencies, which tell of the throat, are kept apart. Then the mean over all time: speech of
+    any length gives one vector.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = c = config
+        channels = [2, *(own.channels for own in c.stack)]
+        self.conv = nn.ModuleList(
+            nn.Conv2d(below, own.channels, own.kernel, own.stride)
+            for below, own in zip(channels, c.stack)
+        )
+        self.norm = nn.ModuleList(nn.BatchNorm2d(own.channels) for own in c.stack)
+        self.drop = nn.Dropout(c.dropout)
+        self.fc1 = nn.Linear(channels[-1] * table(c)[-3].frequency, c.hidden)
+        self.fc2 = nn.Linear(c.hidden, c.feature)
+
+    def read(self, spectrogram: Tensor) -> Tensor:
+        """Compressed spectrograms (B, 2, T, F) → face vectors (B, D)."""
+        x = spectrogram
+        for own, conv, norm in zip(self.config.stack[:-1], self.conv, self.norm):
+            x = norm(torch.relu(conv(x)))  # (B, C, T, F)
+            if own.pool:
+                x = F.max_pool2d(x, (own.pool, 1))
+        # the mean over time comes before the last ReLU
+        x = self.conv[-1](x).mean(2, keepdim=True)  # (B, C, 1, F)
+        x = self.norm[-1](torch.relu(x)).flatten(1)  # (B, C · F)
+        return self.fc2(torch.relu(self.fc1(self.drop(x))))
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Speech (B, L) → face vectors (B, D).
+
+        Silence gives the vector of an empty spectrogram, which means nothing, and two voices at
+        once give one vector for both: the network cannot know. :meth:`Speech2Face.hear` refuses
+        silence.
+
+        Raises:
+            TypeError, ValueError: no waves as :func:`mmtutor.kit.waves.check_waves` wants them, or
+                too short for the stack; the message has the least length.
+        """
+        x = check_waves(waves)
+        table(self.config, x.shape[1] / self.config.rate)  # long enough?
+        return self.read(compressed(x, self.config))
+
+
+class FaceEncoder(nn.Module):
+    """A picture of a face → face vector → whose face it is.
+
+    Trained to tell people apart in whatever pose and light; its vector is what it knows of a face
+    just before it decides. At the paper's scale it is VGG-Face (VGG-16).
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = c = config
+        parts: list[nn.Module] = []
+        below = 3
+        for count, channels in c.blocks:
+            for _ in range(count):
+                parts += [nn.Conv2d(below, channels, 3, padding=1)]
+                parts += [nn.BatchNorm2d(channels)] if c.normed else []
+                parts += [nn.ReLU()]
+                below = channels
+            parts.append(nn.MaxPool2d(2))
+        self.body = nn.Sequential(*parts, nn.Flatten())
+        width = below * (c.pixels // c.shrink // 2 ** len(c.blocks)) ** 2
+        self.hidden = nn.Linear(width, c.face_hidden) if c.face_hidden else None
+        self.vector = nn.Linear(c.face_hidden or width, c.feature)
+        self.person = nn.Linear(c.feature, c.people)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S), uint8 or floats in [0, 1] → face vectors (B, D).
+
+        Raises:
+            TypeError, ValueError: not pictures, NaN, or of another size.
+        """
+        x = rgb(pictures)
+        side = self.config.pixels
+        if x.shape[2:] != (side, side):
+            raise ValueError(
+                f"the face encoder reads {side} × {side} pixels, got {x.shape[3]} × {x.shape[2]}"
+            )
+        if self.config.shrink > 1:
+            x = F.avg_pool2d(x, self.config.shrink)
+        x = self.body(2 * x - 1)
+        if self.hidden is not None:
+            x = torch.relu(self.hidden(x))
+        return self.vector(x)
+
+    def people(self, vectors: Tensor) -> Tensor:
+        """Face vectors (B, D) → logits of whose face it is (B, K): the last layer."""
+        return self.person(torch.relu(vectors))
+
+
+class FaceDecoder(nn.Module):
+    """Face vector → the face from the front, with no expression, in even light."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = c = config
+        self.start = nn.Linear(c.feature, c.decoder_first)
+        side, channels = c.decoder_side, c.decoder_channels
+        self.spread = nn.Linear(c.decoder_first, channels[0] * side * side)
+        self.maps = nn.ModuleList(
+            nn.Conv2d(below, own, 3, padding=1) for below, own in pairwise(channels)
+        )
+        self.colour = nn.Conv2d(channels[-1], 12, 3, padding=1)
+
+    def first(self, vectors: Tensor) -> Tensor:
+        """What the decoder's first layer makes of face vectors: (B, D) → (B, decoder_first)."""
+        return torch.relu(self.start(vectors))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Face vectors (B, D) → pictures (B, 3, S, S) in [0, 1]."""
+        vectors = check_features(vectors, (self.config.feature,))
+        side = self.config.decoder_side
+        x = torch.relu(self.spread(self.first(vectors))).view(len(vectors), -1, side, side)
+        for conv in self.maps:
+            x = torch.relu(conv(F.interpolate(x, scale_factor=2.0, mode="bilinear")))
+        return torch.sigmoid(F.pixel_shuffle(self.colour(x), 2))
+
+
+class Faces(nn.Module):
+    """The face encoder and the face decoder while they learn, on faces alone and once.
+
+    Two terms: whose face it is, and the same face from the front. (In the paper the encoder learned
+    the first, the decoder then the second on the frozen encoder. Here both learn together: with few
+    people a hat and a colour tell who it is, and the shape of the head would be forgotten.)
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = FaceEncoder(config)
+        self.decoder = FaceDecoder(config)
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``"person"``, the cross-entropy of whose face it is, in nats; ``"picture"``, the mean
+        squared error of the drawn face, times 100.
+
+        Args:
+            batch: ``"image"`` (B, 3, S, S) in any pose, ``"front"`` (B, 3, S, S) the same face from
+                the front, ``"person"`` (B,) its number.
+        """
+        vectors = self.encoder(batch["image"])
+        person = F.cross_entropy(self.encoder.people(vectors), batch["person"])
+        drawn = self.decoder(vectors)
+        return {"person": person, "picture": 100 * F.mse_loss(drawn, rgb(batch["front"]))}
+
+
+class Speech2Face(nn.Module):
+    """The whole system: a voice encoder that learns, a face encoder and a face decoder that do
+    not."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.voice = VoiceEncoder(config)
+        self.face = FaceEncoder(config)
+        self.decoder = FaceDecoder(config)
+        self.freeze()
+
+    def freeze(self, faces: Faces | None = None) -> Speech2Face:
+        """Take over the weights of trained face networks, if given, and keep them as they are."""
+        if faces is not None:
+            self.face.load_state_dict(faces.encoder.state_dict())
+            self.decoder.load_state_dict(faces.decoder.state_dict())
+        for part in (self.face, self.decoder):
+            part.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Speech2Face:
+        """As of any module; the face networks stay in ``eval`` mode."""
+        super().train(mode)
+        self.face.eval()
+        self.decoder.eval()
+        return self
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """How far the heard face vector is from the seen one; see :func:`face_loss`.
+
+        Args:
+            batch: ``"wave"`` (B, L), speech; and of the speaker's face ``"vector"`` (B, D), or
+                ``"image"`` (B, 3, S, S).
+        """
+        if "vector" in batch:
+            seen = check_features(batch["vector"], (self.config.feature,))
+        else:
+            with torch.no_grad():
+                seen = self.face(batch["image"])
+        return face_loss(self, seen, self.voice(batch["wave"]))
+
+    # -- what one asks of the trained system
+
+    @torch.no_grad()
+    def hear(
+        self, samples: Tensor | np.ndarray, rate: int, *, resampled: bool = False, at_once: int = 8
+    ) -> Tensor:
+        """The face vector (D,) of a recording of any length: the mean over windows that do not
+        overlap. Beside the recording it takes the memory of ``at_once`` windows.
+
+        A recording shorter than a window is repeated until it fills one, as in the paper. Two
+        voices at once are no error: nothing in the network counts speakers, and it gives the one
+        vector that it would give for a single voice of that sound.
+
+        Args:
+            samples: (T,) or (1, T), numbers in [−1, 1] or PCM integers.
+            rate: samples a second of the recording.
+            resampled: bring another rate to the config's; without it, another rate is an error.
+            at_once: windows in one batch.
+
+        Raises:
+            TypeError, ValueError: no wave (:func:`mmtutor.kit.waves.to_wave`), another rate, less
+                than a second, or silence; or a model in training.
+        """
+        if self.training:
+            raise ValueError("hear() is for a trained model: call eval() first")
+        c = self.config
+        wave = to_wave(samples, rate, c.rate, resampled=resampled)
+        if len(wave) < c.rate * LEAST:
+            raise ValueError(
+                f"{len(wave)} samples are {len(wave) / c.rate:.3g} s, and a voice needs at least "
+                f"{LEAST:g} s of speech"
+            )
+        if float(wave.abs().max()) < SILENT:
+            raise ValueError("the recording is silent: there is no voice in it")
+        wave = wave.repeat(math.ceil(c.samples / len(wave)))  # once, unless it is short
+        windows = wave.unfold(0, c.samples, c.samples)  # (N, samples), a view
+        sums = [self.voice(own).sum(0) for own in windows.split(at_once)]
+        return torch.stack(sums).sum(0) / len(windows)
+
+    @torch.no_grad()
+    def see(self, pictures: Tensor) -> Tensor:
+        """The face vectors (B, D) of pictures (B, 3, S, S)."""
+        return self.face(pictures)
+
+    @torch.no_grad()
+    def draw(self, vectors: Tensor) -> Tensor:
+        """Faces (B, 3, S, S) in [0, 1] of face vectors (B, D), heard or seen."""
+        return self.decoder(vectors)
+
+    @torch.no_grad()
+    def comes_back(self, pictures: Tensor) -> Tensor:
+        """Whether these are faces at all: (B,) cosines, in [−1, 1].
+
+        A picture becomes a vector, the vector a drawn face, and that a vector again. Of a face the
+        two vectors are much alike. A picture of anything else has a vector too, from which a face
+        is drawn as well; but it is not the face of that vector.
+        """
+        vectors = self.see(pictures)
+        return F.cosine_similarity(vectors, self.see(self.draw(vectors)))
+
+
+#: Seconds of speech that :meth:`Speech2Face.hear` asks for at least.
+LEAST = 1.0
+#: The loudest sample of what it calls silence.
+SILENT = 1e-4
+
+
+# --- The loss -------------------------------------------------------------------------------------
+
+
+def face_loss(model: Speech2Face, seen: Tensor, heard: Tensor) -> dict[str, Tensor]:
+    """The three terms that compare a heard face vector with the seen one, and their sum:
+
+    L = ‖f_dec(v_f) − f_dec(v_s)‖₁ + λ₁ ‖v_f / |v_f| − v_s / |v_s|‖₂² + λ₂ L_dist(p_f, p_s)
+
+    f_dec is the decoder's first layer; p are the distributions over people of the face encoder's
+    last layer at temperature T. The sums are over the numbers of a vector, the mean over the batch.
+
+    Args:
+        model: with the frozen networks.
+        seen: v_f, (B, D).
+        heard: v_s, (B, D).
+
+    Returns:
+        ``"loss"``; for the eye, ``"decoder"``, ``"vector"`` and ``"person"``, without weights.
+    """
+    first = (model.decoder.first(seen) - model.decoder.first(heard)).abs().sum(1).mean()
+    between = F.normalize(seen, dim=1) - F.normalize(heard, dim=1)
+    vector = between.square().sum(1).mean()
+    person = distil_loss(
+        model.face.people(seen), model.face.people(heard), model.config.temperature
+    )
+    one, two = model.config.weights
+    total = first + one * vector + two * person
+    terms = {"decoder": first, "vector": vector, "person": person}
+    return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
+
+
+def distil_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
+    """L_dist(a, b) = −Σ_i p_i(a) log p_i(b) with p_i(a) = e^(a_i / T) / Σ_j e^(a_j / T), the mean
+    over the batch; logits (B, K) both."""
+    p = (teacher / temperature).softmax(1)
+    return -(p * (student / temperature).log_softmax(1)).sum(1).mean()
+
+
+def pulls(model: Speech2Face, seen: Tensor, heard: Tensor) -> dict[str, float]:
+    """How hard each term of :func:`face_loss`, without its weight, pulls at the heard vectors: the
+    mean length of its gradient. The paper chose λ₁ and λ₂ such that the weighted terms pull alike.
+    """
+    found = {}
+    heard = heard.detach()
+    for name in ("decoder", "vector", "person"):
+        v = heard.clone().requires_grad_()
+        if name == "decoder":
+            term = (model.decoder.first(seen) - model.decoder.first(v)).abs().sum()
+        elif name == "vector":
+            term = (F.normalize(seen, dim=1) - F.normalize(v, dim=1)).square().sum()
+        else:
+            logits = model.face.people(seen), model.face.people(v)
+            term = len(v) * distil_loss(*logits, model.config.temperature)
+        found[name] = float(torch.autograd.grad(term, v)[0].norm(dim=1).mean())
+    return found
