@@ -27,7 +27,7 @@ LOGS = ROOT / ".house"
 HTML = ROOT / "_build" / "html"
 NEED_BYTES = (
     65 * 10**8
-)  # the locked packages put in by groups, no copies kept, without triton: measured 6.2
+)  # the locked packages put in by groups, no copies kept, without triton: measured 6.0
 ROOMY_BYTES = (
     11 * 10**9
 )  # from here on pip may keep its copies, so that the next install downloads nothing

@@ -1,0 +1,429 @@
+"""The command ``mmtutor``: train a system of the book on the world or on your own files, and use it.
+
+``mmtutor --help`` says what there is. Whatever goes wrong for a reason that the user can mend ends
+in one line that says what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+# What a user can mend; anything else is a fault of the program and shows its trace.
+MENDABLE = (OSError, ValueError, KeyError, FloatingPointError, ImportError)
+
+
+class Group(click.Group):
+    """Commands in the order in which one needs them; errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MENDABLE as error:
+            if os.environ.get("MMTUTOR_TRACE"):
+                raise
+            raise click.ClickException(line_of(error)) from error
+
+
+def line_of(error: BaseException) -> str:
+    """What an error says; of the kinds whose text alone says nothing, the kind too."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, OSError) and error.errno == 28:
+        return f"the disk is full; what was saved last is whole ({text})"
+    return text or type(error).__name__
+
+
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="mmtutor")
+def main() -> None:
+    """Train the systems of the book, and use them on your own files.
+
+    \b
+    mmtutor list                                     what there is
+    mmtutor train show_and_tell --out my/captioner   learn (about a minute on two cores)
+    mmtutor evaluate my/captioner                    how good is it?
+    mmtutor caption my/captioner photo.jpg           use it
+
+    A run that was stopped goes on when the same command is given again. Everything works without a
+    network and without a GPU, unless you ask for a set on the Hub; a GPU is used if there is one.
+    """
+
+
+# --- What there is --------------------------------------------------------------------------------
+
+
+@main.command("list")
+@click.option(
+    "--costs", is_flag=True, help="Also the weights at the papers' sizes, and their memory."
+)
+def list_(costs: bool) -> None:
+    """Systems, what they learn from, and the command that uses them."""
+    from mmtutor.cli.tasks import TASKS
+
+    for task in TASKS.values():
+        click.echo(click.style(task.system, bold=True))
+        click.echo(f"  {task.says}")
+        own = ["a folder of your own"] if task.folders else []
+        click.echo(f"  learns from  world, {', '.join([*task.sets, *own])}")
+        click.echo(f"  scales       {', '.join(task.recipes)}")
+        click.echo(f"  then         mmtutor {task.then} DIR …")
+        if costs:
+            from mmtutor.cli.costs import costs_of
+
+            for label, said in costs_of(task.system).items():
+                click.echo(f"  {label:12} {said}")
+    if costs:
+        click.echo(
+            "\nMemory is that of training in float32: weights, gradients and AdamW's two moments. What the batch "
+            "takes comes on top and depends on its size."
+        )
+
+
+# --- Train ----------------------------------------------------------------------------------------
+
+
+def systems() -> list[str]:
+    """The names that ``train`` takes; kept here so that ``--help`` need not load torch."""
+    return ["word2vec", "joint_embedding", "show_and_tell", "show_attend_tell", "vqa"]
+
+
+@main.command()
+@click.argument("system", type=click.Choice(systems()))
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The run's folder: new, or begun before.",
+)
+@click.option(
+    "--data",
+    default="world",
+    show_default=True,
+    help="'world', a set on the Hub, or a folder; see `mmtutor list`.",
+)
+@click.option("--path", default=None, help="A copy on disk of the set on the Hub.")
+@click.option(
+    "--scale",
+    default="world",
+    show_default=True,
+    help="The sizes of the model: world, small or paper.",
+)
+@click.option(
+    "--size", type=click.IntRange(1), default=None, help="Learn from the first so many samples."
+)
+@click.option("--steps", type=click.IntRange(1), default=None, help="Steps of training.")
+@click.option("--batch", type=click.IntRange(1), default=None, help="Samples in a batch.")
+@click.option(
+    "--lr", type=click.FloatRange(0, min_open=True), default=None, help="Peak learning rate."
+)
+@click.option(
+    "--pixels",
+    type=click.IntRange(32, 1024),
+    default=None,
+    help="Side of the pictures [world: 96, else 224].",
+)
+@click.option(
+    "--encoder",
+    default=None,
+    help="The frozen image network [efficientnet-lite0, which comes with the book].",
+)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the model; may be given again.",
+)
+def train(
+    system: str,
+    folder: Path,
+    data: str,
+    path: str | None,
+    scale: str,
+    size: int | None,
+    steps: int | None,
+    batch: int | None,
+    lr: float | None,
+    pixels: int | None,
+    encoder: str | None,
+    seed: int,
+    pairs: tuple[str, ...],
+) -> None:
+    """Train SYSTEM and keep the model in a folder.
+
+    Stop it whenever you like (Ctrl-C, or a power cut): the same command goes on where it was, to
+    the same result.
+    """
+    from dataclasses import asdict
+
+    from mmtutor.cli import runs
+    from mmtutor.cli.data import PIXELS, WORLD_PIXELS, Source
+    from mmtutor.cli.tasks import TASKS
+    from mmtutor.kit.vision import DEFAULT
+
+    task = TASKS[system]
+    if scale not in task.recipes:
+        raise ValueError(
+            f"--scale of {system} must be one of: {', '.join(task.recipes)}; got {scale!r}"
+        )
+    own, usual = Source.of(data, task.sets, folders=task.folders, path=path), task.recipes[scale]
+    asked = {"steps": steps, "batch": batch, "lr": lr, "pixels": pixels, "encoder": encoder}
+    if not task.pixels:  # word2vec has settings for all of these
+        given = [f"--{name}" for name, value in asked.items() if value is not None]
+        if given:
+            raise ValueError(
+                f"{system} does not take {', '.join(given)}; use --set (epochs, batch, lr)"
+            )
+    run: dict[str, Any] = {
+        "system": system,
+        "data": asdict(own),
+        "scale": scale,
+        "size": size,
+        "seed": seed,
+        "set": runs.changes(pairs, task.config, task.fixed),
+    }
+    if task.pixels:
+        run |= {
+            "steps": steps or usual.steps,
+            "batch": batch or usual.batch,
+            "lr": lr or usual.lr,
+            "pixels": pixels or (WORLD_PIXELS if own.kind == "world" else PIXELS),
+            "encoder": encoder or DEFAULT,
+        }
+    begun = runs.begin(folder, run)
+    if begun and (folder / "model.json").exists() and not (folder / runs.CHECKPOINT).exists():
+        click.echo(
+            f"{folder} holds this run already, and it has ended; now: mmtutor {task.then} {folder} …"
+        )
+        return
+    click.echo(
+        f"{'Going on with' if begun else 'Training'} {system} on {own.name}; on {device_name()}."
+    )
+    with stopped_kindly(folder), room_in_memory(run), nothing_begun(folder, begun):
+        history = task.train(folder, run)
+    board = runs.keep_history(folder, history)
+    (folder / runs.CHECKPOINT).unlink(missing_ok=True)
+    if history.steps:
+        loss = history.losses["loss"]
+        click.echo(
+            f"The loss went from {loss[0]:.3f} to {loss[-1]:.3f} in {history.steps[-1] + 1} steps."
+        )
+    click.echo(
+        f"Kept in {folder}: the model, {runs.HISTORY}{' and TensorBoard files' if board else ''}."
+    )
+    click.echo(f"Now: mmtutor evaluate {folder}, or mmtutor {task.then} {folder} …")
+
+
+def device_name() -> str:
+    """Where it runs, in words."""
+    import torch
+
+    from mmtutor.kit.runtime import device
+
+    where = device()
+    return (
+        torch.cuda.get_device_name(where) if where.type == "cuda" else f"the {where.type.upper()}"
+    )
+
+
+@contextlib.contextmanager
+def stopped_kindly(folder: Path) -> Iterator[None]:
+    """A run that is told to stop says how to go on. SIGTERM is what a machine sends that is about
+    to be taken away."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped. Give the same command again to go on; {folder} is kept.", err=True)
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def nothing_begun(folder: Path, before: bool) -> Iterator[None]:
+    """A run that fails before its first checkpoint (no such data, a setting that does not fit)
+    leaves no folder, so that the command can be mended and given again."""
+    from mmtutor.cli import runs
+
+    try:
+        yield
+    except Exception:
+        if not before and not (folder / runs.CHECKPOINT).exists():
+            (folder / runs.RUN).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def room_in_memory(run: dict[str, Any]) -> Iterator[None]:
+    """A card without room says which setting to lower."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        batch, pixels = run.get("batch"), run.get("pixels")
+        raise ValueError(
+            f"the GPU's memory is full: lower --batch (now {batch}) or --pixels (now {pixels}); "
+            "once a run has a checkpoint, that is another run, and wants another --out"
+        ) from error
+
+
+# --- Measure --------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--size", type=click.IntRange(1), default=None, help="Measure on the first so many samples."
+)
+def evaluate(folder: Path, size: int | None) -> None:
+    """Measure a trained model on what was kept back from its training."""
+    from mmtutor.cli import runs
+
+    task, run = trained(folder)
+    scores = {name: float(value) for name, value in task.evaluate(folder, run, size).items()}
+    runs.write(folder / runs.SCORES, json.dumps(scores, indent=1, ensure_ascii=False) + "\n")
+    width = max(map(len, scores))
+    for name, value in scores.items():
+        click.echo(
+            f"{name:{width}}  {value:,.0f}"
+            if value == int(value) and value > 1
+            else f"{name:{width}}  {value:.3f}"
+        )
+    click.echo(f"(kept in {folder / runs.SCORES})")
+
+
+def trained(folder: Path, *kinds: str) -> tuple[Any, dict[str, Any]]:
+    """The task and the note of a run that has ended.
+
+    Args:
+        folder: where it lies.
+        kinds: the commands that a task must be used by; none: any.
+    """
+    from mmtutor.cli import runs
+    from mmtutor.cli.tasks import TASKS
+
+    run = runs.read(folder)
+    if run["system"] not in TASKS:
+        raise ValueError(
+            f"{str(folder)!r} holds a {run['system']}, which this version does not know"
+        )
+    task = TASKS[run["system"]]
+    if kinds and task.then not in kinds:
+        raise ValueError(
+            f"{str(folder)!r} holds a {task.system}; use it with: mmtutor {task.then} {folder} …"
+        )
+    if not (folder / "model.json").exists():
+        raise ValueError(
+            f"the training in {str(folder)!r} has not ended; give its command again to go on"
+        )
+    return task, run
+
+
+# --- Use ------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("pictures", nargs=-1, required=True)
+@click.option(
+    "--beam",
+    type=click.IntRange(1, 50),
+    default=5,
+    show_default=True,
+    help="Sentences that are kept at a time.",
+)
+def caption(folder: Path, pictures: tuple[str, ...], beam: int) -> None:
+    """Say what is in PICTURES, a line each. Files that cannot be read are named at the end."""
+    task, _ = trained(folder, "caption")
+    bad = []
+    for file, said, wrong in task.caption(folder, list(pictures), beam):
+        if said is None:
+            bad.append(f"{file}: {wrong}")
+        else:
+            click.echo(f"{file}: {said}")
+    finish(bad, len(pictures))
+
+
+def finish(bad: list[str], of: int) -> None:
+    """Name the files that could not be read, and end with 1 if there were any."""
+    for line in bad:
+        click.echo(line, err=True)
+    if bad:
+        click.echo(f"{len(bad)} of {of} files could not be read", err=True)
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("picture")
+@click.argument("question")
+@click.option(
+    "--top", type=click.IntRange(1), default=3, show_default=True, help="So many answers."
+)
+def ask(folder: Path, picture: str, question: str, top: int) -> None:
+    """Answer QUESTION about PICTURE; the numbers are the model's probabilities."""
+    task, _ = trained(folder, "ask")
+    for answer, sure in task.ask(folder, picture, question, top):
+        click.echo(f"{sure:5.1%}  {answer}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--text", default=None, help="Find pictures of this.")
+@click.option("--picture", default=None, help="Find words for this picture.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="So many.")
+def search(folder: Path, text: str | None, picture: str | None, top: int) -> None:
+    """Find pictures of the collection for a --text, or its texts for a --picture."""
+    from mmtutor.finder import Finder
+
+    if (text is None) == (picture is None):
+        raise click.UsageError("give either --text or --picture")
+    trained(folder, "search")
+    found = Finder.load(folder)
+    hits = found.pictures(text, top) if text is not None else found.texts(picture, top)
+    for hit in hits:
+        what = hit.files[0] if text is not None else hit.captions[0]
+        beside = hit.captions[0] if text is not None and hit.captions else ""
+        click.echo(f"{hit.score:.3f}  {what}" + (f"  ({beside})" if beside else ""))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("formula", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="So many words.")
+def words(folder: Path, formula: tuple[str, ...], top: int) -> None:
+    """The words nearest to a word, or to a sum: king - man + woman."""
+    from mmtutor.cli.sums import parse
+
+    task, _ = trained(folder, "words")
+    vectors = task.load(folder)
+    terms = parse(" ".join(formula))
+    query = sum(sign * vectors[word] for sign, word in terms)
+    most = len(vectors.vocabulary) - len({word for _, word in terms})
+    for word, cosine in vectors.nearest(
+        query, min(top, most), exclude=dict.fromkeys(w for _, w in terms)
+    ):
+        click.echo(f"{cosine:.3f}  {word}")

@@ -1,0 +1,193 @@
+"""Where a run's data come from: the world, a set on the Hub, or a folder of one's own; and what a
+frozen network sees in pictures, as the models of the command line read it."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmtutor import finder, hub, world
+from mmtutor.kit import vision
+
+HELD_BACK = 10  # without a split of its own, each tenth picture of a folder is kept back
+WORLD_PIXELS, PIXELS = 96, 224  # the side of pictures, if nobody says
+
+
+@dataclass(frozen=True)
+class Source:
+    """What ``--data`` names.
+
+    Attributes:
+        kind: ``"world"``, ``"hub"`` or ``"folder"``.
+        name: the word that was given, a folder as an absolute path.
+        path: of a set on the Hub, a copy on disk.
+    """
+
+    kind: str
+    name: str
+    path: str | None = None
+
+    @classmethod
+    def of(cls, text: str, sets: tuple[str, ...], *, folders: bool, path: str | None) -> Source:
+        """Read ``--data``.
+
+        Args:
+            text: what was typed.
+            sets: names of the sets on the Hub that the system can learn from.
+            folders: whether it can learn from a folder.
+            path: what was typed behind ``--path``.
+
+        Raises:
+            ValueError: none of these; the message lists what there is.
+        """
+        if path is not None and text not in sets:
+            raise ValueError("--path is a copy of a set on the Hub; name the set with --data")
+        if text == "world":
+            return cls("world", text)
+        if text in sets:
+            whole = None if path is None else str(Path(path).expanduser().absolute())
+            return cls("hub", text, whole)
+        folder = Path(text).expanduser()
+        if folders and folder.is_dir():
+            return cls("folder", str(folder.absolute()))
+        known = ["world", *sets, *(["a folder of pictures"] if folders else [])]
+        missing = f"; there is no folder {text!r}" if folders else ""
+        raise ValueError(f"--data must be one of: {', '.join(known)}{missing}")
+
+    def rows(self, name: str, split: str, size: int | None, pixels: int, usual: int) -> Any:
+        """Rows of a split, ``"train"`` or ``"test"``.
+
+        Args:
+            name: of the world's data set.
+            split: ``"train"`` or ``"test"``.
+            size: at most so many; None: ``usual`` of the world, all of the others.
+            pixels: side of the pictures.
+            usual: how many the world makes if nobody says.
+        """
+        if self.kind == "world":
+            return world.load(name, split, size or usual, pixels=pixels, things=24)
+        if self.kind == "hub":
+            return hub.load(self.name, split, size, path=self.path, pixels=pixels)
+        return self._folder(split, size, pixels)
+
+    def _folder(self, split: str, size: int | None, pixels: int) -> Any:
+        """A folder's own test pictures; where it has none, each tenth of all is kept back."""
+        read = dict(pixels=pixels, damaged="skip", uncaptioned="skip")
+        with contextlib.suppress(_NoSplit), told():
+            own = _split(self.name, "test", **read)
+            train = _split(self.name, "train", **read) if split == "train" else None
+            return first(own if train is None else train, size)
+        with told():
+            whole = hub.folder(self.name, **read)
+        kept = [row for row in range(len(whole)) if row % HELD_BACK == HELD_BACK - 1]
+        rows = kept if split == "test" else sorted(set(range(len(whole))) - set(kept))
+        return first(whole.select(rows), size)
+
+
+class _NoSplit(Exception):
+    pass
+
+
+def _split(folder: str, split: str, **read: Any) -> Any:
+    if not (Path(folder) / split).is_dir():
+        raise _NoSplit
+    return hub.folder(folder, split, **read)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """Warnings about a folder as plain lines: a reader has no use for the line of code."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", hub.FolderWarning)
+        try:
+            yield
+        finally:
+            lines = dict.fromkeys(str(w.message) for w in caught)
+    import click
+
+    for line in lines:
+        click.echo(f"note: {line}", err=True)
+
+
+def first(rows: Any, size: int | None) -> Any:
+    """At most the first so many rows."""
+    return rows if size is None or size >= len(rows) else rows.select(range(size))
+
+
+# --- What a frozen network sees -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """A frozen network, and how what it sees is standardized.
+
+    Attributes:
+        name: see :class:`mmtutor.kit.vision.ImageEncoder`.
+        layer: ``"map"`` or ``"vector"``.
+        pixels: side of the pictures that it looks at.
+        mean, scale: (C,), of the training pictures: x becomes (x − mean) · scale.
+    """
+
+    name: str
+    layer: str
+    pixels: int
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fitted(cls, name: str, layer: str, pixels: int, seen: Tensor) -> Eyes:
+        """Take mean and deviation from what was seen in training pictures, (N, C, …)."""
+        across = [0, *range(2, seen.ndim)]
+        deviation, mean = torch.std_mean(seen.float(), dim=across, correction=0)
+        scale = torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 0.0)
+        return cls(name, layer, pixels, mean, scale)
+
+    def standardized(self, seen: Tensor) -> Tensor:
+        """Of what the network saw (N, C, …): every channel with mean 0 and deviation 1 on the
+        training pictures; float16, as features are kept."""
+        shape = (1, -1, *[1] * (seen.ndim - 2))
+        return ((seen.float() - self.mean.view(shape)) * self.scale.view(shape)).half()
+
+    def note(self) -> dict[str, Any]:
+        """What is saved beside a model; the tensors go beside it too."""
+        return {"name": self.name, "layer": self.layer, "pixels": self.pixels}
+
+
+def encoder_of(name: str, layer: str) -> vision.ImageEncoder:
+    """The frozen network, on the GPU if there is one."""
+    from mmtutor.kit.runtime import device
+
+    return vision.ImageEncoder(name, layer=layer).to(device())
+
+
+def seen_in(rows: Any, encoder: vision.ImageEncoder, cache: bool = True) -> Tensor:
+    """What the network sees in the pictures of a data set or of an array, (N, C, …), float16; some
+    hundred pictures are in memory at a time."""
+    parts = [
+        vision.features(
+            finder._images(rows, start, min(start + finder.CHUNK, len(rows))), encoder, cache=cache
+        )
+        for start in range(0, len(rows), finder.CHUNK)
+    ]
+    return torch.cat(parts)
+
+
+def seen_of(
+    files: list[str], eyes: Eyes, encoder: vision.ImageEncoder
+) -> Iterator[tuple[str, Tensor | str]]:
+    """Each file with what is seen in it, standardized, (1, C, …), or with what is wrong with it."""
+    for file in files:
+        try:
+            picture: np.ndarray = hub.picture(file, eyes.pixels)
+        except (OSError, ValueError) as error:
+            yield file, str(error)
+            continue
+        yield file, eyes.standardized(seen_in(picture[None], encoder, cache=False))

@@ -1,0 +1,530 @@
+"""What the command line does for each system: read data, train, measure, use.
+
+Every task trains the system as it stands in its file, on any data in the world's columns. The
+chapters do more where more is worth it (they teach cells their names, sort captions, compare); what
+a plain run of the same model gives is what one gets here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmtutor import finder, joint_embedding, show_and_tell, show_attend_tell, vqa, word2vec, world
+from mmtutor.cli import runs
+from mmtutor.cli.data import Eyes, Source, encoder_of, seen_in, seen_of
+from mmtutor.kit import decoding, metrics, retrieval, saving, text, training, vision
+from mmtutor.kit.runtime import device
+from mmtutor.kit.text import Vocabulary, tokenize
+from mmtutor.world import captions as world_captions
+
+EVERY = 50  # steps from one checkpoint to the next
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run trains, unless one says otherwise: steps, samples in a batch, peak rate."""
+
+    steps: int
+    batch: int
+    lr: float
+
+
+class Task:
+    """What all tasks share.
+
+    Attributes:
+        system: the file in ``mmtutor``.
+        says: what it is, in a line.
+        then: the command that uses a trained model.
+        sets: names of the sets on the Hub that it can learn from.
+        folders: whether it learns from a folder of one's own.
+        config: its settings; ``fixed``: those that the data decide.
+        recipes: how it trains, by scale.
+    """
+
+    system: ClassVar[str]
+    says: ClassVar[str]
+    then: ClassVar[str]
+    sets: ClassVar[tuple[str, ...]] = ()
+    folders: ClassVar[bool] = False
+    config: ClassVar[type]
+    fixed: ClassVar[tuple[str, ...]] = ()
+    recipes: ClassVar[dict[str, Recipe]]
+    pixels: ClassVar[bool] = True
+
+    def train(self, folder: Path, run: dict[str, Any]) -> training.History:
+        """Train, or go on, and save the model to the folder."""
+        raise NotImplementedError
+
+    def evaluate(
+        self, folder: Path, run: dict[str, Any], size: int | None = None
+    ) -> dict[str, float]:
+        """Scores on what was kept back, or on the first ``size`` of it."""
+        raise NotImplementedError
+
+    def fit(
+        self, model: nn.Module, data: Any, folder: Path, run: dict[str, Any], **more: Any
+    ) -> training.History:
+        """The one call of the trainer; the recipe of ``run.json`` and a checkpoint."""
+        steps = run["steps"]
+        made = dict(warmup=min(50, steps // 10), epochs=10**6, checkpoint_every=EVERY)
+        return training.fit(
+            model,
+            data,
+            max_steps=steps,
+            lr=run["lr"],
+            seed=run["seed"],
+            checkpoint=folder / runs.CHECKPOINT,
+            **{**made, **more},
+        )
+
+
+def source(run: dict[str, Any]) -> Source:
+    """Where the data of a run come from."""
+    return Source(**run["data"])
+
+
+def words_of(vocabulary: Vocabulary) -> dict[str, Any]:
+    """What is saved of a vocabulary."""
+    return {
+        "words": vocabulary.words,
+        "counts": vocabulary.counts,
+        "specials": list(vocabulary.specials),
+    }
+
+
+def vocabulary_of(note: dict[str, Any]) -> Vocabulary:
+    """Read what :func:`words_of` noted: the order is the order of ids."""
+    made = Vocabulary(dict(zip(note["words"], note["counts"])), specials=note["specials"])
+    if made.words != note["words"]:
+        raise ValueError("the vocabulary beside the model is damaged; train it again")
+    return made
+
+
+def batches(count: int, size: int = 64) -> Iterator[slice]:
+    """Slices of at most so many."""
+    return (slice(at, at + size) for at in range(0, count, size))
+
+
+# --- Captions -------------------------------------------------------------------------------------
+
+
+class Captions(Task):
+    """Show and Tell, and Show, Attend and Tell."""
+
+    sets = ("flickr8k", "coco_captions")
+    folders = True
+    then = "caption"
+    layer: ClassVar[str]
+    model: ClassVar[type]
+
+    def sizes(self, seen: Tensor) -> dict[str, Any]:
+        """What the pictures' features decide of the settings."""
+        raise NotImplementedError
+
+    def train(self, folder: Path, run: dict[str, Any]) -> training.History:
+        rows = source(run).rows("scenes", "train", run["size"], run["pixels"], 8000)
+        captions = finder._captions(rows)
+        encoder = encoder_of(run["encoder"], self.layer)
+        seen = seen_in(rows, encoder)
+        eyes = Eyes.fitted(run["encoder"], self.layer, run["pixels"], seen)
+        least = 1 if len(rows) < 5000 or source(run).kind == "world" else 5
+        vocabulary = Vocabulary(
+            (word for own in captions for one in own for word in tokenize(one)), min_count=least
+        )
+        ids = text.encode_captions([one for own in captions for one in own], vocabulary)
+        owner = torch.arange(len(captions)).repeat_interleave(
+            torch.tensor(list(map(len, captions)))
+        )
+        make = getattr(self.config, run["scale"])
+        torch.manual_seed(run["seed"])
+        model = self.model(make(len(vocabulary), **{**self.sizes(seen), **run["set"]}))
+        loader = text.caption_batches(eyes.standardized(seen), ids, owner, run["batch"])
+        history = self.fit(model, loader, folder, run, weight_decay=0.1, clip=5.0)
+        note = dict(vocabulary=words_of(vocabulary), eyes=eyes.note())
+        saving.save(model, folder, **note, mean=eyes.mean, scale=eyes.scale)
+        return history
+
+    def load(self, folder: Path) -> tuple[nn.Module, Eyes, Vocabulary]:
+        """A trained captioner with its eyes and its words."""
+        model, more = saving.load(self.model, folder)
+        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        return model.to(device()).eval(), eyes, vocabulary_of(more["vocabulary"])
+
+    def write(self, model: nn.Module, vocabulary: Vocabulary, seen: Tensor, beam: int) -> list[str]:
+        """The best caption for each picture."""
+        out = []
+        for part in batches(len(seen)):
+            found = decoding.beam_search(
+                model, seen[part].float().to(device()), width=beam, n_best=1
+            )
+            out += [" ".join(vocabulary.decode(best.ids)) for best, *_ in found]
+        return out
+
+    def evaluate(
+        self, folder: Path, run: dict[str, Any], size: int | None = None
+    ) -> dict[str, float]:
+        model, eyes, vocabulary = self.load(folder)
+        rows = source(run).rows("scenes", "test", size, run["pixels"], 600)
+        if len(rows) == 0:
+            raise ValueError("no picture was kept back: ten pictures are the least")
+        seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, eyes.layer)))
+        said = self.write(model, vocabulary, seen, beam=3)
+        scores = dict(metrics.caption_scores(said, finder._captions(rows)))
+        if "scene" in rows.column_names:
+            true = [bool(world_captions.is_true(c, s)) for c, s in zip(said, rows["scene"])]
+            scores["true of the scene"] = sum(true) / len(true)
+        return scores
+
+    def caption(
+        self, folder: Path, files: list[str], beam: int
+    ) -> Iterator[tuple[str, str | None, str]]:
+        """For each file: its name, a caption or None, what is wrong or an empty string."""
+        model, eyes, vocabulary = self.load(folder)
+        for file, seen in seen_of(files, eyes, encoder_of(eyes.name, eyes.layer)):
+            if isinstance(seen, str):
+                yield file, None, seen
+            else:
+                yield file, self.write(model, vocabulary, seen, beam)[0], ""
+
+
+class ShowAndTell(Captions):
+    system = "show_and_tell"
+    says = "a caption for a picture, from one vector (Vinyals et al. 2015)"
+    layer = "vector"
+    model = show_and_tell.ShowAndTell
+    config = show_and_tell.Config
+    fixed = ("vocabulary", "image")
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(2000, 64, 1e-2),
+        "paper": Recipe(20_000, 64, 1e-3),
+    }
+
+    def sizes(self, seen: Tensor) -> dict[str, Any]:
+        return {"image": seen.shape[1]}
+
+
+class ShowAttendTell(Captions):
+    system = "show_attend_tell"
+    says = "a caption that looks, word by word, at places of the picture (Xu et al. 2015)"
+    layer = "map"
+    model = show_attend_tell.ShowAttendTell
+    config = show_attend_tell.Config
+    fixed = (
+        "vocabulary",
+        "annotation",
+        "grid",
+        "names",
+        "naming",
+        "point",
+        "cross_off",
+        "word_asks",
+    )
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(2300, 32, 8e-3),
+        "paper": Recipe(20_000, 64, 4e-4),
+    }
+
+    def sizes(self, seen: Tensor) -> dict[str, Any]:
+        return {"annotation": seen.shape[1], "grid": tuple(seen.shape[2:])}
+
+
+# --- Search ---------------------------------------------------------------------------------------
+
+
+class JointEmbedding(Task):
+    """Pictures and texts as vectors of one space."""
+
+    system = "joint_embedding"
+    says = "find pictures for words and words for a picture (Frome, Kiros, Faghri et al.)"
+    then = "search"
+    sets = ("flickr8k", "coco_captions")
+    folders = True
+    config = joint_embedding.Config
+    fixed = ("vocabulary", "image")
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(2000, 128, 2e-3),
+        "small": Recipe(1500, 128, 2e-3),
+        "paper": Recipe(20_000, 128, 2e-4),
+    }
+
+    def train(self, folder: Path, run: dict[str, Any]) -> training.History:
+        drawn = (
+            source(run).kind == "world"
+        )  # its captions tell left from right: no mirror, whole words
+        split = tokenize if drawn else text.ngrams
+        photos = source(run).rows("scenes", "train", run["size"], run["pixels"], 8000)
+        encoder = encoder_of(run["encoder"], "vector")
+        seen = finder.look(photos, encoder, mirrored=not drawn)
+        captions, owner = finder.pairs(photos, wordless="skip")
+        vocabulary = Vocabulary(
+            chain.from_iterable(map(split, captions)), min_count=1 if drawn else 2
+        )
+        ids = joint_embedding.encode_texts(captions, vocabulary, split)
+        make = getattr(self.config, run["scale"])
+        own = {"image": seen.shape[1], **run["set"]}
+        if run["scale"] == "paper":
+            own["vocabulary"] = len(vocabulary)
+        torch.manual_seed(run["seed"])
+        model = joint_embedding.JointEmbedding(
+            make(**own) if run["scale"] == "paper" else make(len(vocabulary), **own)
+        )
+        pairs = joint_embedding.Pairs(vision.standardize(seen), ids, owner)
+        decay = 1.0 if run["scale"] == "small" else 0.1
+        more = dict(batch_size=min(run["batch"], len(pairs)), collate=dict, weight_decay=decay)
+        history = self.fit(model, pairs, folder, run, **more)
+        found = finder.Finder(
+            model.cpu(), vocabulary, encoder.cpu(), photos, seen, split=split, mirrored=not drawn
+        )
+        found.save(folder)
+        return history
+
+    def evaluate(
+        self, folder: Path, run: dict[str, Any], size: int | None = None
+    ) -> dict[str, float]:
+        found = finder.Finder.load(folder)
+        photos = source(run).rows("scenes", "test", size, run["pixels"], 600)
+        if len(photos) == 0:
+            raise ValueError("no picture was kept back: ten pictures are the least")
+        seen = finder.look(photos, found.encoder, mirrored=found.mirrored)
+        captions, owner = finder.pairs(photos, wordless="skip")
+        pictures, texts = found._embedded(seen), found._read(captions)
+        own, out = torch.arange(len(photos)), {}
+        for name, queries, items, right in (
+            ("text → picture", texts, pictures, retrieval.same(owner, own)),
+            (
+                "picture → text",
+                pictures[owner.unique()],
+                texts,
+                retrieval.same(owner.unique(), owner),
+            ),
+        ):
+            found_at = retrieval.ranks(retrieval.similarity(queries, items), right)
+            out |= {f"{name}, {score}": float(x) for score, x in found_at.scores().items()}
+        out["text → picture, R@10 by chance"] = min(1.0, 10 / len(photos))
+        return out
+
+
+# --- Questions ------------------------------------------------------------------------------------
+
+
+class Questions(Task):
+    """Visual question answering."""
+
+    system = "vqa"
+    says = "an answer to a question about a picture (Antol et al. 2015; Yang et al. 2016)"
+    then = "ask"
+    sets = ("vqa_v2",)
+    config = vqa.Config
+    fixed = ("vocabulary", "answers", "image", "names", "naming", "things")
+    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(900, 128, 5e-3)}
+    most = 1000  # answers that a model can give
+
+    def asked(self, rows: Any) -> tuple[list[str], list[str], Tensor]:
+        """Questions, answers and the picture of each."""
+        if "question" in rows.column_names:
+            return list(rows["question"]), list(rows["answer"]), torch.arange(len(rows))
+        questions, answers, owner = [], [], []
+        for row, (own, said) in enumerate(zip(rows["questions"], rows["answers"])):
+            questions += own
+            answers += said
+            owner += [row] * len(own)
+        return questions, answers, torch.tensor(owner)
+
+    def train(self, folder: Path, run: dict[str, Any]) -> training.History:
+        rows = source(run).rows("questions", "train", run["size"], run["pixels"], 14_000)
+        encoder = encoder_of(run["encoder"], "map")
+        seen = seen_in(rows, encoder)
+        eyes = Eyes.fitted(run["encoder"], "map", run["pixels"], seen)
+        questions, said, owner = self.asked(rows)
+        vocabulary = Vocabulary(word for one in questions for word in tokenize(one))
+        answers = Vocabulary(said, specials=(), max_size=self.most)
+        known = torch.tensor([one in answers for one in said])
+        ids = vqa.encode_questions(questions, vocabulary)[known]
+        data = Asked(
+            eyes.standardized(seen),
+            ids,
+            vqa.encode_answers([one for one in said if one in answers], answers),
+            owner[known],
+        )
+        sizes = dict(fusion="stacked", joint=144, start="torch", dropout=0.1)
+        config = self.config.world(
+            len(vocabulary), len(answers), image=tuple(seen.shape[1:]), **{**sizes, **run["set"]}
+        )
+        torch.manual_seed(run["seed"])
+        model = vqa.VQA(config)
+        more = dict(batch_size=min(run["batch"], len(data)), collate=dict, weight_decay=0.01)
+        history = self.fit(model, data, folder, run, **more)
+        note = dict(vocabulary=words_of(vocabulary), answers=words_of(answers), eyes=eyes.note())
+        saving.save(model, folder, **note, mean=eyes.mean, scale=eyes.scale)
+        return history
+
+    def load(self, folder: Path) -> tuple[vqa.VQA, Eyes, Vocabulary, Vocabulary]:
+        """A trained model with its eyes, its words and its answers."""
+        model, more = saving.load(vqa.VQA, folder)
+        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        words, answers = (vocabulary_of(more[name]) for name in ("vocabulary", "answers"))
+        return model.to(device()).eval(), eyes, words, answers
+
+    @torch.no_grad()
+    def evaluate(
+        self, folder: Path, run: dict[str, Any], size: int | None = None
+    ) -> dict[str, float]:
+        model, eyes, vocabulary, answers = self.load(folder)
+        rows = source(run).rows("questions", "test", size, run["pixels"], 2000)
+        seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, "map")))
+        questions, said, owner = self.asked(rows)
+        ids, found = vqa.encode_questions(questions, vocabulary), []
+        for part in batches(len(ids), 256):
+            maps = seen[owner[part]].float().to(device())
+            found += model.answer(maps, ids[part].to(device())).tolist()
+        right = [answers.words[one] == own for one, own in zip(found, said)]
+        common = max(map(answers.counts.__getitem__, range(len(answers))), default=0)
+        likely = answers.words[answers.counts.index(common)]
+        return {
+            "right": sum(right) / len(right),
+            f"always {likely!r}": sum(own == likely for own in said) / len(said),
+        }
+
+    @torch.no_grad()
+    def ask(self, folder: Path, picture: str, question: str, k: int) -> list[tuple[str, float]]:
+        """The k most probable answers with their probabilities."""
+        model, eyes, vocabulary, answers = self.load(folder)
+        _, seen = next(iter(seen_of([picture], eyes, encoder_of(eyes.name, "map"))))
+        if isinstance(seen, str):
+            raise ValueError(f"{picture}: {seen}")
+        ids = vqa.encode_questions([question], vocabulary).to(device())
+        sure = model(seen.float().to(device()), ids).softmax(-1)[0].cpu()
+        best = sure.topk(min(k, len(answers)))
+        return [(answers.words[i], float(p)) for p, i in zip(*best)]
+
+
+class Asked(torch.utils.data.Dataset):
+    """Questions with their pictures, in whole batches."""
+
+    def __init__(self, maps: Tensor, questions: Tensor, answers: Tensor, owner: Tensor) -> None:
+        self.maps, self.questions, self.answers, self.owner = maps, questions, answers, owner
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        return {name: x[0] for name, x in self.__getitems__([row]).items()}
+
+    def __getitems__(self, rows: list[int]) -> dict[str, Tensor]:
+        return {
+            "features": self.maps[self.owner[rows]].float(),
+            "questions": self.questions[rows],
+            "answers": self.answers[rows],
+        }
+
+
+# --- Words ----------------------------------------------------------------------------------------
+
+
+class Words(Task):
+    """Word vectors."""
+
+    system = "word2vec"
+    says = "vectors of words from plain text (Mikolov et al. 2013)"
+    then = "words"
+    sets = ("text8", "wikitext2")
+    folders = True
+    config = word2vec.Config
+    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(0, 0, 0), "paper": Recipe(0, 0, 0)}
+    pixels = False
+
+    def sentences(self, run: dict[str, Any]) -> Iterable[Any]:
+        """Rows of words."""
+        own = source(run)
+        if own.kind == "world":
+            rows = world.corpus("kjv", sentences=True)
+        elif own.kind == "hub":
+            from mmtutor import hub
+
+            rows = hub.corpus(own.name, path=own.path)
+        else:
+            rows = list(lines_of(Path(own.name)))
+        return rows if run["size"] is None else rows[: run["size"]]
+
+    def train(self, folder: Path, run: dict[str, Any]) -> training.History:
+        config = getattr(self.config, run["scale"])(**run["set"])
+        trained = word2vec.train(self.sentences(run), config, seed=run["seed"])
+        vocabulary = trained.vectors.vocabulary
+        saving.save(
+            Table(TableConfig(*trained.vectors.matrix.shape), trained.vectors.matrix),
+            folder,
+            vocabulary=words_of(vocabulary),
+        )
+        history = training.History(steps=list(trained.steps), losses={"loss": list(trained.losses)})
+        history.learning_rate = [config.lr] * len(history.steps)
+        return history
+
+    def load(self, folder: Path) -> word2vec.WordVectors:
+        """The vectors of a run."""
+        table, more = saving.load(Table, folder)
+        return word2vec.WordVectors(vocabulary_of(more["vocabulary"]), table.rows.data)
+
+    def evaluate(
+        self, folder: Path, run: dict[str, Any], size: int | None = None
+    ) -> dict[str, float]:
+        from mmtutor.experiments import word2vec as experiment
+
+        vectors = self.load(folder)
+        asked = experiment.questions(vectors)
+        out = {"words": float(len(vectors.vocabulary))}
+        if sum(map(len, asked.values())):
+            out["analogies, right word among the first five"] = experiment.analogy_accuracy(vectors)
+            out["the same, answering with frequent words"] = experiment.analogy_accuracy(
+                vectors, method="frequency"
+            )
+        return out
+
+
+@dataclass(frozen=True)
+class TableConfig:
+    """So many words, so many numbers each."""
+
+    words: int
+    size: int
+
+
+class Table(nn.Module):
+    """Vectors as a module, to be saved like the other models."""
+
+    Config = TableConfig
+
+    def __init__(self, config: TableConfig, rows: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.rows = nn.Parameter(torch.zeros(config.words, config.size) if rows is None else rows)
+
+
+def lines_of(folder: Path) -> Iterator[list[str]]:
+    """The words of each line of the text files of a folder.
+
+    Raises:
+        ValueError: no text file, or one that is not UTF-8 (it is named).
+    """
+    files = sorted(folder.rglob("*.txt"))
+    if not files:
+        raise ValueError(f"{str(folder)!r} holds no .txt file")
+    for file in files:
+        try:
+            whole = file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{str(file)!r} is not UTF-8 text ({error.reason})") from error
+        yield from (words for line in whole.splitlines() if (words := tokenize(line)))
+
+
+TASKS: dict[str, Task] = {
+    task.system: task
+    for task in (Words(), JointEmbedding(), ShowAndTell(), ShowAttendTell(), Questions())
+}
