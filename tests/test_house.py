@@ -594,7 +594,7 @@ def test_the_contracts_name_every_system() -> None:
         for path in (ROOT / "mmtutor").glob("*/__init__.py")
         if not path.parent.is_symlink()
     }
-    assert rooms == {"kit", "page", "world"}
+    assert rooms == {"cli", "kit", "page", "world"}
 
 
 def test_every_package_travels_in_the_wheel() -> None:
