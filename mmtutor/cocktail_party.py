@@ -425,8 +425,8 @@ class CocktailParty(nn.Module):
         Args:
             Y: of :func:`transform`.
             faces: (B, K, T, *face), K = ``voices``; any K where that is 1.
-            there: (B, K, T) bool, False where a picture is missing. All of what is missing is 0
-                (the paper); a network that met some gaps in training bridges them.
+            there: (B, K, T) bool, False where a picture is missing. All of it is 0 then (the
+                paper), which in :func:`mouths` is the face's mean.
             first: the numbers of the first frame and of the first picture, in a longer recording.
         """
         x, many = self.hear(Y), 1

@@ -516,8 +516,13 @@ def test_what_sees_keeps_the_order_of_the_faces(way):
     assert (other - found["loss"]).abs().item() > 1e-6
 
 
-@pytest.mark.parametrize("way", ["world", "complex", "one face", "paper", "hears three"])
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(
+    ("way", "train"),
+    [
+        *[("world", True), ("complex", True), ("one face", False), ("compressed", True)],
+        *[("paper", False), ("hears three", True)],
+    ],
+)
 def test_gradients_against_finite_differences(way, train):
     model = build(way).train(train)
     batch = batch_for(model, size=2, pictures=5)
@@ -681,7 +686,7 @@ def test_integers_are_heard_as_numbers():
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if not WAYS[way].get("dense")])
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(pictures=st.integers(3, 90), more=st.integers(0, 31), keep=st.integers(1, 40))
 def test_in_windows_as_in_one_piece(way, pictures, more, keep):
     model = build(way)
@@ -949,14 +954,14 @@ def tones(model: CocktailParty, size: int = 4) -> dict[str, torch.Tensor]:
     return batch
 
 
-@pytest.mark.parametrize("way", ["world", "complex", "paper", "hears three"])
+@pytest.mark.parametrize("way", ["world", "paper", "hears"])
 def test_overfits_one_batch(way):
     model = fresh(way)
     batch = tones(model)
-    before = {n: float(x) for n, x in model.loss(batch).items()}
+    before = {n: x.item() for n, x in model.loss(batch).items()}
     options = {"lr": 2e-2, "clip": 20.0, "warmup": 5, "progress": False}
-    training.fit(model, batch, epochs=70, batch_size=4, **options)
-    after = {n: float(x) for n, x in model.train().loss(batch).items()}
+    training.fit(model, batch, epochs=50, batch_size=4, **options)
+    after = {n: x.item() for n, x in model.train().loss(batch).items()}
     if way == "paper":
         assert after["loss"] < 0.35 * before["loss"]
     else:
@@ -1052,10 +1057,9 @@ def test_the_worlds_clips_fit():
         (Config.world(), 40),
         (twin(Config.world(voices=3)), 40),
         (Config.world(voices=1, mask="complex", hears="complex"), 40),
-        (Config.paper(), 5),
-        (Config.paper(3, objective="ratio", bounds=(-1.0, 1.0)), 5),
+        (Config.paper(3, bounds=(-1.0, 1.0)), 3),
     ],
-    ids=["world", "twin", "one", "paper", "paper, 3"],
+    ids=["world", "twin", "one", "paper"],
 )
 def test_on_a_pretended_gpu(config, pictures):
     n = config.voices
@@ -1073,7 +1077,7 @@ def test_on_a_pretended_gpu(config, pictures):
             )
             batch |= dict(zip(("faces", "there"), shown))
         found = [*model.loss(batch).values(), model(mixture, *shown), mixture, sources]
-        found.append(model.eval().separate(mixture, *shown, seconds=1))
+        found.append(model.eval().separate(mixture, *shown))
         S = transform(config, sources)
         found += [oracle(kind, S) for kind in ORACLES]
         found += [si_sdr(sources, sources), *best_order(torch.zeros(2, n, n, device="cuda"))]
