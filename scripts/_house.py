@@ -27,7 +27,7 @@ LOGS = ROOT / ".house"
 HTML = ROOT / "_build" / "html"
 NEED_BYTES = (
     65 * 10**8
-)  # the locked packages put in by groups, no copies kept, without triton: measured 6.0
+)  # the locked packages put in by groups, no copies kept, without GPU_ONLY: measured 5.6
 ROOMY_BYTES = (
     11 * 10**9
 )  # from here on pip may keep its copies, so that the next install downloads nothing
@@ -83,6 +83,10 @@ def check_room(folder: Path, need: int = NEED_BYTES, usage: Callable = shutil.di
             "(make room, or set MMTUTOR_VENV to a folder on another disk)"
         )
     return free
+
+
+#: Large, and loaded only by what runs on a GPU: torch.compile, solvers, kernels that are compiled as they are needed.
+GPU_ONLY = ("triton", "nvidia-cusolver", "nvidia-cuda-nvrtc")
 
 
 def sees_gpu() -> bool:
@@ -249,8 +253,11 @@ def install(pip_command: Sequence[str] | None = None) -> None:
             exactly = [*common, "--no-deps", "--no-compile", *(["--no-cache-dir"] if tight else [])]
             parts = groups((ROOT / "requirements.lock").read_text(encoding="utf-8"))
             if tight and not sees_gpu():
-                say("  Little room here: triton stays out (only torch.compile on a GPU needs it).")
-                parts = [[line for line in part if not line.startswith("triton")] for part in parts]
+                say(f"  Little room here, and no GPU: {', '.join(GPU_ONLY)} stay out.")
+                parts = [
+                    [line for line in part if line.partition("==")[0] not in GPU_ONLY]
+                    for part in parts
+                ]
             for part in parts:
                 listed = LOGS / "requirements.txt"
                 listed.write_text("\n".join(part) + "\n", encoding="utf-8")
