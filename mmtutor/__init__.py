@@ -25,6 +25,7 @@ _SUBMODULES = {
     "finder",
     "fusion",
     "hub",
+    "image_to_speech",
     "joint_embedding",
     "kit",
     "page",
