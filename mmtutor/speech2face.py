@@ -29,6 +29,7 @@ the frequencies enter the last layers) the layer sizes of a public re-implementa
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -93,8 +94,11 @@ class Config:
         n_fft: samples of the Fourier transform; a frame is filled up with zeros.
         power: to which the real and the imaginary part are raised, the sign kept.
         stack: the convolutions of the voice encoder.
+        spread: whether the layers behind the convolutions get the standard deviation over time
+            beside the mean. The paper takes the mean alone.
         hidden: width of its layer between the convolutions and the face vector.
         dropout: on that layer's input, while training; 0 in the paper.
+        piece: while training, so many seconds from anywhere in the wave are heard; 0 for all of it.
         feature: numbers in a face vector, D.
         pixels: side of a face's picture.
         shrink: the face encoder reads the picture's means over so many pixels a side.
@@ -118,19 +122,21 @@ class Config:
     n_fft: int = 256
     power: float = 0.3
     stack: tuple[Layer, ...] = SMALL
+    spread: bool = True
     hidden: int = 64
-    dropout: float = 0.0
+    dropout: float = 0.2
+    piece: float = 2.5
     feature: int = 64
     pixels: int = 64
     shrink: int = 2
-    blocks: tuple[tuple[int, int], ...] = ((1, 24), (1, 48), (1, 64))
+    blocks: tuple[tuple[int, int], ...] = ((1, 16), (1, 32), (1, 64))
     face_hidden: int = 0
     normed: bool = True
     people: int = 480
     decoder_first: int = 128
-    decoder_side: int = 8
-    decoder_channels: tuple[int, ...] = (32, 24, 16)
-    weights: tuple[float, float] = (0.025, 200.0)
+    decoder_side: int = 32
+    decoder_channels: tuple[int, ...] = (12,)
+    weights: tuple[float, float] = (180.0, 10.0)
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
@@ -174,6 +180,10 @@ class Config:
                 f"the decoder would draw {drawn} pixels ({self.decoder_side}, doubled "
                 f"{len(self.decoder_channels)} times), but pixels is {self.pixels}"
             )
+        if not 0 <= self.piece <= self.seconds:
+            raise ValueError(f"piece must lie in 0 to {self.seconds} seconds, got {self.piece}")
+        if self.piece:
+            table(self, self.piece)
         table(self)  # raises if the speech is too short for the stack
 
     @classmethod
@@ -192,8 +202,9 @@ class Config:
         return cls(
             **{
                 **dict(rate=16000, seconds=6.0, window=400, hop=160, n_fft=512, stack=PAPER),
+                **dict(spread=False, dropout=0.0, piece=0.0),
                 **dict(hidden=4096, feature=4096, pixels=224, people=2622, normed=False),
-                **dict(shrink=1),
+                **dict(shrink=1, weights=(0.025, 200.0)),
                 **dict(blocks=((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))),
                 **dict(face_hidden=4096, decoder_first=1000, decoder_side=14),
                 **dict(decoder_channels=(256, 128, 64, 32)),
@@ -269,13 +280,15 @@ def table(config: Config, seconds: float | None = None) -> list[Row]:
         frequency = (frequency - own.kernel[1]) // own.stride[1] + 1
         if frequency < 1:
             raise ValueError(f"no frequency is left after convolution {i} of the stack")
-        weights = own.channels * (below * math.prod(own.kernel) + 3)
+        last = i == len(config.stack)  # its batch normalisation stands behind the mean
+        weights = own.channels * (below * math.prod(own.kernel) + (1 if last else 3))
         rows.append(Row(f"conv{i}", own.channels, time, frequency, weights))
         if own.pool:
             time //= own.pool
             rows.append(Row(f"pool{i}", own.channels, time, frequency, 0))
         below = own.channels
-    rows.append(Row("mean", below, 1, frequency, 0))
+    below *= 1 + config.spread
+    rows.append(Row("mean and spread" if config.spread else "mean", below, 1, frequency, 2 * below))
     rows.append(Row("fc1", config.hidden, 1, 1, config.hidden * (below * frequency + 1)))
     rows.append(Row("fc2", config.feature, 1, 1, config.feature * (config.hidden + 1)))
     return rows
@@ -308,21 +321,27 @@ class VoiceEncoder(nn.Module):
             nn.Conv2d(below, own.channels, own.kernel, own.stride)
             for below, own in zip(channels, c.stack)
         )
-        self.norm = nn.ModuleList(nn.BatchNorm2d(own.channels) for own in c.stack)
+        told = channels[-1] * (1 + c.spread)
+        self.norm = nn.ModuleList(nn.BatchNorm2d(n) for n in (*channels[1:-1], told))
         self.drop = nn.Dropout(c.dropout)
-        self.fc1 = nn.Linear(channels[-1] * table(c)[-3].frequency, c.hidden)
+        self.fc1 = nn.Linear(told * table(c)[-3].frequency, c.hidden)
         self.fc2 = nn.Linear(c.hidden, c.feature)
 
     def read(self, spectrogram: Tensor) -> Tensor:
         """Compressed spectrograms (B, 2, T, F) → face vectors (B, D)."""
-        x = spectrogram
+        # the same numbers in another order in memory, with which convolutions on a CPU are faster
+        x = spectrogram.contiguous(memory_format=torch.channels_last)
         for own, conv, norm in zip(self.config.stack[:-1], self.conv, self.norm):
             x = norm(torch.relu(conv(x)))  # (B, C, T, F)
             if own.pool:
                 x = F.max_pool2d(x, (own.pool, 1))
         # the mean over time comes before the last ReLU
-        x = self.conv[-1](x).mean(2, keepdim=True)  # (B, C, 1, F)
-        x = self.norm[-1](torch.relu(x)).flatten(1)  # (B, C · F)
+        x = self.conv[-1](x)  # (B, C, T, F)
+        mean = x.mean(2, keepdim=True)  # (B, C, 1, F)
+        if self.config.spread:  # of a single step it is 0; the root has no slope there
+            spread = ((x - mean).square().mean(2, keepdim=True) + 1e-5).sqrt()
+            mean = torch.cat([mean, spread], 1)  # (B, 2 C, 1, F)
+        x = self.norm[-1](torch.relu(mean)).flatten(1)  # (B, C · F)
         return self.fc2(torch.relu(self.fc1(self.drop(x))))
 
     def forward(self, waves: Tensor) -> Tensor:
@@ -434,7 +453,7 @@ class Faces(nn.Module):
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``"person"``, the cross-entropy of whose face it is, in nats; ``"picture"``, the mean
-        squared error of the drawn face, times 100.
+        squared error of the drawn face, times 500, so that both weigh alike.
 
         Args:
             batch: ``"image"`` (B, 3, S, S) in any pose, ``"front"`` (B, 3, S, S) the same face from
@@ -443,7 +462,7 @@ class Faces(nn.Module):
         vectors = self.encoder(batch["image"])
         person = F.cross_entropy(self.encoder.people(vectors), batch["person"])
         drawn = self.decoder(vectors)
-        return {"person": person, "picture": 100 * F.mse_loss(drawn, rgb(batch["front"]))}
+        return {"person": person, "picture": 500 * F.mse_loss(drawn, rgb(batch["front"]))}
 
 
 class Speech2Face(nn.Module):
@@ -486,7 +505,15 @@ class Speech2Face(nn.Module):
         else:
             with torch.no_grad():
                 seen = self.face(batch["image"])
-        return face_loss(self, seen, self.voice(batch["wave"]))
+        return face_loss(self, seen, self.voice(self.piece_of(batch["wave"])))
+
+    def piece_of(self, waves: Tensor) -> Tensor:
+        """While training, the same piece of each wave, from anywhere: (B, L) → (B, piece)."""
+        length = round(self.config.piece * self.config.rate)
+        if not self.training or not length or waves.shape[1] <= length:
+            return waves
+        first = random.randrange(waves.shape[1] - length + 1)  # on no device
+        return waves[:, first : first + length]
 
     # -- what one asks of the trained system
 
@@ -536,17 +563,6 @@ class Speech2Face(nn.Module):
     def draw(self, vectors: Tensor) -> Tensor:
         """Faces (B, 3, S, S) in [0, 1] of face vectors (B, D), heard or seen."""
         return self.decoder(vectors)
-
-    @torch.no_grad()
-    def comes_back(self, pictures: Tensor) -> Tensor:
-        """Whether these are faces at all: (B,) cosines, in [−1, 1].
-
-        A picture becomes a vector, the vector a drawn face, and that a vector again. Of a face the
-        two vectors are much alike. A picture of anything else has a vector too, from which a face
-        is drawn as well; but it is not the face of that vector.
-        """
-        vectors = self.see(pictures)
-        return F.cosine_similarity(vectors, self.see(self.draw(vectors)))
 
 
 #: Seconds of speech that :meth:`Speech2Face.hear` asks for at least.
@@ -610,3 +626,88 @@ def pulls(model: Speech2Face, seen: Tensor, heard: Tensor) -> dict[str, float]:
             term = len(v) * distil_loss(*logits, model.config.temperature)
         found[name] = float(torch.autograd.grad(term, v)[0].norm(dim=1).mean())
     return found
+
+
+# --- Whose voice is it? ---------------------------------------------------------------------------
+
+
+class Match(NamedTuple):
+    """How much more probable a face is for a voice than for anybody: a score with which faces are
+    sought by voice. See :func:`fit_match`.
+
+    Attributes:
+        mean: of all face vectors, (D,).
+        error: inverse covariance of what the voice leaves open, v_f − v_s, (D, D).
+        face: inverse covariance of face vectors, (D, D).
+    """
+
+    mean: Tensor
+    error: Tensor
+    face: Tensor
+
+    def __call__(self, heard: Tensor, gallery: Tensor) -> Tensor:
+        """Scores (Q, N) in nats, but for a constant, of heard vectors (Q, D) and seen ones (N, D).
+
+        log p(v_f | v_s) − log p(v_f), both normal distributions. A hat, of which the voice knows
+        nothing, is as improbable in the one as in the other, and drops out; the distance between
+        the two vectors, which the paper sorts by, counts it in full.
+        """
+        between = gallery[None] - heard[:, None]  # (Q, N, D)
+        own = gallery - self.mean
+        explained = torch.einsum("qnd,de,qne->qn", between, self.error, between)
+        usual = torch.einsum("nd,de,ne->n", own, self.face, own)
+        return (usual - explained) / 2
+
+
+def fit_match(heard: Tensor, seen: Tensor, shrink: float = 0.01) -> Match:
+    """The :class:`Match` of training speakers' vectors, heard and seen, (N, D) both.
+
+    Args:
+        shrink: the share of the mean variance that is added to each direction, in [0, 1], so that
+            few speakers suffice.
+
+    Raises:
+        ValueError: shapes that differ, fewer than two speakers, or a share out of range.
+    """
+    if heard.shape != seen.shape or heard.ndim != 2 or len(heard) < 2:
+        raise ValueError(
+            "heard and seen must both be (N, D), with two speakers or more, got "
+            f"{tuple(heard.shape)} and {tuple(seen.shape)}"
+        )
+    if not 0 <= shrink <= 1:
+        raise ValueError(f"shrink must lie in [0, 1], got {shrink}")
+    if not ((seen - heard).any() and (seen - seen[0]).any()):
+        raise ValueError("heard and seen vectors are the same, or all seen ones are: no covariance")
+
+    mean = seen.mean(0)
+    return Match(mean, inverse(seen - heard, shrink), inverse(seen - mean, shrink))
+
+
+def inverse(x: Tensor, shrink: float) -> Tensor:
+    """The inverse covariance (D, D) of vectors (N, D) of mean 0, each direction widened a
+    little."""
+    own = x.T @ x / len(x)
+    even = own.diagonal().mean() * torch.eye(len(own), dtype=x.dtype, device=x.device)
+    return torch.linalg.inv((1 - shrink) * own + shrink * even)
+
+
+def strangeness(vectors: Tensor, known: Tensor, shrink: float = 0.03) -> Tensor:
+    """How unlike known faces these are, (B,): 0 or more, the same for all usual ones.
+
+    The face encoder has a vector for any picture, a landscape or a wall; only, it lies where no
+    face does. This is its distance from the mean of known face vectors, each direction measured in
+    its own standard deviations, and divided by √D.
+
+    Args:
+        vectors: (B, D), of pictures that may show no face.
+        known: (N, D), of faces, two or more.
+        shrink: as for :func:`fit_match`.
+    """
+    if known.ndim != 2 or len(known) < 2 or vectors.shape[1:] != known.shape[1:]:
+        raise ValueError(
+            "known must be vectors (N, D) of two faces or more, and vectors (B, D), got "
+            f"{tuple(known.shape)} and {tuple(vectors.shape)}"
+        )
+    mean = known.mean(0)
+    away, unit = vectors - mean, inverse(known - mean, shrink)
+    return (torch.einsum("bd,de,be->b", away, unit, away) / known.shape[1]).clamp(min=0).sqrt()

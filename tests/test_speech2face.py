@@ -26,8 +26,10 @@ from mmtutor.speech2face import (
     compressed,
     distil_loss,
     face_loss,
+    fit_match,
     least_frames,
     pulls,
+    strangeness,
     table,
 )
 
@@ -38,8 +40,12 @@ SMALL = Config(
     hop=20,
     n_fft=64,
     stack=(Layer(4, (3, 4), (1, 2), 2), Layer(6, (3, 3)), Layer(5, (2, 3), (2, 1))),
+    spread=False,
     hidden=7,
+    dropout=0.0,
+    piece=0.0,
     feature=9,
+    shrink=2,
     pixels=32,
     blocks=((1, 4), (1, 6)),
     people=11,
@@ -97,7 +103,8 @@ def test_the_published_table() -> None:
     weights = {r.name: r.weights for r in rows}
     assert weights["fc1"] == 119_541_760
     assert weights["fc2"] == 16_781_312
-    assert sum(w for n, w in weights.items() if n.startswith("conv")) == 11_735_296 + 4_608
+    convolved = [w for n, w in weights.items() if n.startswith("conv") or n == "mean"]
+    assert sum(convolved) == 11_735_296 + 4_608
     assert sum(weights.values()) == 148_062_976
 
 
@@ -360,7 +367,7 @@ def test_the_loss_of_faces() -> None:
         found["person"], F.cross_entropy(faces.encoder.people(v), batch["person"])
     )
     wanted = (faces.decoder(v) - batch["front"] / 255).square().mean()
-    torch.testing.assert_close(found["picture"], 100 * wanted)
+    torch.testing.assert_close(found["picture"], 500 * wanted)
 
 
 @pytest.mark.parametrize("given", ["image", "vector"])
@@ -375,7 +382,7 @@ def test_overfits_one_batch(given: str) -> None:
     with torch.no_grad():
         floor = face_loss(model, *2 * [batch.get("vector", model.face(pictures(6)))])["loss"]
         before = float(model.loss(batch)["loss"] - floor)
-    training.fit(model, batch, epochs=400, batch_size=6, lr=1e-2, progress=False)
+    training.fit(model, batch, epochs=150, batch_size=6, lr=2e-2, progress=False)
     with torch.no_grad():
         after = float(model.train().loss(batch)["loss"] - floor)
     assert after < 0.1 * before
@@ -473,9 +480,9 @@ def test_an_hour_takes_the_memory_of_a_few_windows() -> None:
     model, hour = build(), speech(1, 3_600_000)[0]
     wave = 4 * len(hour)
     with Largest() as long:
-        assert torch.isfinite(model.hear(hour, 1000, at_once=2)).all()
+        assert torch.isfinite(model.hear(hour, 1000, at_once=8)).all()
     with Largest() as short:
-        model.hear(hour[:4000], 1000, at_once=2)
+        model.hear(hour[:16_000], 1000, at_once=8)
     with Largest() as whole:
         model.voice(hour[None])
     assert long.made <= max(wave, short.made)
@@ -517,12 +524,19 @@ def test_too_short_for_the_stack() -> None:
         build().voice(speech(1, 100))
 
 
-def test_comes_back_is_the_cosine_of_a_round() -> None:
-    model = build()
-    first = model.see(pictures())
-    again = model.see(model.draw(first))
-    wanted = [float(a @ b / a.norm() / b.norm()) for a, b in zip(first, again)]
-    torch.testing.assert_close(model.comes_back(pictures()), torch.tensor(wanted))
+def test_strangeness_is_mahalanobis() -> None:
+    from scipy.spatial.distance import mahalanobis
+
+    known = torch.randn(300, 6, dtype=torch.float64) * torch.arange(1, 7) + 3
+    unit = np.linalg.inv(np.cov(known.numpy().T, bias=True))
+    x = torch.randn(4, 6, dtype=torch.float64) * 5
+    wanted = [mahalanobis(row, known.mean(0).numpy(), unit) / math.sqrt(6) for row in x.numpy()]
+    np.testing.assert_allclose(strangeness(x, known, shrink=0.0), wanted)
+    assert 0.9 < float(strangeness(known, known, shrink=0.0).square().mean()) < 1.1
+    with pytest.raises(ValueError, match="two faces or more"):
+        strangeness(x, known[:1])
+    with pytest.raises(ValueError, match="two faces or more"):
+        strangeness(x[:, :5], known)
 
 
 @pytest.mark.parametrize(
@@ -532,6 +546,7 @@ def test_comes_back_is_the_cosine_of_a_round() -> None:
         ({"feature": 2.5}, "feature must be a whole number"),
         ({"n_fft": 32}, "n_fft must hold the window"),
         ({"power": 0.0}, "power must lie"),
+        ({"piece": 3.0}, "piece must lie"),
         ({"dropout": 1.0}, "dropout must lie"),
         ({"weights": (1.0,)}, "two finite numbers"),
         ({"weights": (1.0, -1.0)}, "two finite numbers"),
@@ -546,6 +561,96 @@ def test_comes_back_is_the_cosine_of_a_round() -> None:
 def test_settings_that_are_refused(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
+
+
+# --- whose voice is it ------------------------------------------------------------------------------
+
+
+def pairs(count: int = 4000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Heard and seen vectors of which the first two numbers go together, the others do not."""
+    g = torch.Generator().manual_seed(seed)
+    heard = torch.zeros(count, 5, dtype=torch.float64)
+    heard[:, :2] = torch.randn(count, 2, generator=g, dtype=torch.float64)
+    wide = torch.tensor([0.5, 0.5, 3.0, 3.0, 3.0], dtype=torch.float64)
+    return heard, heard + wide * torch.randn(count, 5, generator=g, dtype=torch.float64)
+
+
+def test_the_match_is_a_ratio_of_densities() -> None:
+    """By SciPy's normal densities, up to a constant."""
+    from scipy.stats import multivariate_normal as normal
+
+    heard, seen = pairs()
+    match = fit_match(heard, seen, shrink=0.0)
+    error = np.cov((seen - heard).numpy().T, bias=True) + np.outer(*2 * [(seen - heard).mean(0)])
+    face = np.cov(seen.numpy().T, bias=True)
+    found = match(heard[:4], seen[:6])
+    wanted = np.array(
+        [
+            [
+                normal.logpdf(f, v, error) - normal.logpdf(f, seen.mean(0), face)
+                for f in seen[:6].numpy()
+            ]
+            for v in heard[:4].numpy()
+        ]
+    )
+    away = found.numpy() - wanted
+    np.testing.assert_allclose(away, away[0, 0], atol=1e-8)
+
+
+def test_what_no_voice_tells_drops_out() -> None:
+    heard, seen = pairs()
+    match = fit_match(heard, seen)
+    h, s = pairs(100, seed=1)
+    own = match(h, s).diagonal()[:, None]
+    near = torch.cdist(h, s)
+    by_match = ((match(h, s) > own).sum(1) < 10).double().mean()
+    by_distance = ((near < near.diagonal()[:, None]).sum(1) < 10).double().mean()
+    assert by_match > by_distance + 0.3
+
+
+@pytest.mark.parametrize(
+    ("heard", "seen", "shrink", "message"),
+    [
+        (torch.zeros(3, 2), torch.zeros(3, 3), 0.1, "both be"),
+        (torch.zeros(1, 2), torch.ones(1, 2), 0.1, "two speakers"),
+        (torch.rand(3, 2), torch.rand(3, 2), 2.0, "shrink must lie"),
+        (torch.ones(3, 2), torch.ones(3, 2), 0.1, "are the same"),
+    ],
+)
+def test_what_cannot_be_matched(heard: Tensor, seen: Tensor, shrink: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_match(heard, seen, shrink)
+
+
+def test_a_piece_is_heard_in_training_only() -> None:
+    model = build(piece=1.5)
+    x = speech()
+    assert model.piece_of(x) is x
+    model.train()
+    starts = set()
+    for _ in range(20):
+        piece = model.piece_of(x)
+        assert piece.shape == (3, 1500)
+        (start,) = (k for k in range(501) if torch.equal(x[:, k : k + 1500], piece))
+        starts.add(start)
+    assert len(starts) > 10
+    whole = build(piece=0.0).train()
+    assert whole.piece_of(x) is x
+
+
+def test_the_spread_stands_beside_the_mean() -> None:
+    plain, both = (build(spread=s).voice for s in (False, True))
+    assert plain.norm[-1].num_features == 5
+    assert both.norm[-1].num_features == 10
+    assert count(both) == sum(r.weights for r in table(replace(SMALL, spread=True)))
+    assert count(plain) == sum(r.weights for r in table(replace(SMALL, spread=False)))
+    steady, moving = torch.full((1, 2000), 0.3), speech(1)
+    seen = {}
+    both.norm[-1].register_forward_hook(lambda m, i, o: seen.update(last=i[0]))
+    both(steady)
+    assert seen["last"][:, 5:].max() < 0.02
+    both(moving)
+    assert seen["last"][:, 5:].min() > 0
 
 
 # --- devices --------------------------------------------------------------------------------------
