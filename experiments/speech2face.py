@@ -104,6 +104,31 @@ def traits(split: str) -> dict[str, np.ndarray]:
     return {name: np.array([getattr(one, name) for one in people]) for name in TRAITS}
 
 
+def points(split: str) -> Tensor:
+    """Where the points of the speakers' faces lie from the front, (N, 14), in the order of
+    ``Clips.who``; in halves of the picture from the middle of the head, rightwards and upwards.
+
+    The face is even on both sides, so one is enough: the head's right edge and its top; the outer
+    edge and the top of an ear; inner, outer and upper edge of an eye; the width, the tip and the
+    middle of the nose; the right corner of the mouth, and how high eyes, nose and mouth stand.
+    """
+    t = {name: torch.from_numpy(traits(split)[name]).float() for name in NUMBERS}
+    high = 0.58 + 0.05 * t["head_size"]
+    wide = high * (0.88 + 0.065 * t["head_width"])
+    ear = 0.22 + 0.065 * t["ear_size"]
+    apart, eye = 0.43 + 0.07 * t["eye_spacing"], 0.17 + 0.035 * t["eye_size"]
+    found = [
+        *(wide, high),
+        *(wide * (0.97 + 1.35 * ear), high * (1.15 * ear - 0.02)),
+        *(wide * (apart - eye), wide * (apart + eye), 0.18 * high + wide * eye),
+        *(wide * (0.145 + 0.045 * t["nose"]), high * (0.27 + 0.065 * t["nose"])),
+        high * (0.135 + 0.0325 * t["nose"]),
+        wide * (0.41 + 0.11 * t["mouth_width"]),
+        *(0.18 * high, 0.27 * high, 0.52 * high),
+    ]
+    return torch.stack(found, 1)
+
+
 # --- Training -------------------------------------------------------------------------------------
 
 
@@ -112,10 +137,13 @@ def lessons() -> dict[str, Tensor]:
     front."""
     data = pictures("train")
     front = torch.arange(voices.TRAIN_SPEAKERS).repeat(FRONTS)
+    person = torch.cat([data.who, data.who[front]])
+    where = points("train")
     return {
         "image": torch.cat([data.image, data.front[front]]),
         "front": torch.cat([data.front, data.front[front]]),
-        "person": torch.cat([data.who, data.who[front]]),
+        "person": person,
+        "shape": ((where - where.mean(0)) / where.std(0))[person],
     }
 
 

@@ -106,6 +106,7 @@ class Config:
         face_hidden: width of its layer before the face vector; 0 for none.
         normed: whether batch normalisation stands behind its convolutions.
         people: K, whose faces its last layer tells apart.
+        points: numbers that tell the decoder's shape of a face: where its eyes, ears, … lie.
         decoder_first: width of the decoder's first layer.
         decoder_side: side of the decoder's first map.
         decoder_channels: of its maps, from the first to the last; the side doubles from one to the
@@ -133,10 +134,11 @@ class Config:
     face_hidden: int = 0
     normed: bool = True
     people: int = 480
+    points: int = 14
     decoder_first: int = 128
     decoder_side: int = 32
     decoder_channels: tuple[int, ...] = (12,)
-    weights: tuple[float, float] = (180.0, 10.0)
+    weights: tuple[float, float] = (150.0, 10.0)
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
@@ -149,7 +151,7 @@ class Config:
         if not stack or not self.blocks or not self.decoder_channels:
             raise ValueError("stack, blocks and decoder_channels must each have an entry")
         whole = ("rate", "window", "hop", "n_fft", "hidden", "feature", "pixels", "people")
-        whole += ("shrink", "decoder_first", "decoder_side")
+        whole += ("shrink", "points", "decoder_first", "decoder_side")
         for name in whole:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -197,7 +199,7 @@ class Config:
         before the last but one have 4,096 numbers and whose last tells 2,622 people apart.
 
         The decoder's weights and sizes were never published but for its first layer, of 1,000; the
-        rest here is a plain one of that kind.
+        rest here is a plain one of that kind, with 68 points in the plane.
         """
         return cls(
             **{
@@ -206,7 +208,7 @@ class Config:
                 **dict(hidden=4096, feature=4096, pixels=224, people=2622, normed=False),
                 **dict(shrink=1, weights=(0.025, 200.0)),
                 **dict(blocks=((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))),
-                **dict(face_hidden=4096, decoder_first=1000, decoder_side=14),
+                **dict(face_hidden=4096, points=136, decoder_first=1000, decoder_side=14),
                 **dict(decoder_channels=(256, 128, 64, 32)),
                 **changes,
             }
@@ -410,12 +412,18 @@ class FaceEncoder(nn.Module):
 
 
 class FaceDecoder(nn.Module):
-    """Face vector → the face from the front, with no expression, in even light."""
+    """Face vector → the face from the front, with no expression, in even light; and its shape.
+
+    The paper's decoder (of Cole et al., CVPR 2017) draws a texture, says where the points of the
+    face lie, and bends the one to the other. Ours draws the picture itself, and says the points
+    beside it.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = c = config
         self.start = nn.Linear(c.feature, c.decoder_first)
+        self.place = nn.Linear(c.decoder_first, c.points)
         side, channels = c.decoder_side, c.decoder_channels
         self.spread = nn.Linear(c.decoder_first, channels[0] * side * side)
         self.maps = nn.ModuleList(
@@ -426,6 +434,11 @@ class FaceDecoder(nn.Module):
     def first(self, vectors: Tensor) -> Tensor:
         """What the decoder's first layer makes of face vectors: (B, D) → (B, decoder_first)."""
         return torch.relu(self.start(vectors))
+
+    def shape(self, vectors: Tensor) -> Tensor:
+        """Face vectors (B, D) → where the points of the face lie, (B, P), each in standard
+        deviations from the mean face's."""
+        return self.place(self.first(vectors))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Face vectors (B, D) → pictures (B, 3, S, S) in [0, 1]."""
@@ -440,8 +453,8 @@ class FaceDecoder(nn.Module):
 class Faces(nn.Module):
     """The face encoder and the face decoder while they learn, on faces alone and once.
 
-    Two terms: whose face it is, and the same face from the front. (In the paper the encoder learned
-    the first, the decoder then the second on the frozen encoder. Here both learn together: with few
+    Three terms: whose face it is, the same face from the front, and its shape. (In the paper the encoder learned
+    the first, the decoder then the others on the frozen encoder. Here both learn together: with few
     people a hat and a colour tell who it is, and the shape of the head would be forgotten.)
     """
 
@@ -453,16 +466,18 @@ class Faces(nn.Module):
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``"person"``, the cross-entropy of whose face it is, in nats; ``"picture"``, the mean
-        squared error of the drawn face, times 500, so that both weigh alike.
+        squared error of the drawn face, times 500, so that both weigh alike; ``"shape"``, that of the points, times 5.
 
         Args:
             batch: ``"image"`` (B, 3, S, S) in any pose, ``"front"`` (B, 3, S, S) the same face from
-                the front, ``"person"`` (B,) its number.
+                the front, ``"person"`` (B,) its number, ``"shape"`` (B, P) where its points lie, in
+                standard deviations from the mean face's.
         """
         vectors = self.encoder(batch["image"])
         person = F.cross_entropy(self.encoder.people(vectors), batch["person"])
-        drawn = self.decoder(vectors)
-        return {"person": person, "picture": 500 * F.mse_loss(drawn, rgb(batch["front"]))}
+        picture = F.mse_loss(self.decoder(vectors), rgb(batch["front"]))
+        shape = F.mse_loss(self.decoder.shape(vectors), batch["shape"])
+        return {"person": person, "picture": 500 * picture, "shape": 5 * shape}
 
 
 class Speech2Face(nn.Module):
@@ -609,6 +624,7 @@ def distil_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
     return -(p * (student / temperature).log_softmax(1)).sum(1).mean()
 
 
+@torch.enable_grad()
 def pulls(model: Speech2Face, seen: Tensor, heard: Tensor) -> dict[str, float]:
     """How hard each term of :func:`face_loss`, without its weight, pulls at the heard vectors: the
     mean length of its gradient. The paper chose λ₁ and λ₂ such that the weighted terms pull alike.

@@ -49,6 +49,7 @@ SMALL = Config(
     pixels=32,
     blocks=((1, 4), (1, 6)),
     people=11,
+    points=4,
     decoder_first=8,
     decoder_side=8,
     decoder_channels=(6, 5),
@@ -348,6 +349,7 @@ def test_faces_are_taken_over() -> None:
     torch.manual_seed(5)
     faces = Faces(SMALL)
     batch = {"image": pictures(6), "front": pictures(6, 3), "person": torch.arange(6)}
+    batch["shape"] = torch.randn(6, 4)
     training.fit(faces, batch, epochs=2, batch_size=3, progress=False)
     model = build().freeze(faces)
     assert not any(p.requires_grad for p in (*model.face.parameters(), *model.decoder.parameters()))
@@ -361,6 +363,7 @@ def test_the_loss_of_faces() -> None:
     torch.manual_seed(0)
     faces = Faces(SMALL).eval()
     batch = {"image": pictures(), "front": pictures(seed=3), "person": torch.tensor([4, 0, 9])}
+    batch["shape"] = torch.randn(3, 4)
     found = faces.loss(batch)
     v = faces.encoder(batch["image"])
     torch.testing.assert_close(
@@ -368,6 +371,8 @@ def test_the_loss_of_faces() -> None:
     )
     wanted = (faces.decoder(v) - batch["front"] / 255).square().mean()
     torch.testing.assert_close(found["picture"], 500 * wanted)
+    wanted = (faces.decoder.shape(v) - batch["shape"]).square().mean()
+    torch.testing.assert_close(found["shape"], 5 * wanted)
 
 
 @pytest.mark.parametrize("given", ["image", "vector"])
@@ -669,7 +674,9 @@ def test_runs_on_a_pretended_gpu(config: Config) -> None:
         found = [seen, model.draw(seen), *model.loss({**batch, "image": image}).values()]
         found += model.loss({**batch, "vector": seen}).values()
         person = torch.zeros(4, dtype=torch.long, device="cuda")
-        found += faces.loss({"image": image, "front": image, "person": person}).values()
+        lesson = {"image": image, "front": image, "person": person}
+        lesson["shape"] = torch.zeros(4, config.points, device="cuda")
+        found += faces.loss(lesson).values()
     assert {t.device.type for t in found} == {"cuda"}
 
 

@@ -85,6 +85,31 @@ def test_rows_go_together(few: experiment.Clips) -> None:
     assert experiment.traits("train")["hat"][3] == drawn.face(sorted_.names[3]).hat
 
 
+def test_points_are_where_the_drawing_has_them() -> None:
+    """Against pixels: how high and how wide a bare head is drawn, and how far its ears reach."""
+    where = experiment.points("test")
+    assert where.shape == (
+        len(experiment.voices.speakers("test")),
+        experiment.Config.world().points,
+    )
+    side = 256
+    for k in (0, 3, 9):
+        person = experiment.voices.speakers("test")[k]
+        image = drawn.draw_face(person.name, drawn.CANONICAL, side).astype(int)
+        there = np.abs(image - image[2, 2]).max(2) > 24
+        wide, high, ear_x, ear_y, *_ = (where[k] * side / 2).tolist()
+        middle = round(1.17 * side / 2 + 0.02 * high)  # the ears' height
+        reach = np.flatnonzero(there[middle])[[0, -1]] - (side / 2 - 0.5)
+        np.testing.assert_allclose(reach, [-ear_x, ear_x], atol=1.5)
+        bottom = np.flatnonzero(there[:, side // 2]).max() + 0.5 - 1.17 * side / 2
+        assert bottom == pytest.approx(high, abs=2)
+        chin = np.flatnonzero(there[round(1.17 * side / 2 + 0.6 * high)])
+        # of the outline |x|^2.4 + |y|^2.4 = 1, where y = 0.6
+        edge = (1 - 0.6**2.4) ** (1 / 2.4)
+        assert (chin.max() - chin.min() + 1) / 2 == pytest.approx(wide * edge, abs=2)
+        assert ear_y > 0
+
+
 def test_the_splits_share_nobody() -> None:
     train, test = ({one.name for one in voices.speakers(s)} for s in ("train", "test"))
     assert not train & test
