@@ -58,7 +58,12 @@ def test_the_chapters_are_numbered_from_1_in_the_order_of_the_book() -> None:
 
 def test_world_notation_and_gpu_stand_aside() -> None:
     names = list(parts())
-    assert parts()["Aside: the world, notation, GPU"] == ["book/world", "book/notation", "book/gpu"]
+    assert parts()["Aside: the world, notation, GPU"] == [
+        "book/world",
+        "book/notation",
+        "book/gpu",
+        "book/bigger",
+    ]
     assert names[-2:] == ["Aside: the world, notation, GPU", "Reference"]
 
 
