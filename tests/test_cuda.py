@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from mmtutor import (
     cocktail_party,
     fusion,
+    image_to_speech,
     joint_embedding,
     recipes,
     show_and_tell,
@@ -248,6 +249,28 @@ def located(c: Any, size: int, g: torch.Generator) -> Batch:
     return {**batch, "annotation": torch.rand(size, *c.image[1:], generator=g)}
 
 
+def spelt(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Maps, and strings of units for them."""
+    features = torch.randn(size, c.annotation, *c.grid, generator=g)
+    return {"features": features, "captions": sentences(size, c.vocabulary, g)}
+
+
+def uttered(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Strings of units of different lengths, and what a voice makes of them."""
+    units = torch.randint(0, c.units, (size, 9), generator=g)
+    frames = torch.randint(1, 8, (size, 9), generator=g)
+    gone = torch.arange(9) >= torch.randint(3, 10, (size, 1), generator=g)
+    frames = frames.masked_fill(gone, 0)
+    time = int(frames.sum(1).max())
+    return {
+        "units": units.masked_fill(gone, -1),
+        "frames": frames,
+        "mel": torch.randn(size, c.voice_bands, time, generator=g),
+        "pitch": 4.6 + 0.1 * torch.randn(size, time, generator=g),
+        "voiced": (torch.rand(size, time, generator=g) < 0.7).float(),
+    }
+
+
 def overheard(c: Any, size: int, g: torch.Generator) -> Batch:
     """Voices that speak at once, and their faces; a fifth of the pictures is missing."""
     pictures, count = (75, 3) if c.rate == 16000 else (10, 2)
@@ -380,6 +403,14 @@ def locate(c: Any) -> Case:
     return Case(c, sound_localization.SoundLocalizer, located)
 
 
+def spell(c: Any) -> Case:
+    return Case(c, image_to_speech.ImageToUnits, spelt)
+
+
+def utter(c: Any) -> Case:
+    return Case(c, image_to_speech.UnitsToSpeech, uttered)
+
+
 def overhear(c: Any) -> Case:
     return Case(c, cocktail_party.CocktailParty, overheard)
 
@@ -473,6 +504,8 @@ WORLD = {
     "cocktail_party, one face": overhear(_overhear(voices=1)),
     "cocktail_party, hears three": overhear(_overhear(visual=(), face=(), voices=3)),
     "cocktail_party, blstm": overhear(_overhear(objective="compressed", **_blstm)),
+    "image_to_speech": spell(image_to_speech.Config.world()),
+    "image_to_speech, fed": spell(image_to_speech.Config.world(recurrence="fed")),
     "text_to_image": draw(_draw()),
     "text_to_image, fitting": fit_words(_draw()),
     "text_to_image, pairs": draw(_draw(pairs=1.0, r1=1.0)),
@@ -501,6 +534,8 @@ PAPER: dict[str, Callable[[], Case]] = {
     "soundnet, 5": lambda: listen(soundnet.Config.paper(5)),
     "sound_localization": lambda: locate(sound_localization.Config.paper()),
     "cocktail_party": lambda: overhear(cocktail_party.Config.paper()),
+    "image_to_speech": lambda: spell(image_to_speech.Config.paper()),
+    "image_to_speech, voice": lambda: utter(image_to_speech.Config.paper()),
     "text_to_image": lambda: draw(text_to_image.Config.paper()),
     "text_to_image, fitting": lambda: fit_words(text_to_image.Config.paper()),
     "word2vec": lambda: words(word2vec.Config.paper()),
@@ -600,6 +635,8 @@ def seen(model: nn.Module, batch: Batch) -> list[Tensor]:
             extra = [batch["mask"]] if "mask" in batch else []
             logits = model(batch["features"], batch["captions"], *extra)
             return [logits[batch["captions"][:, 1:] != PAD]]
+        if "units" in batch:
+            return [model.plans(batch["units"])[1]]
         if "wave" in batch:
             return [*model(batch["wave"]).values()]
         if "sources" in batch:
