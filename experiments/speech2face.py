@@ -35,7 +35,7 @@ FRONTS = 3
 #: The unseen speakers among whose faces one is sought.
 GALLERY = 100
 FACE_EPOCHS, FACE_BATCH, FACE_LR, FACE_DECAY = 5, 32, 3e-3, 1e-2
-EPOCHS, BATCH, LR, DECAY = 10, 16, 8e-3, 1e-2
+EPOCHS, BATCH, LR, DECAY = 6, 16, 8e-3, 1e-2
 ALPHAS = tuple(10.0**k for k in range(-2, 6))
 TRAITS: tuple[str, ...] = (*drawn.TIED, *drawn.INDEPENDENT)
 NUMBERS = TRAITS[:7]

@@ -401,7 +401,7 @@ class FaceEncoder(nn.Module):
             )
         if self.config.shrink > 1:
             x = F.avg_pool2d(x, self.config.shrink)
-        x = self.body(2 * x - 1)
+        x = self.body((2 * x - 1).to(self.vector.weight.dtype))
         if self.hidden is not None:
             x = torch.relu(self.hidden(x))
         return self.vector(x)
@@ -475,7 +475,7 @@ class Faces(nn.Module):
         """
         vectors = self.encoder(batch["image"])
         person = F.cross_entropy(self.encoder.people(vectors), batch["person"])
-        picture = F.mse_loss(self.decoder(vectors), rgb(batch["front"]))
+        picture = F.mse_loss(self.decoder(vectors), rgb(batch["front"]).to(vectors.dtype))
         shape = F.mse_loss(self.decoder.shape(vectors), batch["shape"])
         return {"person": person, "picture": 500 * picture, "shape": 5 * shape}
 
@@ -675,7 +675,7 @@ class Match(NamedTuple):
         return (usual - explained) / 2
 
 
-def fit_match(heard: Tensor, seen: Tensor, shrink: float = 0.01) -> Match:
+def fit_match(heard: Tensor, seen: Tensor, shrink: float = 0.03) -> Match:
     """The :class:`Match` of training speakers' vectors, heard and seen, (N, D) both.
 
     Args:

@@ -34,6 +34,7 @@ from mmtutor import (
     sound,
     sound_localization,
     soundnet,
+    speech2face,
     text_to_image,
     video_captioning,
     vilbert,
@@ -235,6 +236,23 @@ def recorded(c: Any, size: int, g: torch.Generator) -> Batch:
     return batch
 
 
+def voiced(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Speech, and the vectors of the speakers' faces."""
+    wave = torch.rand(size, c.samples, generator=g) - 0.5
+    return {"wave": wave, "vector": torch.randn(size, c.feature, generator=g)}
+
+
+def portrayed(c: Any, size: int, g: torch.Generator) -> Batch:
+    """Faces in some pose and from the front, whose they are, and their shape."""
+    image, front = torch.rand(2, size, 3, c.pixels, c.pixels, generator=g)
+    return {
+        "image": image,
+        "front": front,
+        "person": torch.randint(0, c.people, (size,), generator=g),
+        "shape": torch.randn(size, c.points, generator=g),
+    }
+
+
 def located(c: Any, size: int, g: torch.Generator) -> Batch:
     """Pictures with sounds; the other sound is given, since a GPU would draw another one."""
 
@@ -415,6 +433,14 @@ def overhear(c: Any) -> Case:
     return Case(c, cocktail_party.CocktailParty, overheard)
 
 
+def face(c: Any) -> Case:
+    return Case(c, speech2face.Speech2Face, voiced)
+
+
+def portray(c: Any) -> Case:
+    return Case(c, speech2face.Faces, portrayed)
+
+
 def fit_words(c: Any) -> Case:
     return Case(c, Fitted, drawable)
 
@@ -504,6 +530,9 @@ WORLD = {
     "cocktail_party, one face": overhear(_overhear(voices=1)),
     "cocktail_party, hears three": overhear(_overhear(visual=(), face=(), voices=3)),
     "cocktail_party, blstm": overhear(_overhear(objective="compressed", **_blstm)),
+    "speech2face": face(speech2face.Config.world(piece=0.0)),
+    "speech2face, mean": face(speech2face.Config.world(piece=0.0, spread=False)),
+    "speech2face, faces": portray(speech2face.Config.world()),
     "image_to_speech": spell(image_to_speech.Config.world()),
     "image_to_speech, fed": spell(image_to_speech.Config.world(recurrence="fed")),
     "text_to_image": draw(_draw()),
@@ -534,6 +563,7 @@ PAPER: dict[str, Callable[[], Case]] = {
     "soundnet, 5": lambda: listen(soundnet.Config.paper(5)),
     "sound_localization": lambda: locate(sound_localization.Config.paper()),
     "cocktail_party": lambda: overhear(cocktail_party.Config.paper()),
+    "speech2face": lambda: face(speech2face.Config.paper()),
     "image_to_speech": lambda: spell(image_to_speech.Config.paper()),
     "image_to_speech, voice": lambda: utter(image_to_speech.Config.paper()),
     "text_to_image": lambda: draw(text_to_image.Config.paper()),
@@ -637,6 +667,11 @@ def seen(model: nn.Module, batch: Batch) -> list[Tensor]:
             return [logits[batch["captions"][:, 1:] != PAD]]
         if "units" in batch:
             return [model.plans(batch["units"])[1]]
+        if "vector" in batch:
+            return [model.voice(batch["wave"]), model.draw(batch["vector"])]
+        if "front" in batch:
+            vectors = model.encoder(batch["image"])
+            return [model.encoder.people(vectors), model.decoder(vectors)]
         if "wave" in batch:
             return [*model(batch["wave"]).values()]
         if "sources" in batch:
