@@ -769,7 +769,7 @@ class UnitsToSpeech(nn.Module):
     def plans(self, units: Tensor) -> tuple[Tensor, Tensor]:
         """What each unit means among its neighbours, (B, w, N), and the plan for it, (B, 3, N): ln
         frames and ln hertz in the ranges of the voice, and the logit of being voiced."""
-        there = (units >= 0)[:, None].float()  # (B, 1, N)
+        there = (units >= 0)[:, None].to(self.paint.weight.dtype)  # (B, 1, N)
         x = self.words(torch.where(units < 0, self.config.units, units))
         count = there.sum(2)  # (B, 1)
         k = torch.arange(units.shape[1], device=units.device)
@@ -788,7 +788,7 @@ class UnitsToSpeech(nn.Module):
         ends = frames.cumsum(1)  # (B, N)
         t = torch.arange(time, device=x.device).expand(len(x), -1).contiguous()
         own = torch.searchsorted(ends, t, right=True)  # which unit is at each frame
-        there = (t < ends[:, -1:])[:, None].float()
+        there = (t < ends[:, -1:])[:, None].to(x.dtype)
         own = own.clamp(max=frames.shape[1] - 1)
         last, long = ends.gather(1, own), frames.gather(1, own).clamp(min=1)
         since = t - (last - long)
