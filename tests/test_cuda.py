@@ -535,6 +535,7 @@ WORLD = {
     "speech2face, faces": portray(speech2face.Config.world()),
     "image_to_speech": spell(image_to_speech.Config.world()),
     "image_to_speech, fed": spell(image_to_speech.Config.world(recurrence="fed")),
+    "image_to_speech, voice": utter(image_to_speech.Config.world()),
     "text_to_image": draw(_draw()),
     "text_to_image, fitting": fit_words(_draw()),
     "text_to_image, pairs": draw(_draw(pairs=1.0, r1=1.0)),
@@ -591,6 +592,7 @@ FITTED = [
     "sound_localization, spectrogram",
     "cocktail_party",
     "cocktail_party, hears three",
+    "image_to_speech, voice",
     "text_to_image, fitting",
     "word2vec",
 ]
