@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -284,11 +287,14 @@ def test_words_of_a_folder_of_text(tmp_path: Path) -> None:
 def test_a_question_about_a_picture_of_the_world(tmp_path: Path, photos: Path) -> None:
     out = tmp_path / "asker"
     call("train", "vqa", "--out", out, "--size", 40, "--steps", 4, "--batch", 8)
-    shown = call("ask", out, photos / "00.png", "is there a dog?", "--top", 2).output
+    shown = call("ask", out, photos / "00.png", "is there a dog?", "--top", 2).stdout
     assert len(shown.splitlines()) == 2
     sure = [float(line.split("%")[0]) for line in shown.splitlines()]
     assert 100 >= sure[0] >= sure[1] >= 0
     assert "right " in call("evaluate", out, "--size", 20).output
+    assert "no word of 'zorblax quux'" in refused("ask", out, photos / "00.png", "zorblax quux")
+    assert "zorblax" in call("ask", out, photos / "00.png", "is it zorblax").stderr
+    assert "is a folder" in refused("ask", out, photos, "is there?")
     assert "use it with: mmtutor ask" in refused("caption", out, photos / "00.png")
     assert "there is no" in refused("ask", out, photos / "xx.png", "is there a dog?").lower()
 
@@ -383,3 +389,231 @@ def test_what_is_seen_is_standardized_by_the_training_pictures() -> None:
     assert torch.allclose(out[:, :5].mean((0, 2, 3)), torch.zeros(5), atol=1e-3)
     assert torch.allclose(out[:, :5].std((0, 2, 3), correction=0), torch.ones(5), atol=1e-3)
     assert not out[:, 5].any()  # a channel that never changes
+
+
+# --- Bad input ------------------------------------------------------------------------------------
+
+
+def test_settings_that_cannot_be_are_known_before_any_data_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("data were read")
+
+    monkeypatch.setattr(Source, "rows", read)
+    new = ("--out", tmp_path / "new")
+    captioner, finder = ("train", "show_and_tell", *new), ("train", "joint_embedding", *new)
+    assert "dropout must be in [0, 1), got 1.5" in refused(*captioner, "--set", "dropout=1.5")
+    assert "hidden must be at least 1" in refused(*captioner, "--set", "hidden=-3")
+    assert "lower --set hidden" in refused(*captioner, "--set", "hidden=10000000")
+    assert "lower --set hidden" in refused(*captioner, "--set", "hidden=999999999")
+    assert "at most 1,000,000,000" in refused(*captioner, "--set", f"hidden=1{'0' * 30}")
+    assert "must be a number, got 'nan'" in refused(*captioner, "--set", "dropout=nan")
+    assert "--batch of joint_embedding must be at least 2" in refused(*finder, "--batch", 1)
+    assert "joint must be" in refused("train", "vqa", *new, "--set", "joint=0")
+    assert "dim must be" in refused("train", "word2vec", *new, "--set", "dim=0")
+    for wrong in (("--lr", "nan"), ("--lr", "inf"), ("--lr", "1e300"), ("--seed", "-1")):
+        result = CliRunner().invoke(main, [str(word) for word in (*captioner, *wrong)])
+        assert result.exit_code == 2
+        assert f"Invalid value for '{wrong[0]}'" in result.stderr
+    monkeypatch.setenv("MMTUTOR_DEVICE", "cuda:99")
+    assert "CUDA device" in refused(*captioner)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    line = refused("train", "word2vec", "--out", tmp_path / "file" / "below")
+    assert "--out" in line
+    assert "cannot be made" in line
+    assert "it does not learn from ''" in refused(
+        "train", "vqa", "--out", tmp_path / "x", "--data", ""
+    )
+
+
+def test_a_run_that_learned_nothing_stands_in_nobodys_way(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run = {"system": "vqa", "data": {"kind": "world", "name": "world", "path": None}, "steps": 5}
+    assert not runs.begin(folder, run)
+    (folder / ".checkpoint.pt.99.tmp").write_bytes(b"half")
+    (folder / "run.json.tmp").write_text("{")
+    assert not runs.begin(folder, {**run, "steps": 6})  # killed before its first checkpoint
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+    (folder / runs.CHECKPOINT).write_bytes(b"")
+    assert runs.begin(folder, {**run, "steps": 6})
+    with pytest.raises(ValueError, match=r"another run: steps was 6, now 5\. "):
+        runs.begin(folder, run)
+    other = {**run, "system": "word2vec", "data": {**run["data"], "name": "text8"}}
+    with pytest.raises(ValueError, match=r"another run: system was 'vqa', now 'word2vec'\. "):
+        runs.begin(folder, other)
+    with pytest.raises(ValueError, match="data was 'world', now 'coco'"):
+        runs.begin(folder, {**run, "steps": 6, "data": {**run["data"], "name": "coco"}})
+    note = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**note, "version": "0.0.1"}))
+    with pytest.raises(ValueError, match=r"a run of mmtutor 0\.0\.1, and this is"):
+        runs.begin(folder, {**run, "steps": 6})
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "letter.tmp").write_text("dear")
+    with pytest.raises(ValueError, match="is not empty"):
+        runs.begin(own, run)
+    assert (own / "letter.tmp").exists()
+
+
+def test_stopped_before_the_first_checkpoint(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Source, "rows", stop)
+    out = tmp_path / "run"
+    result = call("train", "show_and_tell", "--data", photos, "--out", out, code=130)
+    assert "nothing was learned yet" in result.stderr
+    assert not out.exists()
+
+
+def test_two_trainings_into_one_folder(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with runs.alone(out):
+        line = refused("train", "vqa", "--out", tmp_path / "x" / ".." / "run")
+        assert "another process is training into" in line
+    with runs.alone(out):
+        pass
+
+
+class FullDisk(io.BytesIO):
+    """It has no room for what is large, and then for the small rest."""
+
+    def write(self, data: Any) -> int:
+        if len(data) > 10_000:
+            raise OSError(28, "No space left on device")
+        return super().write(data)
+
+
+def test_a_full_disk_is_named_whoever_says_it() -> None:
+    with pytest.raises(RuntimeError) as caught:  # which does not speak of a disk
+        torch.save({"x": torch.zeros(100_000)}, FullDisk())
+    assert line_of(caught.value).startswith("the disk is full; what was saved last is whole")
+    assert "the memory is full" in line_of(MemoryError())
+    assert "the memory is full" in line_of(
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+    )
+    assert line_of(FileNotFoundError(2, "No such file", "a.png")) == "'a.png': No such file"
+    fault = line_of(TypeError("first\nsecond"))
+    assert "TypeError: first)" in fault
+    assert "MMTUTOR_TRACE=1" in fault
+    assert "\n" not in fault
+
+
+def test_a_fault_has_one_line_and_on_demand_a_trace(
+    captioner: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtutor.cli.tasks import ShowAndTell
+
+    def fault(*_: object) -> None:
+        raise RuntimeError("value cannot be converted")
+
+    monkeypatch.setattr(ShowAndTell, "load", fault)
+    assert "a fault of mmtutor" in refused("caption", captioner, photos / "00.png")
+    monkeypatch.setenv("MMTUTOR_TRACE", "1")
+    result = CliRunner().invoke(main, ["caption", str(captioner), str(photos / "00.png")])
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_a_reader_that_has_had_enough_is_no_error(
+    captioner: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtutor.cli.tasks import ShowAndTell
+
+    def closed(*_: object) -> None:  # what `| head` does to a print
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(ShowAndTell, "load", closed)
+    assert call("caption", captioner, photos / "00.png", code=1).output == ""
+
+
+def test_a_damaged_run_says_to_train_it_again(
+    captioner: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(captioner, out)
+    note = json.loads((out / "run.json").read_text())
+    for wrong in ({"data": "x"}, {"data": {"kind": "folder"}}, {"pixels": "x"}, {"set": None}):
+        (out / "run.json").write_text(json.dumps({**note, **wrong}))
+        line = refused("evaluate", out)
+        assert f": {next(iter(wrong))} missing or not as" in line
+    (out / "run.json").write_text(json.dumps({**note, "data": {**note["data"], "name": "/no"}}))
+    assert "there is no folder '/no'" in refused("evaluate", out)
+    call("caption", out, photos / "00.png")  # which asks for no data
+    (file,) = out.glob("model-*")
+    os.truncate(file, 500)
+    line = refused("caption", out, photos / "00.png")
+    assert "is damaged" in line
+    assert "train it again" in line
+
+
+def test_a_folder_is_no_picture(captioner: Path, photos: Path) -> None:
+    result = call("caption", captioner, photos, code=1)
+    assert "is a folder; name a picture in it" in result.stderr
+
+
+def test_names_sizes_and_texts_that_are_strange(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    names = [
+        "a b.png",
+        "Übergröße.png",
+        "日本語.png",
+        "🐱 cat.png",
+        "-dash.png",
+        "%s.png",
+        "q'.png",
+    ]
+    names += [f"{n}.png" for n in range(4)]
+    sides = [(1, 1), (20_000, 3)] + [(40, 30)] * 9
+    lines = []
+    for number, (name, side) in enumerate(zip(names, sides)):
+        Image.new("RGB", side, (number, 99, 9)).save(folder / name)
+        texts = ["🐶"] if number == 3 else ["ein Ding", "…"]
+        lines.append(json.dumps({"file_name": name, "captions": texts}))
+    (folder / "empty.png").write_bytes(b"")
+    os.symlink(folder / "0.png", folder / "link.png")
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "run"
+    shown = call(
+        *("train", "show_and_tell", "--data", folder, "--out", out, "--steps", 2, *SMALL),
+        *("--set", "hidden=8", "--size", 99),
+    )
+    assert "texts without a word are left out" in shown.stderr
+    assert "there are 10" in shown.stderr
+    assert "Warning" not in shown.stderr
+    result = call("caption", out, *(folder / name for name in names), "--beam", 1)
+    assert len(result.stdout.splitlines()) == len(names)
+    (folder / "3.png").rename(folder / "10.png")  # nine with a text: none is kept back
+    (folder / "metadata.jsonl").write_text("\n".join(lines[:8]))
+    assert "ten pictures with a text are the least" in refused_last("evaluate", out)
+
+
+def refused_last(*words: object) -> str:
+    """The last line of a call that must fail; notes may stand above it."""
+    return call(*words, code=1).stderr.strip().splitlines()[-1]
+
+
+def test_a_sum_and_a_measure_of_few_words(tmp_path: Path) -> None:
+    text, out = tmp_path / "text", tmp_path / "words"
+    (text / "folder.txt").mkdir(parents=True)
+    lines = [
+        "king queen man woman and by the sea"
+    ] * 30  # one pair of one relation has all its words
+    (text / "a.txt").write_text("\n".join(lines))
+    size = ("--set", "dim=4", "--set", "subsample=0", "--set", "epochs=1")
+    call("train", "word2vec", "--data", text, "--out", out, *size)
+    assert "words" in call("evaluate", out).output
+    assert "nothing is left of the sum" in refused("words", out, "king", "-", "king")
+    wrong = CliRunner().invoke(main, ["words", str(out), "--tpo", "3", "king"])
+    assert wrong.exit_code == 2
+    assert "No such option '--tpo'" in wrong.stderr
+    os.symlink(tmp_path / "nowhere", text / "b.txt")
+    no = ("train", "word2vec", "--data", text, "--out", tmp_path / "no")
+    assert "is a link that leads nowhere" in refused_last(*no)

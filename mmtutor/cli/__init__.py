@@ -7,41 +7,81 @@ in one line that says what to do.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-# What a user can mend; anything else is a fault of the program and shows its trace.
+# What a user can mend; anything else is a fault of the program.
 MENDABLE = (OSError, ValueError, KeyError, FloatingPointError, ImportError)
+
+# What the package says to who writes a program, in the words of the command line.
+WORDS = {
+    "; save the model again": "; train it again, into another folder",
+    "; make and save the finder again": "; train it again, into another folder",
+    "delete it or give another checkpoint": "delete it to start anew, or choose another --out",
+}
 
 
 class Group(click.Group):
-    """Commands in the order in which one needs them; errors in one line."""
+    """Commands in the order in which one needs them; errors and warnings in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
+        shown = warnings.showwarning
+        warnings.showwarning = lambda text, *_: click.echo(f"note: {text}", err=True)
         try:
             return super().invoke(ctx)
-        except MENDABLE as error:
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
             if os.environ.get("MMTUTOR_TRACE"):
                 raise
+            if isinstance(error, BrokenPipeError):  # `| head` has read enough: click ends quietly
+                raise
             raise click.ClickException(line_of(error)) from error
+        finally:
+            warnings.showwarning = shown
 
 
 def line_of(error: BaseException) -> str:
-    """What an error says; of the kinds whose text alone says nothing, the kind too."""
+    """What an error says, in one line; of a fault of the program, how to see where it is."""
+    cause: BaseException | None = error
+    while cause is not None:  # torch wraps the error of a disk in one that says nothing of it
+        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            return f"the disk is full; what was saved last is whole ({cause.strerror})"
+        cause = cause.__cause__ or cause.__context__
+    if no_room(error):
+        return "the memory is full: close other programs, or take smaller sizes"
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    if isinstance(error, OSError) and error.errno == 28:
-        return f"the disk is full; what was saved last is whole ({text})"
-    return text or type(error).__name__
+    if isinstance(error, OSError) and text.startswith("[Errno") and error.filename is not None:
+        text = f"{error.filename!r}: {error.strerror}"
+    for theirs, ours in WORDS.items():
+        text = text.replace(theirs, ours)
+    text = next(filter(None, map(str.strip, text.splitlines())), type(error).__name__)
+    if isinstance(error, MENDABLE):
+        return text
+    return (
+        f"a fault of mmtutor, please report it ({type(error).__name__}: {text:.200}); "
+        "with MMTUTOR_TRACE=1 before the command it says where"
+    )
+
+
+def no_room(error: BaseException) -> bool:
+    """Whether an error says that the memory is full: torch has no kind of its own for a CPU's."""
+    said = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(one in str(error).lower() for one in said)
+    )
 
 
 @click.group(
@@ -100,6 +140,13 @@ def systems() -> list[str]:
     return ["word2vec", "joint_embedding", "show_and_tell", "show_attend_tell", "vqa"]
 
 
+def rate(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """A learning rate that can be meant."""
+    if value is not None and not 0 < value <= 100:  # NaN too
+        raise click.BadParameter("must be a number above 0 and at most 100")
+    return value
+
+
 @main.command()
 @click.argument("system", type=click.Choice(systems()))
 @click.option(
@@ -127,9 +174,7 @@ def systems() -> list[str]:
 )
 @click.option("--steps", type=click.IntRange(1), default=None, help="Steps of training.")
 @click.option("--batch", type=click.IntRange(1), default=None, help="Samples in a batch.")
-@click.option(
-    "--lr", type=click.FloatRange(0, min_open=True), default=None, help="Peak learning rate."
-)
+@click.option("--lr", type=float, callback=rate, default=None, help="Peak learning rate.")
 @click.option(
     "--pixels",
     type=click.IntRange(32, 1024),
@@ -141,7 +186,7 @@ def systems() -> list[str]:
     default=None,
     help="The frozen image network [efficientnet-lite0, which comes with the book].",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--set",
     "pairs",
@@ -167,7 +212,7 @@ def train(
     """Train SYSTEM and keep the model in a folder.
 
     Stop it whenever you like (Ctrl-C, or a power cut): the same command goes on where it was, to
-    the same result.
+    the same result. (word2vec, which takes a minute, begins anew.)
     """
     from dataclasses import asdict
 
@@ -205,6 +250,16 @@ def train(
             "pixels": pixels or (WORLD_PIXELS if own.kind == "world" else PIXELS),
             "encoder": encoder or DEFAULT,
         }
+    task.check(run)
+    where = device_name()
+    with runs.alone(folder):
+        learn(task, folder, run, where)
+
+
+def learn(task: Any, folder: Path, run: dict[str, Any], where: str) -> None:
+    """Train, or go on, and say what came of it."""
+    from mmtutor.cli import runs
+
     begun = runs.begin(folder, run)
     if begun and (folder / "model.json").exists() and not (folder / runs.CHECKPOINT).exists():
         click.echo(
@@ -212,7 +267,7 @@ def train(
         )
         return
     click.echo(
-        f"{'Going on with' if begun else 'Training'} {system} on {own.name}; on {device_name()}."
+        f"{'Going on with' if begun else 'Training'} {task.system} on {run['data']['name']}; on {where}."
     )
     with stopped_kindly(folder), room_in_memory(run), nothing_begun(folder, begun):
         history = task.train(folder, run)
@@ -253,7 +308,9 @@ def stopped_kindly(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"\nStopped. Give the same command again to go on; {folder} is kept.", err=True)
+        kept = (folder / "checkpoint.pt").exists()
+        then = f"to go on; {folder} is kept" if kept else "to begin anew; nothing was learned yet"
+        click.echo(f"\nStopped. Give the same command again {then}.", err=True)
         sys.exit(130)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -261,14 +318,16 @@ def stopped_kindly(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def nothing_begun(folder: Path, before: bool) -> Iterator[None]:
-    """A run that fails before its first checkpoint (no such data, a setting that does not fit)
-    leaves no folder, so that the command can be mended and given again."""
+    """A run that fails or is stopped before its first checkpoint leaves no folder, so that the
+    command can be mended and given again."""
     from mmtutor.cli import runs
 
     try:
         yield
-    except Exception:
-        if not before and not (folder / runs.CHECKPOINT).exists():
+    except BaseException:
+        if not before and not runs.begun(folder):
+            for path in runs.left_over(folder):
+                path.unlink()
             (folder / runs.RUN).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -277,16 +336,18 @@ def nothing_begun(folder: Path, before: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def room_in_memory(run: dict[str, Any]) -> Iterator[None]:
-    """A card without room says which setting to lower."""
-    import torch
-
+    """A machine without room says which setting to lower."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        batch, pixels = run.get("batch"), run.get("pixels")
+    except (MemoryError, RuntimeError) as error:
+        if not no_room(error):
+            raise
+        lower = "--set batch or --set dim"
+        if "pixels" in run:
+            lower = f"--batch (now {run['batch']}) or --pixels (now {run['pixels']})"
         raise ValueError(
-            f"the GPU's memory is full: lower --batch (now {batch}) or --pixels (now {pixels}); "
-            "once a run has a checkpoint, that is another run, and wants another --out"
+            f"the memory is full: lower {lower}; once a run has a checkpoint, that is another run, "
+            "and wants another --out"
         ) from error
 
 
@@ -339,6 +400,7 @@ def trained(folder: Path, *kinds: str) -> tuple[Any, dict[str, Any]]:
         raise ValueError(
             f"the training in {str(folder)!r} has not ended; give its command again to go on"
         )
+    runs.check(run, folder)
     return task, run
 
 
@@ -402,7 +464,11 @@ def search(folder: Path, text: str | None, picture: str | None, top: int) -> Non
     if (text is None) == (picture is None):
         raise click.UsageError("give either --text or --picture")
     trained(folder, "search")
+    from mmtutor.cli.data import a_file
+
     found = Finder.load(folder)
+    if picture is not None:
+        a_file(picture)
     hits = found.pictures(text, top) if text is not None else found.texts(picture, top)
     for hit in hits:
         what = hit.files[0] if text is not None else hit.captions[0]
@@ -418,10 +484,15 @@ def words(folder: Path, formula: tuple[str, ...], top: int) -> None:
     """The words nearest to a word, or to a sum: king - man + woman."""
     from mmtutor.cli.sums import parse
 
+    strange = [word for word in formula if word.startswith("--") and word.strip("-")]
+    if strange:
+        raise click.NoSuchOption(strange[0])
     task, _ = trained(folder, "words")
     vectors = task.load(folder)
     terms = parse(" ".join(formula))
     query = sum(sign * vectors[word] for sign, word in terms)
+    if not float(query.norm()) > 1e-6:
+        raise ValueError(f"nothing is left of the sum {' '.join(formula)!r}; add another word")
     most = len(vectors.vocabulary) - len({word for _, word in terms})
     for word, cosine in vectors.nearest(
         query, min(top, most), exclude=dict.fromkeys(w for _, w in terms)

@@ -56,11 +56,11 @@ class Source:
             whole = None if path is None else str(Path(path).expanduser().absolute())
             return cls("hub", text, whole)
         folder = Path(text).expanduser()
-        if folders and folder.is_dir():
+        if folders and text and folder.is_dir():
             return cls("folder", str(folder.absolute()))
-        known = ["world", *sets, *(["a folder of pictures"] if folders else [])]
-        missing = f"; there is no folder {text!r}" if folders else ""
-        raise ValueError(f"--data must be one of: {', '.join(known)}{missing}")
+        known = ["world", *sets, *(["a folder of your own"] if folders else [])]
+        missing = "there is no folder" if folders else "it does not learn from"
+        raise ValueError(f"--data must be one of: {', '.join(known)}; {missing} {text!r}")
 
     def rows(self, name: str, split: str, size: int | None, pixels: int, usual: int) -> Any:
         """Rows of a split, ``"train"`` or ``"test"``.
@@ -118,7 +118,11 @@ def told() -> Iterator[None]:
 
 
 def first(rows: Any, size: int | None) -> Any:
-    """At most the first so many rows."""
+    """At most the first so many rows; if there are fewer, it is said."""
+    if size is not None and size > len(rows):
+        import click
+
+        click.echo(f"note: --size is {size:,}, and there are {len(rows):,}", err=True)
     return rows if size is None or size >= len(rows) else rows.select(range(size))
 
 
@@ -180,13 +184,20 @@ def seen_in(rows: Any, encoder: vision.ImageEncoder, cache: bool = True) -> Tens
     return torch.cat(parts)
 
 
+def a_file(name: str) -> str:
+    """A name that is typed where one picture belongs; a folder is no picture."""
+    if name and Path(name).is_dir():
+        raise IsADirectoryError(f"{name!r} is a folder; name a picture in it")
+    return name
+
+
 def seen_of(
     files: list[str], eyes: Eyes, encoder: vision.ImageEncoder
 ) -> Iterator[tuple[str, Tensor | str]]:
     """Each file with what is seen in it, standardized, (1, C, …), or with what is wrong with it."""
     for file in files:
         try:
-            picture: np.ndarray = hub.picture(file, eyes.pixels)
+            picture: np.ndarray = hub.picture(a_file(file), eyes.pixels)
         except (OSError, ValueError) as error:
             yield file, str(error)
             continue

@@ -10,16 +10,19 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import difflib
 import json
 import os
 import typing
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from mmtutor import __version__
+from mmtutor.kit.cache import cache_dir, digest, locked
 from mmtutor.kit.training import History
 
 RUN, CHECKPOINT, HISTORY, SCORES = "run.json", "checkpoint.pt", "history.csv", "scores.json"
@@ -38,31 +41,80 @@ def write(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Nobody else on this machine trains into the folder meanwhile. The lock lies in the cache, and
+    ends with its process; where there can be none, it goes without.
+
+    Raises:
+        ValueError: somebody else does.
+    """
+    place = cache_dir() / "locks" / f"train-{digest(os.fsencode(folder.resolve()))}"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(place, wait=False))
+        except TimeoutError:
+            raise ValueError(
+                f"another process is training into {str(folder)!r}; wait until it ends, or choose "
+                "another folder with --out"
+            ) from None
+        except OSError:
+            pass
+        yield
+
+
+def left_over(folder: Path) -> Iterator[Path]:
+    """What a run that was killed while it wrote has left: files that nobody will read."""
+    yield from (p for name in (RUN, HISTORY, SCORES) if (p := folder / f"{name}.tmp").exists())
+    yield from folder.glob(f".{CHECKPOINT}.*.tmp")
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run is there, and something of it has been learned."""
+    return (folder / RUN).exists() and any(
+        (folder / name).exists() for name in (CHECKPOINT, "model.json")
+    )
+
+
 def begin(folder: Path, run: dict[str, Any]) -> bool:
-    """Write down what a run is, or find that it was begun.
+    """Write down what a run is, or find that it was begun. A run that was stopped before its first
+    checkpoint was not: nothing of it would be lost.
 
     Returns:
         Whether it was begun before.
 
     Raises:
         ValueError: the folder holds another run (the message says what differs), or something else.
-        NotADirectoryError: it is a file.
+        OSError: it is a file, or cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"--out must be a folder, and {str(folder)!r} is a file")
     run = json.loads(json.dumps({**run, "version": __version__}))
-    if not (folder / RUN).exists():
-        if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir():
+        for path in left_over(folder):
+            path.unlink()
+    if not begun(folder):
+        if folder.exists() and not (folder / RUN).exists() and any(folder.iterdir()):
             raise ValueError(
                 f"{str(folder)!r} is not empty and holds no run; choose a new folder with --out"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"--out {str(folder)!r} cannot be made ({error.strerror}); choose another one"
+            raise type(error)(reason) from error
         write(folder / RUN, json.dumps(run, indent=1, ensure_ascii=False) + "\n")
         return False
     before = read(folder)
+    if before.get("version") != run["version"]:
+        raise ValueError(
+            f"{str(folder)!r} holds a run of mmtutor {before.get('version')}, and this is "
+            f"{run['version']}, which may not go on to the same result; choose another folder with "
+            "--out (a run that has ended can still be used)"
+        )
     wrong = [
-        f"{name} was {before.get(name)!r}, now {run.get(name)!r}"
-        for name in {**before, **run}
+        f"{name} was {_short(before.get(name))}, now {_short(run.get(name))}"
+        for name in (["system"] if before["system"] != run["system"] else {**before, **run})
         if before.get(name) != run.get(name)
     ]
     if wrong:
@@ -71,6 +123,29 @@ def begin(folder: Path, run: dict[str, Any]) -> bool:
             "Choose another folder with --out, or the settings of then to go on with it"
         )
     return True
+
+
+def _short(value: Any) -> str:
+    """A setting in words; of data the name."""
+    if isinstance(value, dict) and "name" in value:
+        return " ".join(filter(None, (f"{value['name']!r}", value.get("path"))))
+    return repr(value)
+
+
+def check(run: dict[str, Any], folder: Path) -> None:
+    """Raise a ValueError unless a note is one that :func:`begin` writes."""
+    kinds = {"data": dict, "scale": str, "seed": int, "set": dict}
+    if "pixels" in run:
+        kinds |= {"steps": int, "batch": int, "lr": float, "pixels": int, "encoder": str}
+    wrong = [name for name, kind in kinds.items() if not isinstance(run.get(name), kind)]
+    data = run.get("data")
+    if isinstance(data, dict) and not {"kind", "name"} <= set(data) <= {"kind", "name", "path"}:
+        wrong.append("data")
+    if wrong:
+        raise ValueError(
+            f"{str(folder / RUN)!r} is damaged, or of another version: {', '.join(wrong)} missing "
+            "or not as `mmtutor train` writes it; train it again with another --out"
+        )
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -120,6 +195,8 @@ def keep_history(folder: Path, history: History) -> bool:
 
 
 # --- --set key=value ------------------------------------------------------------------------------
+
+LARGEST = 10**9  # of a size, a count or a rate: what is larger is a slip, and overflows
 
 
 def changes(pairs: tuple[str, ...], config: type, fixed: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -173,6 +250,8 @@ def value(name: str, text: str, kind: Any) -> Any:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         found = text
+    if type(found) in (int, float) and abs(found) > LARGEST:
+        raise ValueError(f"{name} must be a number of at most {LARGEST:,}, got {text!r}")
     if plain is float and type(found) in (int, float):
         return float(found)
     if plain is int and type(found) is int:

@@ -7,6 +7,8 @@ a plain run of the same model gives is what one gets here.
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from mmtutor import finder, joint_embedding, show_and_tell, show_attend_tell, vqa, word2vec, world
 from mmtutor.cli import runs
-from mmtutor.cli.data import Eyes, Source, encoder_of, seen_in, seen_of
+from mmtutor.cli.data import Eyes, Source, encoder_of, seen_in, seen_of, told
 from mmtutor.kit import decoding, metrics, retrieval, saving, text, training, vision
 from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, tokenize
@@ -55,9 +57,35 @@ class Task:
     sets: ClassVar[tuple[str, ...]] = ()
     folders: ClassVar[bool] = False
     config: ClassVar[type]
+    model: ClassVar[type]
     fixed: ClassVar[tuple[str, ...]] = ()
     recipes: ClassVar[dict[str, Recipe]]
     pixels: ClassVar[bool] = True
+
+    def settings(self, run: dict[str, Any]) -> Any:
+        """The settings of a run, with some size for what only the data will tell."""
+        raise NotImplementedError
+
+    def check(self, run: dict[str, Any]) -> None:
+        """Know now, not after the pictures have been looked at, what cannot be.
+
+        Raises:
+            ValueError: a setting out of range, or weights that no memory here holds.
+        """
+        settings = self.settings(run)
+        if not hasattr(self, "model"):
+            return
+        try:
+            with torch.device("meta"):
+                weights = training.parameter_count(self.model(settings))
+        except RuntimeError as error:  # a size beyond what torch can count
+            raise ValueError(f"no memory holds such a model; lower {sizes_of(run)}") from error
+        need, there = 16 * weights / 1e9, memory() / 1e9  # with gradients and AdamW's two moments
+        if need > there:
+            raise ValueError(
+                f"{weights:,} weights need {need:,.0f} GB to be trained, and this machine has "
+                f"{there:,.0f}; lower {sizes_of(run)}"
+            )
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         """Train, or go on, and save the model to the folder."""
@@ -84,6 +112,40 @@ class Task:
             checkpoint=folder / runs.CHECKPOINT,
             **{**made, **more},
         )
+
+
+def memory() -> float:
+    """Bytes of the memory that a model is trained in."""
+    if device().type == "cuda":
+        return float(torch.cuda.mem_get_info(device())[1])
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, OSError, ValueError):  # not on Windows
+        return float("inf")
+
+
+def sizes_of(run: dict[str, Any]) -> str:
+    """Whole numbers that were set: one of them is too large."""
+    large = [f"--set {name}" for name, value in run["set"].items() if type(value) is int]
+    return " or ".join(large) or "the sizes with --set, or take another --scale"
+
+
+def told_texts(rows: Any) -> tuple[list[str], Tensor]:
+    """The texts of pictures and the picture of each; those without a word are left out, and named."""
+    with told():
+        return finder.pairs(rows, wordless="skip")
+
+
+def worded(rows: Any) -> Any:
+    """The pictures that have a text with a word in it, by which they can be judged."""
+    own = finder._captions(rows)
+    kept = [row for row, texts in enumerate(own) if any(map(tokenize, texts))]
+    if not kept:
+        raise ValueError(
+            "no picture was kept back: ten pictures with a text are the least, or some in a folder "
+            "'test' beside those in 'train'"
+        )
+    return rows if len(kept) == len(own) else rows.select(kept)
 
 
 def source(run: dict[str, Any]) -> Source:
@@ -123,7 +185,9 @@ class Captions(Task):
     folders = True
     then = "caption"
     layer: ClassVar[str]
-    model: ClassVar[type]
+
+    def settings(self, run: dict[str, Any]) -> Any:
+        return getattr(self.config, run["scale"])(1000, **run["set"])
 
     def sizes(self, seen: Tensor) -> dict[str, Any]:
         """What the pictures' features decide of the settings."""
@@ -131,18 +195,13 @@ class Captions(Task):
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         rows = source(run).rows("scenes", "train", run["size"], run["pixels"], 8000)
-        captions = finder._captions(rows)
+        captions, owner = told_texts(rows)
         encoder = encoder_of(run["encoder"], self.layer)
         seen = seen_in(rows, encoder)
         eyes = Eyes.fitted(run["encoder"], self.layer, run["pixels"], seen)
         least = 1 if len(rows) < 5000 or source(run).kind == "world" else 5
-        vocabulary = Vocabulary(
-            (word for own in captions for one in own for word in tokenize(one)), min_count=least
-        )
-        ids = text.encode_captions([one for own in captions for one in own], vocabulary)
-        owner = torch.arange(len(captions)).repeat_interleave(
-            torch.tensor(list(map(len, captions)))
-        )
+        vocabulary = Vocabulary(chain.from_iterable(map(tokenize, captions)), min_count=least)
+        ids = text.encode_captions(captions, vocabulary)
         make = getattr(self.config, run["scale"])
         torch.manual_seed(run["seed"])
         model = self.model(make(len(vocabulary), **{**self.sizes(seen), **run["set"]}))
@@ -172,9 +231,7 @@ class Captions(Task):
         self, folder: Path, run: dict[str, Any], size: int | None = None
     ) -> dict[str, float]:
         model, eyes, vocabulary = self.load(folder)
-        rows = source(run).rows("scenes", "test", size, run["pixels"], 600)
-        if len(rows) == 0:
-            raise ValueError("no picture was kept back: ten pictures are the least")
+        rows = worded(source(run).rows("scenes", "test", size, run["pixels"], 600))
         seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, eyes.layer)))
         said = self.write(model, vocabulary, seen, beam=3)
         scores = dict(metrics.caption_scores(said, finder._captions(rows)))
@@ -248,12 +305,22 @@ class JointEmbedding(Task):
     sets = ("flickr8k", "coco_captions")
     folders = True
     config = joint_embedding.Config
+    model = joint_embedding.JointEmbedding
     fixed = ("vocabulary", "image")
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(2000, 128, 2e-3),
         "small": Recipe(1500, 128, 2e-3),
         "paper": Recipe(20_000, 128, 2e-4),
     }
+
+    def settings(self, run: dict[str, Any]) -> Any:
+        if run["batch"] < 2:
+            raise ValueError(
+                f"--batch of {self.system} must be at least 2, got {run['batch']}: it learns to "
+                "tell a text from the others of its batch"
+            )
+        make, sizes = getattr(self.config, run["scale"]), {"image": 1280, **run["set"]}
+        return make(**sizes) if run["scale"] == "paper" else make(1000, **sizes)
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         drawn = (
@@ -263,7 +330,11 @@ class JointEmbedding(Task):
         photos = source(run).rows("scenes", "train", run["size"], run["pixels"], 8000)
         encoder = encoder_of(run["encoder"], "vector")
         seen = finder.look(photos, encoder, mirrored=not drawn)
-        captions, owner = finder.pairs(photos, wordless="skip")
+        captions, owner = told_texts(photos)
+        if len(captions) < 2:
+            raise ValueError(
+                "two pictures with texts are the least: a text is told from those of others"
+            )
         vocabulary = Vocabulary(
             chain.from_iterable(map(split, captions)), min_count=1 if drawn else 2
         )
@@ -290,11 +361,9 @@ class JointEmbedding(Task):
         self, folder: Path, run: dict[str, Any], size: int | None = None
     ) -> dict[str, float]:
         found = finder.Finder.load(folder)
-        photos = source(run).rows("scenes", "test", size, run["pixels"], 600)
-        if len(photos) == 0:
-            raise ValueError("no picture was kept back: ten pictures are the least")
+        photos = worded(source(run).rows("scenes", "test", size, run["pixels"], 600))
         seen = finder.look(photos, found.encoder, mirrored=found.mirrored)
-        captions, owner = finder.pairs(photos, wordless="skip")
+        captions, owner = told_texts(photos)
         pictures, texts = found._embedded(seen), found._read(captions)
         own, out = torch.arange(len(photos)), {}
         for name, queries, items, right in (
@@ -323,9 +392,14 @@ class Questions(Task):
     then = "ask"
     sets = ("vqa_v2",)
     config = vqa.Config
+    model = vqa.VQA
     fixed = ("vocabulary", "answers", "image", "names", "naming", "things")
     recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(900, 128, 5e-3)}
     most = 1000  # answers that a model can give
+    sizes: ClassVar[dict[str, Any]] = dict(fusion="stacked", joint=144, start="torch", dropout=0.1)
+
+    def settings(self, run: dict[str, Any]) -> Any:
+        return self.config.world(1000, self.most, **{**self.sizes, **run["set"]})
 
     def asked(self, rows: Any) -> tuple[list[str], list[str], Tensor]:
         """Questions, answers and the picture of each."""
@@ -354,10 +428,8 @@ class Questions(Task):
             vqa.encode_answers([one for one in said if one in answers], answers),
             owner[known],
         )
-        sizes = dict(fusion="stacked", joint=144, start="torch", dropout=0.1)
-        config = self.config.world(
-            len(vocabulary), len(answers), image=tuple(seen.shape[1:]), **{**sizes, **run["set"]}
-        )
+        own = {**self.sizes, **run["set"], "image": tuple(seen.shape[1:])}
+        config = self.config.world(len(vocabulary), len(answers), **own)
         torch.manual_seed(run["seed"])
         model = vqa.VQA(config)
         more = dict(batch_size=min(run["batch"], len(data)), collate=dict, weight_decay=0.01)
@@ -397,9 +469,17 @@ class Questions(Task):
     def ask(self, folder: Path, picture: str, question: str, k: int) -> list[tuple[str, float]]:
         """The k most probable answers with their probabilities."""
         model, eyes, vocabulary, answers = self.load(folder)
+        new = [word for word in dict.fromkeys(tokenize(question)) if word not in vocabulary]
+        if new and not any(word in vocabulary for word in tokenize(question)):
+            raise ValueError(
+                f"no word of {question!r:.80} was in the questions that it learned from; ask in "
+                "other words"
+            )
+        if new:
+            warnings.warn(f"words that it never learned: {', '.join(new)[:200]}", stacklevel=2)
         _, seen = next(iter(seen_of([picture], eyes, encoder_of(eyes.name, "map"))))
         if isinstance(seen, str):
-            raise ValueError(f"{picture}: {seen}")
+            raise ValueError(seen)  # it names the file
         ids = vqa.encode_questions([question], vocabulary).to(device())
         sure = model(seen.float().to(device()), ids).softmax(-1)[0].cpu()
         best = sure.topk(min(k, len(answers)))
@@ -441,6 +521,9 @@ class Words(Task):
     recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(0, 0, 0), "paper": Recipe(0, 0, 0)}
     pixels = False
 
+    def settings(self, run: dict[str, Any]) -> Any:
+        return getattr(self.config, run["scale"])(**run["set"])
+
     def sentences(self, run: dict[str, Any]) -> Iterable[Any]:
         """Rows of words."""
         own = source(run)
@@ -455,8 +538,10 @@ class Words(Task):
         return rows if run["size"] is None else rows[: run["size"]]
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
-        config = getattr(self.config, run["scale"])(**run["set"])
+        config = self.settings(run)
         trained = word2vec.train(self.sentences(run), config, seed=run["seed"])
+        if not bool(trained.vectors.matrix.isfinite().all()):
+            raise FloatingPointError("the vectors grew beyond all numbers; lower --set lr")
         vocabulary = trained.vectors.vocabulary
         saving.save(
             Table(TableConfig(*trained.vectors.matrix.shape), trained.vectors.matrix),
@@ -478,13 +563,15 @@ class Words(Task):
         from mmtutor.experiments import word2vec as experiment
 
         vectors = self.load(folder)
-        asked = experiment.questions(vectors)
+        known = [ids for ids in experiment.questions(vectors).values() if len(ids)]
         out = {"words": float(len(vectors.vocabulary))}
-        if sum(map(len, asked.values())):
-            out["analogies, right word among the first five"] = experiment.analogy_accuracy(vectors)
-            out["the same, answering with frequent words"] = experiment.analogy_accuracy(
-                vectors, method="frequency"
-            )
+        for name, method in (
+            ("analogies, right word among the first five", "offset"),
+            ("the same, answering with frequent words", "frequency"),
+        ):
+            if known:
+                ranks = experiment.analogy_ranks(vectors, torch.cat(known), method)
+                out[name] = float((ranks < 5).double().mean())
         return out
 
 
@@ -513,9 +600,12 @@ def lines_of(folder: Path) -> Iterator[list[str]]:
     Raises:
         ValueError: no text file, or one that is not UTF-8 (it is named).
     """
-    files = sorted(folder.rglob("*.txt"))
+    files = sorted(path for path in folder.rglob("*.txt") if not path.is_dir())
     if not files:
         raise ValueError(f"{str(folder)!r} holds no .txt file")
+    for file in files:
+        if not file.exists():
+            raise ValueError(f"{str(file)!r} is a link that leads nowhere; remove it")
     for file in files:
         try:
             whole = file.read_text(encoding="utf-8")
