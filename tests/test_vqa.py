@@ -929,7 +929,9 @@ def test_mixed_precision_stays_near_the_full(way):
     model = build(way, scale=1.0).float()
     b = {**batch(), "features": pictures().float()}
     full = model.loss(b)["loss"].item()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    # oneDNN has no LSTM in bfloat16 where the processor does not compute in it; torch has one
+    one_dnn = torch.backends.mkldnn.flags(enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    with torch.autocast("cpu", dtype=torch.bfloat16), one_dnn:
         mixed = model.loss(b)["loss"].item()
     assert mixed == pytest.approx(full, rel=0.03)
 
