@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+SLOW = 2  # chapters name the seconds of a cell on two cores of its own; a busy machine has longer
 LITTLE = 15 * 10**8  # bytes: one chapter may keep some hundred megabytes of what it made
 
 
@@ -47,7 +48,7 @@ def pytest_runtest_call(item: Any) -> Iterator[None]:
     limits = [int(tag.removeprefix("timeout-")) for tag in tags or () if tag.startswith("timeout-")]
     before = item.config.option.nbval_cell_timeout if limits else None
     if limits:
-        item.config.option.nbval_cell_timeout = limits[0]
+        item.config.option.nbval_cell_timeout = SLOW * limits[0]
     yield
     if limits:
         item.config.option.nbval_cell_timeout = before

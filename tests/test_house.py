@@ -386,6 +386,18 @@ def test_as_root_apt_brings_chromium(no_browser: None) -> None:
 
     assert house.get_chromium(which=have.get, is_root=lambda: True, run=run) == "/usr/bin/chromium"
     assert ran == ["update", "install"]
+
+    # an older system, without the shell
+    have, asked = {"apt-get": "/usr/bin/apt-get"}, []
+
+    def older(command: list[str], log: Path, **more: object) -> int:
+        asked.append(command[-1])
+        if command[-1] == "chromium":
+            have["chromium"] = "/usr/bin/chromium"
+        return int(command[-1] == house.SHELL)
+
+    found = house.get_chromium(which=have.get, is_root=lambda: True, run=older)
+    assert (found, asked) == ("/usr/bin/chromium", ["update", house.SHELL, "chromium"])
     with pytest.raises(house.Trouble, match="is there a network"):
         house.get_chromium(
             which={"apt-get": "x"}.get, is_root=lambda: True, run=lambda *a, **k: 100

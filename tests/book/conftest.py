@@ -32,7 +32,7 @@ def browser() -> Iterator[Any]:
     found = os.environ.get("MMTUTOR_CHROMIUM") or next(
         (
             p
-            for name in ("chromium", "chromium-browser", "google-chrome")
+            for name in ("chromium-headless-shell", "chromium", "google-chrome")
             if (p := shutil.which(name))
         ),
         None,
