@@ -89,18 +89,13 @@ class Watched:
 Open = Callable[..., contextlib.AbstractContextManager[Watched]]
 
 
-def axe_violations(page: Any, **more: Any) -> list[str]:
-    """What axe-core finds serious or critical, one line each with the element. It fetches nothing of its own.
-
-    Args:
-        page: an open page.
-        more: further options of axe's ``run``, such as the rules to be checked.
-    """
+def axe_violations(page: Any) -> list[str]:
+    """What axe-core finds serious or critical, one line each with the element. It fetches nothing of its own."""
     from axe_playwright_python.sync_playwright import Axe
 
     return [
         f"{violation['id']} ({violation['impact']}): {node['html'][:160]}"
-        for violation in Axe().run(page, options={"preload": False, **more}).response["violations"]
+        for violation in Axe().run(page, options={"preload": False}).response["violations"]
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]
