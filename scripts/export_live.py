@@ -13,10 +13,12 @@ import base64
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from mmtutor.page import live
@@ -36,11 +38,15 @@ MODELS: dict[str, tuple[int, str | None]] = {
     "words-1611": (8, None),
     "words-today": (8, None),
     "questions": (10, None),
-    "questions-blind": (8, None),
+    "questions-blind": (6, None),
     "search": (8, None),
     "drawing": (8, None),
     "party": (8, None),
 }
+
+
+#: So many words, the most frequent.
+MOST = {"words-today": 3200}
 
 
 def picture(pixels: np.ndarray) -> str:
@@ -92,6 +98,73 @@ def world() -> dict[str, Any]:
     }
 
 
+#: Five unseen speakers, from low to high; the second and the third are hardly apart in pitch.
+SPEAKERS = ("Sezok", "Ninek", "Fimak", "Biluk", "Lenak")
+SHEET = 10  # pictures in a row of the sheet that shows a film
+
+
+def voices() -> dict[str, Any]:
+    """Five people who speak for two seconds: waves, mouths as the network sees them, and films."""
+    from mmtutor.cocktail_party import mouths
+    from mmtutor.experiments import cocktail_party as experiment
+    from mmtutor.kit.arrays import column
+
+    rows = experiment.load("test").rows
+    names = [str(name) for name in column(rows, "speaker")]
+    people, waves, seen = [], [], []
+    for name in SPEAKERS:
+        row = rows[names.index(name)]
+        film = np.stack(row["frames"])  # (T, 48, 48, 3)
+        wave = np.asarray(row["wave"], np.float32) / 32768
+        waves.append(torch.from_numpy(wave * (0.06 / np.sqrt((wave**2).mean()))))  # equally loud
+        seen.append(mouths(torch.from_numpy(film)).flatten(1))  # (T, 384)
+        sheet = film.reshape(-1, SHEET, *film.shape[1:]).swapaxes(1, 2)
+        sheet = sheet.reshape(sheet.shape[0] * sheet.shape[1], -1, 3)
+        file = io.BytesIO()
+        Image.fromarray(sheet).save(file, "WEBP", quality=55, method=6)
+        url = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+        people.append({"name": name, "pitch": round(float(row["pitch"])), "film": url})
+    about = {"kind": "voices", "people": people, "rate": experiment.RATE, "fps": 25}
+    about |= {"across": SHEET, "side": int(film.shape[1])}
+    # a row for each picture: each has a scale of its own
+    tensors = {"waves": torch.stack(waves), "mouths": torch.cat(seen)}
+    return live.packed(tensors, about, 10)
+
+
+GALLERY, SENTENCES = 120, 160
+
+
+def gallery(eyes: dict[str, Any], search: dict[str, Any]) -> dict[str, Any]:
+    """Unseen scenes and what the exported model makes of them, so that the page need not look at all of
+    them first; and sentences to be found."""
+    from mmtutor.joint_embedding import Config, JointEmbedding
+
+    of = {}
+    for ground in world()["grounds"]:
+        of.setdefault(ground["name"], []).append(ground)
+    chosen, told, pictures = [], [], []
+    for i in range(GALLERY):
+        scene = scenes.sample("test", i, things=THINGS)
+        ground = of[scene.background][i % len(of[scene.background])]
+        scene = replace(scene, variant=ground["variant"])
+        pictures.append(scenes.render(scene, PIXELS).image)
+        things = [
+            {k: getattr(t, k) for k in ("name", "side", "x", "y", "mirrored")} for t in scene.things
+        ]
+        chosen.append({"ground": ground["key"], "things": things})
+        told += captions.captions(scene, i, 2)
+    own = live.unpacked(search)
+    model = JointEmbedding(Config(**search["about"]["config"])).eval()
+    model.load_state_dict(own, strict=False)
+    with torch.no_grad():
+        maps = live.looking(eyes)(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2))
+        mean, scale = (own[f"eyes.{n}"].view(1, -1, 1, 1) for n in ("mean", "scale"))
+        vectors = model.embed_pictures((maps - mean) * scale)
+    sentences = list(dict.fromkeys(told))[:SENTENCES]
+    about = {"kind": "gallery", "scenes": chosen, "sentences": sentences, "weight": 0.8}
+    return live.packed({"pictures": vectors}, about, 10)
+
+
 def files(folder: Path) -> dict[str, str]:
     """All scripts by their names, without hashes."""
     packed = {"encoder": live.encoder()}
@@ -100,7 +173,10 @@ def files(folder: Path) -> dict[str, str]:
             print(f"{name}: no model in {folder}", file=sys.stderr)
             continue
         before = None if base is None else packed[base]
-        packed[name] = live.model(folder / name, bits=bits, base=before)
+        packed[name] = live.model(folder / name, bits=bits, base=before, words=MOST.get(name))
+    if "search" in packed:
+        packed["gallery"] = gallery(packed["encoder"], packed["search"])
+    packed["voices"] = voices()
     out = {name: live.script(name, file) for name, file in packed.items()}
     out["world"] = live.script("world", world())
     return out

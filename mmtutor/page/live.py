@@ -205,8 +205,20 @@ def encoder(bits: int = 12) -> dict[str, Any]:
     return packed(tensors, about, bits)
 
 
+def looking(file: Mapping[str, Any]) -> ImageEncoder:
+    """The image network in Python, with the weights of a packed file: what the page computes with."""
+    network, own = ImageEncoder(DEFAULT, layer="map"), unpacked(file)
+    for i, layer in enumerate(m for m in network.body.modules() if isinstance(m, nn.Conv2d)):
+        layer.weight.data, layer.bias.data = own[f"{i}.weight"], own[f"{i}.bias"]
+    return network
+
+
 def model(
-    folder: str | Path, *, bits: int = 16, base: Mapping[str, Any] | None = None
+    folder: str | Path,
+    *,
+    bits: int = 16,
+    base: Mapping[str, Any] | None = None,
+    words: int | None = None,
 ) -> dict[str, Any]:
     """The model in a folder, packed for the page.
 
@@ -214,6 +226,7 @@ def model(
         folder: what :func:`mmtutor.kit.saving.save` wrote.
         bits: see :func:`packed`.
         base: a packed model of equal shapes, from which this one was trained on.
+        words: of word vectors, how many: the most frequent come first.
 
     Raises:
         FileNotFoundError, ValueError: no such folder or model, or one that no page can run.
@@ -240,8 +253,10 @@ def model(
                 f"has only {DEFAULT} (map)"
             )
         tensors |= {"eyes.mean": more["mean"], "eyes.scale": more["scale"]}
+    if kind == "words" and words is not None:
+        note["words"], tensors = note["words"][:words], {"rows": tensors["rows"][:words]}
     if kind == "drawing":
-        tensors = _drawing(tensors, config)
+        tensors = _drawing(tensors)
     own = {
         n: t
         for n, t in tensors.items()
@@ -263,7 +278,7 @@ def parts(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor], dict[s
     return about, state, {**about["more"], **beside}
 
 
-def _drawing(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, Tensor]:
+def _drawing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """What draws, of all that played the game: the text encoder and the averaged generator."""
     painter = "averaged." if any(n.startswith("averaged.") for n in tensors) else "generator."
     return {

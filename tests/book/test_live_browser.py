@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import itertools
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from bookkit import HTML, ROOT, Open, Watched, axe_violations
+from bookkit import HTML, ROOT, Open, Watched
 from torch import Tensor, nn
 
-from mmtutor.kit import decoding, vision
-from mmtutor.kit.text import Vocabulary, tokenize
+from mmtutor.cocktail_party import CocktailParty, Layer, transform
+from mmtutor.cocktail_party import Config as PartyConfig
+from mmtutor.joint_embedding import Config as JointConfig
+from mmtutor.joint_embedding import JointEmbedding
+from mmtutor.kit import decoding
+from mmtutor.kit.text import tokenize
 from mmtutor.page import live
 from mmtutor.show_attend_tell import Config as CaptionerConfig
 from mmtutor.show_attend_tell import ShowAttendTell
+from mmtutor.text_to_image import Config as TextConfig
+from mmtutor.text_to_image import TextToImage
+from mmtutor.vqa import VQA, Copying, CopyingConfig
+from mmtutor.vqa import Config as VQAConfig
 from mmtutor.world import captions, questions, scenes
-from mmtutor.world.scenes import Placed, Scene
+from mmtutor.world.scenes import Scene
 
 LIVE = ROOT / "book" / "_static" / "live"
 PLAY = HTML / "book" / "play.html"
@@ -54,22 +61,25 @@ def tensors(name: str) -> dict[str, Tensor]:
     return live.unpacked(file(name), tensors("captioner-soft") if differs else None)
 
 
-@cache
-def encoder() -> vision.ImageEncoder:
-    """The frozen network with the weights of the exported file."""
-    network, own = vision.ImageEncoder(layer="map"), tensors("encoder")
-    layers = [m for m in network.body.modules() if isinstance(m, nn.Conv2d)]
-    for i, layer in enumerate(layers):
-        layer.weight.data, layer.bias.data = own[f"{i}.weight"], own[f"{i}.bias"]
-    assert 2 * len(layers) == sum(not n.endswith(".scale") for n, *_ in file("encoder")["tensors"])
-    return network
-
-
-def model(name: str, kind: type, config: type) -> nn.Module:
-    made = kind(config(**file(name)["about"]["config"])).eval()
+def model(name: str, kind: type, config: Callable[..., Any]) -> nn.Module:
+    made = kind(config(**tuples(file(name)["about"]["config"]))).eval().requires_grad_(False)
     missing, _ = made.load_state_dict(tensors(name), strict=False)
-    assert set(missing) <= {"baseline", "log_scale"}, missing
+    left_out = {n for n in missing if not n.endswith("num_batches_tracked")}
+    assert left_out <= {"baseline", "log_scale"}, left_out
     return made
+
+
+def tuples(value: Any) -> Any:
+    """Settings as they were: JSON has lists for tuples."""
+    if isinstance(value, dict):
+        return {key: tuples(own) for key, own in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+def party_config(**settings: Any) -> PartyConfig:
+    """Settings of the network that takes voices apart, with its layers."""
+    layers = {name: tuple(Layer(*own) for own in settings[name]) for name in ("visual", "audio")}
+    return PartyConfig(**{**settings, **layers})
 
 
 def standardized(name: str, maps: Tensor) -> Tensor:
@@ -100,7 +110,7 @@ def pictures() -> np.ndarray:
 
 @cache
 def maps() -> Tensor:
-    return encoder()(torch.from_numpy(pictures()).permute(0, 3, 1, 2))
+    return live.looking(file("encoder"))(torch.from_numpy(pictures()).permute(0, 3, 1, 2))
 
 
 # --- The page ---------------------------------------------------------------------------------------
@@ -171,7 +181,12 @@ def test_the_page_judges_captions_as_the_world_does(play: Watched) -> None:
         following = drawn()[(i + 1) % COUNT][0]
         said = [*captions.captions(scene, i, 12), *captions.captions(following, i, 12)]
         said += [text.replace("left", "right") for text in said[:6]]
-        said += [f"{said[0]} {said[0]}", "dog the", "a apple", "no dog and two things are on the left"]
+        said += [
+            f"{said[0]} {said[0]}",
+            "dog the",
+            "a apple",
+            "no dog and two things are on the left",
+        ]
         asked.append(said)
     play.page.evaluate("(asked) => { window.asked = asked }", asked)
     found = of_scenes(play, "return window.asked[i].map((text) => world.verdict(text, scene))")
@@ -182,3 +197,133 @@ def test_the_page_judges_captions_as_the_world_does(play: Watched) -> None:
     assert found == ours
     verdicts = {v for own in ours for v in own}
     assert verdicts == {"true", "false", "unparsable"}  # so the test could have failed
+
+
+def test_it_answers_as_in_python(play: Watched) -> None:
+    """Questions about each scene, by the model that looks and by the one that only reads."""
+    asked = []
+    for scene, _ in drawn():
+        every = [q.question for q in questions.ask(scene)]
+        asked.append(every[:: max(1, len(every) // 8)][:8])
+    play.page.evaluate("(asked) => { window.asked = asked }", asked)
+    for name, kind, config in (
+        ("questions", Copying, CopyingConfig),
+        ("questions-blind", VQA, VQAConfig),
+    ):
+        own = model(name, kind, config)
+        note = file(name)["about"]
+        ids = {word: i for i, word in enumerate(note["words"])}
+        found = of_scenes(
+            play,
+            f"const m = await MMT.model('{name}'), map = eyes.map(world.draw(scene), 96);"
+            "return window.asked[i].map((q) => { const a = m.answer(map, MMT.wordsOf(q).map((w) => m.words.indexOf(w)));"
+            " return [[...a.p], a.looks.map((w) => [...w])] })",
+        )
+        x = standardized(name, maps()) if name == "questions" else maps()
+        for i, own_questions in enumerate(asked):
+            for text, (p, looks) in zip(own_questions, found[i], strict=True):
+                told = torch.tensor([[ids[word] for word in tokenize(text)]])
+                with torch.no_grad():
+                    theirs = own(x[[i]], told).softmax(1)[0]
+                    assert float((torch.tensor(p) - theirs).abs().max()) < 1e-3
+                    assert int(np.argmax(p)) == int(theirs.argmax())
+                    if looks:
+                        assert (
+                            float((torch.tensor(looks) - own.weights(x[[i]], told)[0]).abs().max())
+                            < 1e-3
+                        )
+
+
+def test_the_page_knows_the_true_answers(play: Watched) -> None:
+    asked = []
+    for scene, _ in drawn():
+        following = drawn()[(len(asked) + 1) % COUNT][0]
+        asked.append([q.question for q in [*questions.ask(scene), *questions.ask(following)]])
+    play.page.evaluate("(asked) => { window.asked = asked }", asked)
+    found = of_scenes(play, "return window.asked[i].map((q) => world.answer(q, scene))")
+    ours = [
+        [questions.answer(q, scene) for q in own]
+        for (scene, _), own in zip(drawn(), asked, strict=True)
+    ]
+    assert found == ours
+    answers = [a for own in ours for a in own]
+    assert None in answers
+    assert len(set(answers)) > 20
+
+
+def test_pictures_and_sentences_lie_in_the_same_space(play: Watched) -> None:
+    own = model("search", JointEmbedding, JointConfig)
+    ids = {word: i for i, word in enumerate(file("search")["about"]["words"])}
+    said = [captions.captions(scene, i, 1)[0] for i, (scene, _) in enumerate(drawn())]
+    play.page.evaluate("(said) => { window.said = said }", said)
+    found = of_scenes(
+        play,
+        "const m = await MMT.model('search');"
+        "return [[...m.picture(eyes.map(world.draw(scene), 96))], [...m.text(MMT.wordsOf(window.said[i]).map((w) => m.words.indexOf(w)))]]",
+    )
+    with torch.no_grad():
+        seen = own.embed_pictures(standardized("search", maps()))
+        for (picture, text), theirs, one in zip(found, seen, said, strict=True):
+            told = own.embed_texts(torch.tensor([[ids[word] for word in tokenize(one)]]))[0]
+            assert float((torch.tensor(picture) - theirs).abs().max()) < 1e-3
+            assert float((torch.tensor(text) - told).abs().max()) < 1e-3
+
+
+def test_a_hundred_sums_of_words(play: Watched) -> None:
+    for name in ("words-1611", "words-today"):
+        words, rows = file(name)["about"]["words"], tensors(name)["rows"]
+        rows = torch.nn.functional.normalize(rows, dim=1)
+        draw = np.random.default_rng(0)
+        sums = [draw.choice(len(words), 3, replace=False).tolist() for _ in range(50)]
+        found = play.page.evaluate(
+            "async ([name, sums]) => { const m = await MMT.model(name);"
+            " return sums.map(([a, b, c]) => m.nearest([[1, m.words[a]], [-1, m.words[b]], [1, m.words[c]]], 10)) }",
+            [name, sums],
+        )
+        for (a, b, c), near in zip(sums, found, strict=True):
+            cosine = rows @ torch.nn.functional.normalize(rows[a] - rows[b] + rows[c], dim=0)
+            cosine[[a, b, c]] = -torch.inf
+            best = cosine.topk(10)
+            assert [word for word, _ in near] == [words[i] for i in best.indices]
+            assert np.allclose([v for _, v in near], best.values, atol=1e-4)
+
+
+def test_the_generator_draws_the_same(play: Watched) -> None:
+    config = file("drawing")["about"]["config"]
+    own = TextToImage(TextConfig(**config)).eval()
+    state = {n.replace("generator.", "averaged.", 1): t for n, t in tensors("drawing").items()}
+    missing, _ = own.load_state_dict(state, strict=False)
+    assert not [
+        n for n in missing if n.startswith(("encoder.", "averaged.")) and "num_batches" not in n
+    ]
+    words = file("drawing")["about"]["words"]
+    ids = torch.tensor([[words.index(word) for word in ["a", "dog", "on", "the", "beach"]]])
+    z = own.codes(5, torch.Generator().manual_seed(0))
+    found = play.page.evaluate(
+        "async ([ids, z]) => { const m = await MMT.model('drawing'), h = m.hear(ids); return z.map((one) => [...m.draw(h, Float32Array.from(one)).data]) }",
+        [ids[0].tolist(), z.tolist()],
+    )
+    theirs = own.draw(ids.expand(5, -1), z)
+    assert float((torch.tensor(found).view_as(theirs) - theirs).abs().max()) < 1e-3
+
+
+def test_ten_mixtures_are_taken_apart_alike(play: Watched) -> None:
+    own = model("party", CocktailParty, party_config)
+    voices = tensors("voices")
+    pairs = list(itertools.combinations(range(len(voices["waves"])), 2))[:10]
+    for i, j in pairs:
+        wave = voices["waves"][i] + voices["waves"][j]
+        mouths = voices["mouths"].view(len(voices["waves"]), -1, 384)[[i, j]]  # (2, T, 384)
+        found = play.page.evaluate(
+            "async ([i, j]) => { const m = await MMT.model('party'), v = await MMT.model('voices');"
+            " const wave = v.wave(i).map((x, t) => x + v.wave(j)[t]), one = m.separate(wave, [v.mouth(i), v.mouth(j)]);"
+            " return [[...one.masks[0]], one.voices.map((x) => [...x])] }",
+            [i, j],
+        )
+        with torch.no_grad():
+            faces = mouths.view(1, 2, -1, *own.config.face)
+            Y = transform(own.config, wave[None])
+            masks = own.masks(Y, faces)[0]
+            both = own(wave[None], faces)[0]
+        assert float((torch.tensor(found[0]).view_as(masks[0]) - masks[0]).abs().max()) < 1e-3
+        assert float((torch.tensor(found[1]) - both).abs().max()) < 1e-3

@@ -1,9 +1,10 @@
 /* The mathematics of the chapters once more, in another language: what a trained model does, in plain
    JavaScript. No library, no network. Read it beside the Python of the same names; it goes
 
-     1. from text to numbers        4. the frozen image network     7. questions
-     2. a few sums                  5. a captioner that looks       8. one space for pictures and words
-     3. a recurrent network         6. beam search                  9. words that one can add
+     1. from text to numbers        5. a captioner that looks              9. words that one can add
+     2. a few sums                  6. beam search                        10. a generator that draws
+     3. recurrent networks          7. questions                          11. voices apart, by the lips
+     4. the frozen image network    8. one space for pictures and words
 
    Numbers lie in Float32Arrays, row after row; a matrix is { shape, data }. The models get the weights
    of torch's state_dict under torch's own names. Sums run in double precision and are stored in single,
@@ -61,10 +62,16 @@
     const { shape: [out, size], data: W } = w[name + ".weight"], b = w[name + ".bias"];
     const rows = x.length / size, y = new Float32Array(rows * out);
     for (let r = 0; r < rows; r++)
-      for (let o = 0; o < out; o++) {
-        let sum = b ? b.data[o] : 0;
-        for (let i = 0, at = o * size, from = r * size; i < size; i++) sum += W[at + i] * x[from + i];
-        y[r * out + o] = sum;
+      for (let o = 0, from = r * size; o < out; o += 4) {
+        // four sums at a time: each x is read once for all of them
+        const A = o * size, B = Math.min(o + 1, out - 1) * size, C = Math.min(o + 2, out - 1) * size, D = Math.min(o + 3, out - 1) * size;
+        const sums = b ? [0, 1, 2, 3].map((k) => b.data[o + k]) : [0, 0, 0, 0];
+        let p = 0, q = 0, s = 0, t = 0;
+        for (let i = 0; i < size; i++) {
+          const v = x[from + i];
+          (p += W[A + i] * v), (q += W[B + i] * v), (s += W[C + i] * v), (t += W[D + i] * v);
+        }
+        [p, q, s, t].forEach((v, k) => o + k < out && (y[r * out + o + k] = v + sums[k]));
       }
     return y;
   }
@@ -117,7 +124,7 @@
     return out;
   }
 
-  // --- 3. A recurrent network -----------------------------------------------------------------------------
+  // --- 3. Recurrent networks -----------------------------------------------------------------------------
 
   /** One step of an LSTM from its four gates (4n): input, forget, new, output. */
   function recur(gates, c) {
@@ -140,7 +147,7 @@
     });
   }
 
-  /** torch.nn.GRU: the state behind the last word. */
+  /** torch.nn.GRU over the words of one text: its states, word by word. */
   function gru(w, name, words) {
     const own = {};
     for (const which of ["ih", "hh"]) {
@@ -148,13 +155,14 @@
       own[which + ".bias"] = w[`${name}.bias_${which}_l0`];
     }
     const n = own["hh.weight"].shape[1];
-    return words.reduce((h, x) => {
+    let h = new Float32Array(n);
+    return words.map((x) => {
       const i = linear(own, "ih", x), g = linear(own, "hh", h);
-      return h.map((before, k) => {
+      return (h = h.map((before, k) => {
         const r = sigmoid(i[k] + g[k]), z = sigmoid(i[n + k] + g[n + k]);
         return (1 - z) * Math.tanh(i[2 * n + k] + r * g[2 * n + k]) + z * before;
-      });
-    }, new Float32Array(n));
+      }));
+    });
   }
 
   // --- 4. The frozen image network -------------------------------------------------------------------------
@@ -186,28 +194,25 @@
     return { shape: [out, h, v], data: y };
   }
 
-  /** y += W x for maps of n places; two rows out of four rows in at once, which is three times as fast. */
+  /** y += W x, for rows x of n numbers: four rows out and two places at a time, so that the sums stay in
+      registers. It is the same loop over o, c and p, three times as fast. */
   function mix(y, x, W, out, channels, n) {
-    const rest = channels % 4, whole = channels - rest;
-    for (let o = 0; o < out; o += 2) {
-      const two = o + 1 < out, A = o * channels, B = two ? A + channels : A, ya = o * n, yb = two ? ya + n : ya;
-      for (let c = 0; c < whole; c += 4) {
-        const a0 = W[A + c], a1 = W[A + c + 1], a2 = W[A + c + 2], a3 = W[A + c + 3];
-        const b0 = W[B + c], b1 = W[B + c + 1], b2 = W[B + c + 2], b3 = W[B + c + 3];
-        const x0 = c * n, x1 = x0 + n, x2 = x1 + n, x3 = x2 + n;
-        if (two)
-          for (let p = 0; p < n; p++) {
-            const p0 = x[x0 + p], p1 = x[x1 + p], p2 = x[x2 + p], p3 = x[x3 + p];
-            y[ya + p] += a0 * p0 + a1 * p1 + a2 * p2 + a3 * p3;
-            y[yb + p] += b0 * p0 + b1 * p1 + b2 * p2 + b3 * p3;
-          }
-        else for (let p = 0; p < n; p++) y[ya + p] += a0 * x[x0 + p] + a1 * x[x1 + p] + a2 * x[x2 + p] + a3 * x[x3 + p];
-      }
-      for (let c = whole; c < channels; c++)
-        for (let p = 0; p < n; p++) {
-          y[ya + p] += W[A + c] * x[c * n + p];
-          if (two) y[yb + p] += W[B + c] * x[c * n + p];
+    for (let o = 0; o < out; o += 4) {
+      const A = o * channels, B = Math.min(o + 1, out - 1) * channels, C = Math.min(o + 2, out - 1) * channels, D = Math.min(o + 3, out - 1) * channels;
+      for (let p = 0; p < n; p += 2) {
+        const next = p + 1 < n ? 1 : 0;
+        let a = 0, b = 0, c = 0, d = 0, a1 = 0, b1 = 0, c1 = 0, d1 = 0;
+        for (let k = 0, at = p; k < channels; k++, at += n) {
+          const u = x[at], v = x[at + next], wa = W[A + k], wb = W[B + k], wc = W[C + k], wd = W[D + k];
+          (a += wa * u), (b += wb * u), (c += wc * u), (d += wd * u);
+          (a1 += wa * v), (b1 += wb * v), (c1 += wc * v), (d1 += wd * v);
         }
+        const here = o * n + p, rows = Math.min(4, out - o);
+        for (let r = 0; r < rows; r++) {
+          y[here + r * n] += r === 0 ? a : r === 1 ? b : r === 2 ? c : d;
+          if (next) y[here + r * n + 1] += r === 0 ? a1 : r === 1 ? b1 : r === 2 ? c1 : d1;
+        }
+      }
     }
   }
 
@@ -475,7 +480,7 @@
     /** Words (ids) as a point on the sphere: the sum of their vectors, or what a GRU holds behind them. */
     text(ids) {
       const words = ids.map((id) => row(this.w["words.weight"], id));
-      return unit(this.config.text === "gru" ? gru(this.w, "sentence", words) : words.reduce(add));
+      return unit(this.config.text === "gru" ? gru(this.w, "sentence", words).pop() : words.reduce(add));
     }
   }
 
@@ -502,5 +507,161 @@
     }
   }
 
-  Object.assign(MMT, { unpack, linear, row, softmax, sigmoid, unit, dot, join, add, each, convolve, cells, Encoder, Captioner, Questions, Space, Words });
+  // --- 10. A generator that draws a sentence (chapter 11) ---------------------------------------------------------------
+
+  /** Batch normalization in use: the mean and the variance are those that training has counted. */
+  function normalize(w, name, x, channels) {
+    const [mu, v, g, b] = ["running_mean", "running_var", "weight", "bias"].map((part) => w[`${name}.${part}`].data), n = x.length / channels;
+    for (let c = 0; c < channels; c++) {
+      const factor = g[c] / Math.sqrt(v[c] + 1e-5);
+      for (let i = c * n; i < (c + 1) * n; i++) x[i] = (x[i] - mu[c]) * factor + b[c];
+    }
+    return x;
+  }
+
+  /** A convolution the other way round: each number of x (channels, n, n) is spread over k × k numbers. */
+  function spread(x, n, { shape: [channels, out, k], data: W }, stride, padding) {
+    const size = (n - 1) * stride - 2 * padding + k, y = new Float32Array(out * size * size);
+    for (let c = 0; c < channels; c++)
+      for (let o = 0; o < out; o++)
+        for (let dy = 0; dy < k; dy++)
+          for (let dx = 0; dx < k; dx++) {
+            const weight = W[((c * out + o) * k + dy) * k + dx];
+            for (let i = 0; i < n; i++) {
+              const at = i * stride + dy - padding;
+              if (at < 0 || at >= size) continue;
+              for (let j = 0, to = dx - padding; j < n; j++, to += stride)
+                if (to >= 0 && to < size) y[(o * size + at) * size + to] += weight * x[(c * n + i) * n + j];
+            }
+          }
+    return [y, size];
+  }
+
+  class Painter {
+    constructor(file) {
+      this.config = file.about.config;
+      this.words = file.about.words;
+      this.w = unpack(file);
+    }
+
+    /** A sentence (ids) as a vector: the mean of the states of a recurrence. */
+    hear(ids) {
+      const states = gru(this.w, "encoder.recur", ids.map((id) => row(this.w["encoder.embed.weight"], id)));
+      return linear(this.w, "encoder.out", each(states.reduce(add), (v) => v / states.length));
+    }
+
+    /** Draw what was heard, with random numbers z: (3, size, size) in −1…1. */
+    draw(heard, z) {
+      const { w, config: c } = this, projected = normalize(w, "generator.listen.1", linear(w, "generator.listen.0", heard), c.projection);
+      let x = join(each(projected, (v) => (v > 0 ? v : 0.2 * v)), z), n = 1, layer = 0;
+      for (; w[`generator.draw.${layer + 1}.weight`]; layer += 3) {
+        const kernel = w[`generator.draw.${layer}.weight`];
+        [x, n] = layer ? spread(x, n, kernel, 2, 1) : spread(x, n, kernel, 1, 0);
+        x = each(normalize(w, `generator.draw.${layer + 1}`, x, kernel.shape[1]), relu);
+      }
+      [x, n] = spread(x, n, w[`generator.draw.${layer}.weight`], 2, 1);
+      return { size: n, data: each(x, Math.tanh) };
+    }
+  }
+
+  // --- 11. Voices apart, by the lips (chapter 16) -------------------------------------------------------------------------
+
+  /** Sines and cosines of all multiples of 2π / n. */
+  const waves = {};
+  function turns(n) {
+    return (waves[n] = waves[n] || [Math.cos, Math.sin].map((f) => Float64Array.from({ length: n }, (_, i) => f((2 * Math.PI * i) / n))));
+  }
+
+  const hann = (n) => Float64Array.from({ length: n }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / n));
+
+  class Party {
+    constructor(file) {
+      this.config = file.about.config;
+      this.w = unpack(file);
+    }
+
+    /** The spectrogram of a wave: real and imaginary parts, (bins, frames) each. */
+    transform(wave) {
+      const { n_fft: n, hop, pad, window } = this.config, frames = Math.floor((wave.length + 2 * pad - window) / hop) + 1, bins = n / 2 + 1;
+      const w = hann(n), [cos, sin] = turns(n), re = new Float32Array(bins * frames), im = new Float32Array(bins * frames);
+      for (let m = 0; m < frames; m++) {
+        const x = w.map((v, i) => v * (wave[m * hop + i - pad] || 0));
+        for (let f = 0; f < bins; f++) {
+          let a = 0, b = 0;
+          for (let i = 0, at = 0; i < n; i++, at = (at + f) % n) (a += x[i] * cos[at]), (b -= x[i] * sin[at]);
+          (re[f * frames + m] = a), (im[f * frames + m] = b);
+        }
+      }
+      return { re, im, bins, frames, length: wave.length };
+    }
+
+    /** The wave of a spectrogram that a mask was laid on: overlap and add. */
+    inverse(Y, mask) {
+      const { n_fft: n, hop, pad } = this.config, w = hann(n), [cos, sin] = turns(n), total = (Y.frames - 1) * hop + n;
+      const sum = new Float64Array(total), weight = new Float64Array(total);
+      for (let m = 0; m < Y.frames; m++)
+        for (let i = 0; i < n; i++) {
+          let v = 0;
+          for (let f = 0, at = 0; f < Y.bins; f++, at = (at + i) % n) {
+            const k = f * Y.frames + m, part = Y.re[k] * cos[at] - (f && f < n / 2 ? Y.im[k] * sin[at] : 0);
+            v += mask[k] * (f && f < n / 2 ? 2 * part : part);
+          }
+          (sum[m * hop + i] += (v / n) * w[i]), (weight[m * hop + i] += w[i] * w[i]);
+        }
+      return Float32Array.from({ length: Y.length }, (_, t) => (t + pad < total ? sum[t + pad] / Math.max(1e-3, weight[t + pad]) : 0));
+    }
+
+    /** A convolution over time of x (channels, n), as torch.nn.Conv1d with as much padding as it needs. */
+    over(name, x, n, dilation = 1) {
+      const { shape: [out, channels, k], data: W } = this.w[name + ".weight"], b = this.w[name + ".bias"].data, y = new Float32Array(out * n);
+      for (let o = 0; o < out; o++) {
+        y.fill(b[o], o * n, (o + 1) * n);
+        for (let c = 0; c < channels; c++)
+          for (let d = 0; d < k; d++) {
+            const weight = W[(o * channels + c) * k + d], shift = (d - (k >> 1)) * dilation;
+            for (let t = Math.max(0, -shift); t < Math.min(n, n - shift); t++) y[o * n + t] += weight * x[c * n + t + shift];
+          }
+      }
+      return y;
+    }
+
+    block(name, x, n) {
+      const y = this.over(name + ".0", x, n);
+      return each(normalize(this.w, name + ".1", y, y.length / n), relu);
+    }
+
+    /** The masks of two voices, from what is heard and from both mouths, (pictures, 384) each. */
+    masks(Y, mouths) {
+      const { config: c } = this, M = Y.frames;
+      let x = Y.re.map((re, i) => (Math.hypot(re, Y.im[i]) ** c.compression - c.standard[0]) * c.standard[1]);
+      x = this.block("hear.layers.0", x, M);
+      for (const mouth of mouths) {
+        const size = c.face[0] * c.face[1], T = mouth.length / size, flat = new Float32Array(mouth.length);
+        for (let t = 0; t < T; t++) for (let k = 0; k < size; k++) flat[k * T + t] = mouth[t * size + k];
+        const seen = c.visual.reduce((y, _, layer) => this.block(`watch.layers.${layer}`, y, T), flat), own = new Float32Array((seen.length / T) * M);
+        for (let m = 0; m < M; m++) {
+          const at = Math.floor(((m * c.hop + (c.window >> 1) - c.pad) * c.fps) / c.rate), t = Math.min(T - 1, Math.max(0, at));
+          for (let k = 0; k < seen.length / T; k++) own[k * M + m] = seen[k * T + t];
+        }
+        x = join(x, own);
+      }
+      x = this.over("trunk.first", x, M);
+      c.dilations.forEach((dilation, i) => {
+        const y = each(normalize(this.w, `trunk.steps.${i}.0`, x.slice(), c.width), relu);
+        x = add(x, this.over(`trunk.steps.${i}.2`, y, M, dilation));
+      });
+      x = this.over("trunk.last.2", each(normalize(this.w, "trunk.last.0", x, c.width), relu), M);
+      const [low, high] = c.bounds, middle = (low + high) / 2, half = (high - low) / 2;
+      const first = each(x, (v) => middle + half * Math.tanh(v / half));
+      return [first, each(first, (v) => 1 - v)]; // both voices together are the mixture
+    }
+
+    /** The voices of a mixture, to whom these mouths belong. */
+    separate(wave, mouths) {
+      const Y = this.transform(wave), masks = this.masks(Y, mouths);
+      return { Y, masks, voices: masks.map((mask) => this.inverse(Y, mask)) };
+    }
+  }
+
+  Object.assign(MMT, { unpack, linear, row, softmax, sigmoid, unit, dot, join, add, each, Encoder, Captioner, Questions, Space, Words, Painter, Party });
 })();

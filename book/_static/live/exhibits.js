@@ -22,10 +22,73 @@
         if (name === "world") return MMT.World.from(file);
         if (name === "encoder") return new MMT.Encoder(file);
         const base = file.tensors.some(([, , type]) => type[0] === "d") ? await model("captioner-soft") : null;
-        const kinds = { captioner: MMT.Captioner, questions: MMT.Questions, search: MMT.Space, words: MMT.Words, drawing: MMT.Painter, party: MMT.Party };
+        const kinds = { gallery: Gallery, voices: Voices, captioner: MMT.Captioner, questions: MMT.Questions, search: MMT.Space, words: MMT.Words, drawing: MMT.Painter, party: MMT.Party };
         return new kinds[file.about.kind](file, base);
       })();
     return made[name];
+  }
+
+  /** Scenes that can be found, with their points on the sphere. */
+  class Gallery {
+    constructor(file) {
+      Object.assign(this, file.about);
+      this.pictures = MMT.unpack(file).pictures;
+    }
+
+    /** The scenes nearest to a point: [number, cosine]. */
+    nearest(point, top) {
+      return this.scenes.map((_, i) => [i, MMT.dot(MMT.row(this.pictures, i), point)]).sort((a, b) => b[1] - a[1]).slice(0, top);
+    }
+  }
+
+  /** People who speak for two seconds: a wave, and the mouth in each picture. */
+  class Voices {
+    constructor(file) {
+      Object.assign(this, file.about);
+      Object.assign(this, MMT.unpack(file));
+    }
+
+    wave(i) {
+      return MMT.row(this.waves, i);
+    }
+
+    mouth(i) {
+      const [rows, size] = this.mouths.shape, each = (rows / this.people.length) * size;
+      return this.mouths.data.subarray(i * each, (i + 1) * each);
+    }
+  }
+
+  // --- Words that a reader types --------------------------------------------------------------------------------
+
+  /** A text as words, as mmtutor.kit.text.tokenize gives them for English. */
+  const wordsOf = (text) => (text.normalize("NFC").toLowerCase().replace(/’/g, "'").match(/[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu) || []);
+
+  /** Words of a list that are spelt nearly so: at most two letters differ. */
+  function alike(word, list, top = 3) {
+    const distance = (a, b) => {
+      let line = [...Array(b.length + 1).keys()];
+      for (let i = 1; i <= a.length; i++) {
+        const next = [i];
+        for (let j = 1; j <= b.length; j++) next[j] = Math.min(next[j - 1] + 1, line[j] + 1, line[j - 1] + (a[i - 1] !== b[j - 1]));
+        line = next;
+      }
+      return line[b.length];
+    };
+    return list.filter((w) => Math.abs(w.length - word.length) < 3 && /^\p{L}/u.test(w)).map((w) => [distance(word, w), w])
+      .filter(([d]) => d < 3).sort((a, b) => a[0] - b[0]).slice(0, top).map(([, w]) => w);
+  }
+
+  /** The ids of a text's words; an error in plain words if one is unknown or there is none. */
+  function idsOf(text, list) {
+    const words = wordsOf(text);
+    if (!words.length) throw new Error("Type a few words first.");
+    if (words.length > 40) throw new Error(`That is ${words.length} words; the model reads 40 at most.`);
+    return words.map((word) => {
+      const id = list.indexOf(word);
+      if (id >= 0 && !word.startsWith("<")) return id;
+      const near = alike(word, list);
+      throw new Error(`The model has never read “${word}”.${near.length ? ` It knows: ${near.join(", ")}.` : ""}`);
+    });
   }
 
   // --- Pieces of a page ------------------------------------------------------------------------------------------
@@ -145,6 +208,13 @@
       this.canvas = h("canvas", { width: 384, height: 384, role: "img" });
       this.layer = h("div", { class: "mmt-things", role: "group", "aria-label": "Things on the stage: arrow keys move one, plus and minus resize it, Delete removes it" });
       this.error = h("p", { class: "mmt-error", role: "alert", hidden: true });
+      this.build();
+      this.drop();
+    }
+
+    /** The picture with its things, and the tools below it. */
+    build() {
+      const { world, scene } = this;
       const grounds = [...world.grounds.values()].map((g) => [g.key, `${g.name} ${g.key.split("-")[1]}`]);
       const names = [...world.things.keys()].sort().map((name) => [name, name]);
       this.adding = select("Thing", names, "dog", () => {});
@@ -163,7 +233,6 @@
         h("div", { class: "mmt-bar" }, h("button", { type: "button", onclick: () => ((this.scene = shuffled(this.world)), (this.own = null), (this.chosen = 0), this.show()) }, "Another scene"),
           h("label", { class: "mmt-upload" }, "A picture of my own ", file), this.back),
         this.error);
-      this.drop();
     }
 
     /** Draw, and tell. */
@@ -306,6 +375,31 @@
     return { ground: any([...world.grounds.keys()]), things };
   }
 
+  /** A stage for a model that a reader trained: one's own pictures, and no world. */
+  class Frame extends Stage {
+    constructor(change) {
+      super(null, null, change);
+    }
+
+    /** Only the picture, and a way to bring one. */
+    build() {
+      const file = h("input", { type: "file", accept: "image/*", class: "mmt-file", "aria-label": "a picture of my own", onchange: (event) => this.take(event.target) });
+      this.element = h("div", { class: "mmt-stage" }, h("div", { class: "mmt-picture" }, this.canvas), h("div", { class: "mmt-bar" }, h("label", { class: "mmt-upload" }, "A picture of my own ", file)), this.error);
+    }
+
+    show() {
+      this.error.hidden = true;
+      this.pixels = this.own || new Uint8Array(96 * 96 * 3).fill(200);
+      this.highlight(null);
+      this.change(this.pixels, null);
+    }
+
+    highlight(weights) {
+      paint(this.canvas, weights ? lit(this.pixels, weights) : this.pixels, 96);
+      this.canvas.setAttribute("aria-label", this.own ? "Your picture, as the model sees it" : "No picture yet");
+    }
+  }
+
   // --- To begin ----------------------------------------------------------------------------------------------------
 
   const STYLE = `
@@ -335,6 +429,12 @@ html[data-theme=dark] .mmt-live-on .mmt-true{color:#5fd39a}html[data-theme=dark]
 .mmt-live-on .mmt-small{font-size:.9em}.mmt-live-on .mmt-said{clip-path:inset(50%);height:1px;margin:0;overflow:hidden;position:absolute;width:1px}
 .mmt-live-on .mmt-answers{border-collapse:collapse;font-variant-numeric:tabular-nums}.mmt-live-on .mmt-answers td,.mmt-live-on .mmt-answers th{padding:.15em .7em .15em 0;text-align:start}
 .mmt-live-on .mmt-answers meter{width:7em}
+.mmt-live-on .mmt-found{display:flex;flex-wrap:wrap;gap:.4em;list-style:none;margin:.4em 0;padding:0}.mmt-live-on .mmt-found li{list-style:none;margin:0}
+.mmt-live-on .mmt-hit{font-variant-numeric:tabular-nums;padding:.2em}.mmt-live-on .mmt-hit canvas{margin:0 auto .1em}
+.mmt-live-on .mmt-pad{aspect-ratio:1;background:#fff;border:1px solid #888;border-radius:6px;cursor:crosshair;max-width:14em;position:relative;touch-action:none}
+.mmt-live-on .mmt-dot{background:#0072b2;border-radius:50%;height:1em;left:50%;margin:-.5em;pointer-events:none;position:absolute;top:50%;width:1em}
+.mmt-live-on .mmt-big{max-width:20em}.mmt-live-on .mmt-few{width:min(6em,29%)}.mmt-live-on .mmt-film{border-radius:6px;width:min(9em,45%)}
+.mmt-live-on .mmt-mask{height:14em;image-rendering:pixelated}.mmt-live-on audio{height:2.6em;max-width:100%;width:16em}.mmt-live-on .mmt-label{min-width:7em}
 .mmt-live-on .mmt-file{font:inherit;max-width:14em}
 @media(max-width:720px){.mmt-live-on .mmt-two{grid-template-columns:minmax(0,1fr)}}`;
 
@@ -351,5 +451,5 @@ html[data-theme=dark] .mmt-live-on .mmt-true{color:#5fd39a}html[data-theme=dark]
     if (first) first.focus({ preventScroll: true });
   };
 
-  Object.assign(MMT, { need, model, h, choice, select, speaker, latest, paint, lit, photo, Stage, shuffled });
+  Object.assign(MMT, { wordsOf, alike, idsOf, need, model, h, choice, select, speaker, latest, paint, lit, photo, Stage, Frame, shuffled });
 })();
