@@ -107,7 +107,9 @@ def main() -> None:
 
 @main.command("list")
 @click.option(
-    "--costs", is_flag=True, help="Also the weights at the papers' sizes, and their memory."
+    "--costs",
+    is_flag=True,
+    help="Also the weights, their memory and the multiply-adds at the papers' sizes.",
 )
 def list_(costs: bool) -> None:
     """Systems, what they learn from, and the command that uses them."""
@@ -117,7 +119,7 @@ def list_(costs: bool) -> None:
         click.echo(click.style(task.system, bold=True))
         click.echo(f"  {task.says}")
         own = ["a folder of your own"] if task.folders else []
-        click.echo(f"  learns from  world, {', '.join([*task.sets, *own])}")
+        click.echo(f"  learns from  {', '.join(['world', *task.sets, *own])}")
         click.echo(f"  scales       {', '.join(task.recipes)}")
         click.echo(f"  then         mmtutor {task.then} DIR …")
         if costs:
@@ -128,7 +130,8 @@ def list_(costs: bool) -> None:
     if costs:
         click.echo(
             "\nMemory is that of training in float32: weights, gradients and AdamW's two moments. What the batch "
-            "takes comes on top and depends on its size."
+            "takes comes on top and depends on its size. Multiply-adds are those of matrix products and convolutions, "
+            "for one sample; what a frozen network makes of a picture or a face is not counted."
         )
 
 
@@ -137,7 +140,10 @@ def list_(costs: bool) -> None:
 
 def systems() -> list[str]:
     """The names that ``train`` takes; kept here so that ``--help`` need not load torch."""
-    return ["word2vec", "joint_embedding", "show_and_tell", "show_attend_tell", "vqa"]
+    return [
+        *("word2vec", "joint_embedding", "show_and_tell", "show_attend_tell", "vqa"),
+        *("text_to_image", "cocktail_party", "soundnet", "image_to_speech"),
+    ]
 
 
 def rate(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -228,12 +234,9 @@ def train(
         )
     own, usual = Source.of(data, task.sets, folders=task.folders, path=path), task.recipes[scale]
     asked = {"steps": steps, "batch": batch, "lr": lr, "pixels": pixels, "encoder": encoder}
-    if not task.pixels:  # word2vec has settings for all of these
-        given = [f"--{name}" for name, value in asked.items() if value is not None]
-        if given:
-            raise ValueError(
-                f"{system} does not take {', '.join(given)}; use --set (epochs, batch, lr)"
-            )
+    given = [f"--{n}" for n, x in asked.items() if x is not None and n not in task.takes]
+    if given:
+        raise ValueError(f"{system} does not take {', '.join(given)}; {task.instead}")
     run: dict[str, Any] = {
         "system": system,
         "data": asdict(own),
@@ -242,14 +245,14 @@ def train(
         "seed": seed,
         "set": runs.changes(pairs, task.config, task.fixed),
     }
-    if task.pixels:
-        run |= {
-            "steps": steps or usual.steps,
-            "batch": batch or usual.batch,
-            "lr": lr or usual.lr,
-            "pixels": pixels or (WORLD_PIXELS if own.kind == "world" else PIXELS),
-            "encoder": encoder or DEFAULT,
-        }
+    default = {
+        "steps": usual.steps,
+        "batch": usual.batch,
+        "lr": usual.lr,
+        "pixels": WORLD_PIXELS if own.kind == "world" else PIXELS,
+        "encoder": DEFAULT,
+    }
+    run |= {name: asked[name] or default[name] for name in task.takes}
     task.check(run)
     where = device_name()
     with runs.alone(folder):
@@ -261,7 +264,7 @@ def learn(task: Any, folder: Path, run: dict[str, Any], where: str) -> None:
     from mmtutor.cli import runs
 
     begun = runs.begin(folder, run)
-    if begun and (folder / "model.json").exists() and not (folder / runs.CHECKPOINT).exists():
+    if begun and (folder / "model.json").exists() and not runs.checkpoints(folder):
         click.echo(
             f"{folder} holds this run already, and it has ended; now: mmtutor {task.then} {folder} …"
         )
@@ -272,11 +275,14 @@ def learn(task: Any, folder: Path, run: dict[str, Any], where: str) -> None:
     with stopped_kindly(folder), room_in_memory(run), nothing_begun(folder, begun):
         history = task.train(folder, run)
     board = runs.keep_history(folder, history)
-    (folder / runs.CHECKPOINT).unlink(missing_ok=True)
+    for path in runs.checkpoints(folder):
+        path.unlink()
     if history.steps:
-        loss = history.losses["loss"]
+        name = "loss" if "loss" in history.losses else next(iter(history.losses))
+        loss, whose = history.losses[name], "" if name == "loss" else f" of the {name}"
         click.echo(
-            f"The loss went from {loss[0]:.3f} to {loss[-1]:.3f} in {history.steps[-1] + 1} steps."
+            f"The loss{whose} went from {loss[0]:.3f} to {loss[-1]:.3f} in "
+            f"{run.get('steps', history.steps[-1] + 1)} steps."
         )
     click.echo(
         f"Kept in {folder}: the model, {runs.HISTORY}{' and TensorBoard files' if board else ''}."
@@ -308,7 +314,9 @@ def stopped_kindly(folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        kept = (folder / "checkpoint.pt").exists()
+        from mmtutor.cli import runs
+
+        kept = bool(runs.checkpoints(folder))
         then = f"to go on; {folder} is kept" if kept else "to begin anew; nothing was learned yet"
         click.echo(f"\nStopped. Give the same command again {then}.", err=True)
         sys.exit(130)
@@ -342,9 +350,8 @@ def room_in_memory(run: dict[str, Any]) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not no_room(error):
             raise
-        lower = "--set batch or --set dim"
-        if "pixels" in run:
-            lower = f"--batch (now {run['batch']}) or --pixels (now {run['pixels']})"
+        now = [f"--{name} (now {run[name]})" for name in ("batch", "pixels") if name in run]
+        lower = " or ".join(now) or "--set batch or --set dim"
         raise ValueError(
             f"the memory is full: lower {lower}; once a run has a checkpoint, that is another run, "
             "and wants another --out"
@@ -400,7 +407,7 @@ def trained(folder: Path, *kinds: str) -> tuple[Any, dict[str, Any]]:
         raise ValueError(
             f"the training in {str(folder)!r} has not ended; give its command again to go on"
         )
-    runs.check(run, folder)
+    runs.check(run, folder, task.takes)
     return task, run
 
 
@@ -498,3 +505,131 @@ def words(folder: Path, formula: tuple[str, ...], top: int) -> None:
         query, min(top, most), exclude=dict.fromkeys(w for _, w in terms)
     ):
         click.echo(f"{cosine:.3f}  {word}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("sentence")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="The picture: a .png, say."
+)
+@click.option("--count", type=click.IntRange(1, 400), default=8, show_default=True, help="So many.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--zoom",
+    type=click.IntRange(1, 16),
+    default=4,
+    show_default=True,
+    help="Pixels of the file for one of the drawing.",
+)
+def draw(folder: Path, sentence: str, out: Path, count: int, seed: int, zoom: int) -> None:
+    """Draw SENTENCE, as often as you like: drawings differ by chance, and SEED repeats them."""
+    from mmtutor.cli import files
+
+    task, _ = trained(folder, "draw")
+    files.ending(out)
+    drawn = task.draw(folder, sentence, count, seed)
+    files.write_grid(out, drawn, zoom)
+    side = drawn.shape[1]
+    click.echo(f"{out}: {count} drawing{'s' * (count > 1)} of {side} × {side} pixels")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("mixture")
+@click.argument("films", nargs=-1)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("."),
+    show_default=True,
+    help="The folder that the voices are written to.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(1, 1000),
+    default=None,
+    help="Pictures a second of the films [their own, else 25].",
+)
+def separate(
+    folder: Path, mixture: str, films: tuple[str, ...], out: Path, fps: float | None
+) -> None:
+    """Take the voices in MIXTURE apart, a sound file for each of the FILMS.
+
+    A film shows one face that fills the picture, for as long as the sound: a folder of pictures, a
+    GIF, a strip of square pictures side by side, or an array (T, H, W, 3) in a file .npy. (With
+    ffmpeg: ffmpeg -i film.mp4 -r 25 frames/%04d.png)
+    """
+    from mmtutor.cli import files
+    from mmtutor.cli.separating import Unread
+
+    task, _ = trained(folder, "separate")
+    if out.exists() and not out.is_dir():
+        files.folder_for(out)
+    try:
+        voices, rate = task.separate(folder, mixture, list(films), fps)
+    except Unread as error:
+        finish(error.lines, error.of)
+        return
+    names: list[str] = []
+    for place, own in enumerate(films or [f"voice{n + 1}" for n in range(len(voices))]):
+        name = f"{Path(mixture).stem}-{Path(own).stem}"
+        names.append(f"{name}-{place + 1}" if name in names else name)
+    for name, voice in zip(names, voices):
+        path = files.folder_for(out) / f"{name}.wav"
+        files.write_sound(path, voice, rate)
+        click.echo(f"{path}: {len(voice) / rate:.2f} s")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("sounds", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="So many names.")
+def hear(folder: Path, sounds: tuple[str, ...], top: int) -> None:
+    """Name what is heard in SOUNDS, a line each. Files that cannot be read are named at the end.
+
+    The numbers are probabilities if it has learned from names; if a network that sees has taught it,
+    they say how alike its answer and pictures of that name are, from -1 to 1.
+    """
+    task, _ = trained(folder, "hear")
+    bad = []
+    for file, names, wrong in task.hear(folder, list(sounds), top):
+        if names is None:
+            bad.append(f"{file}: {wrong}")
+        else:
+            click.echo(f"{file}: {', '.join(f'{name} {sure:.2f}' for name, sure in names)}")
+    finish(bad, len(sounds))
+
+
+@main.command("say")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("pictures", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The sound, a .wav; for several pictures a folder.",
+)
+def say_(folder: Path, pictures: tuple[str, ...], out: Path) -> None:
+    """Say what is in PICTURES, as sound. Files that cannot be read are named at the end."""
+    from mmtutor.cli import files
+
+    task, _ = trained(folder, "say")
+    many = len(pictures) > 1
+    if many:
+        files.folder_for(out)
+    elif out.suffix.lower() != ".wav":
+        raise ValueError(f"--out must end in .wav, got {out.name!r}")
+    bad, names = [], set()
+    for place, (file, said, wrong) in enumerate(task.say(folder, list(pictures))):
+        if said is None:
+            bad.append(f"{file}: {wrong}")
+            continue
+        name = Path(file).stem
+        name = f"{name}-{place + 1}" if name in names else name
+        names.add(name)
+        path = out / f"{name}.wav" if many else out
+        wave, rate = said
+        files.write_sound(path, wave, rate)
+        click.echo(f"{path}: {len(wave) / rate:.2f} s")
+    finish(bad, len(pictures))

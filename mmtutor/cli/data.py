@@ -62,18 +62,22 @@ class Source:
         missing = "there is no folder" if folders else "it does not learn from"
         raise ValueError(f"--data must be one of: {', '.join(known)}; {missing} {text!r}")
 
-    def rows(self, name: str, split: str, size: int | None, pixels: int, usual: int) -> Any:
+    def rows(
+        self, name: str, split: str, size: int | None, pixels: int | None, usual: int, **more: Any
+    ) -> Any:
         """Rows of a split, ``"train"`` or ``"test"``.
 
         Args:
             name: of the world's data set.
             split: ``"train"`` or ``"test"``.
             size: at most so many; None: ``usual`` of the world, all of the others.
-            pixels: side of the pictures.
+            pixels: side of the pictures; None: there are none.
             usual: how many the world makes if nobody says.
+            more: other options of the world's data set, by default 24 things.
         """
         if self.kind == "world":
-            return world.load(name, split, size or usual, pixels=pixels, things=24)
+            sides = {} if pixels is None else {"pixels": pixels}
+            return world.load(name, split, size or usual, **sides, **(more or {"things": 24}))
         if self.kind == "hub":
             return hub.load(self.name, split, size, path=self.path, pixels=pixels)
         return self._folder(split, size, pixels)

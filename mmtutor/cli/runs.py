@@ -1,7 +1,8 @@
 """A run's folder: what it is, how far it is, what came of it.
 
 - ``run.json``: which system, which data, which settings. A run goes on only as what it was.
-- ``checkpoint.pt``: how far the training is; gone when it has ended.
+- ``checkpoint.pt``: how far the training is; gone when it has ended. A system that trains in several
+  parts has one for each: ``checkpoint-reading.pt``, say.
 - ``model.json`` and ``model-….safetensors``: the trained model with all that it needs.
 - ``history.csv``, and TensorBoard's files where it is installed: the curves.
 - ``scores.json``: what ``evaluate`` found.
@@ -26,6 +27,16 @@ from mmtutor.kit.cache import cache_dir, digest, locked
 from mmtutor.kit.training import History
 
 RUN, CHECKPOINT, HISTORY, SCORES = "run.json", "checkpoint.pt", "history.csv", "scores.json"
+
+
+def part(name: str) -> str:
+    """The file of the checkpoint of a part of a training."""
+    return f"checkpoint-{name}.pt"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Those that are there."""
+    return [path for path in (folder / CHECKPOINT, *folder.glob(part("*"))) if path.exists()]
 
 
 def write(path: Path, text: str) -> None:
@@ -66,14 +77,12 @@ def alone(folder: Path) -> Iterator[None]:
 def left_over(folder: Path) -> Iterator[Path]:
     """What a run that was killed while it wrote has left: files that nobody will read."""
     yield from (p for name in (RUN, HISTORY, SCORES) if (p := folder / f"{name}.tmp").exists())
-    yield from folder.glob(f".{CHECKPOINT}.*.tmp")
+    yield from folder.glob(".checkpoint*.pt.*.tmp")
 
 
 def begun(folder: Path) -> bool:
     """Whether a run is there, and something of it has been learned."""
-    return (folder / RUN).exists() and any(
-        (folder / name).exists() for name in (CHECKPOINT, "model.json")
-    )
+    return (folder / RUN).exists() and bool(checkpoints(folder) or (folder / "model.json").exists())
 
 
 def begin(folder: Path, run: dict[str, Any]) -> bool:
@@ -132,11 +141,12 @@ def _short(value: Any) -> str:
     return repr(value)
 
 
-def check(run: dict[str, Any], folder: Path) -> None:
-    """Raise a ValueError unless a note is one that :func:`begin` writes."""
+def check(run: dict[str, Any], folder: Path, takes: tuple[str, ...] = ()) -> None:
+    """Raise a ValueError unless a note is one that :func:`begin` writes, with what the system
+    takes."""
     kinds = {"data": dict, "scale": str, "seed": int, "set": dict}
-    if "pixels" in run:
-        kinds |= {"steps": int, "batch": int, "lr": float, "pixels": int, "encoder": str}
+    more = {"steps": int, "batch": int, "lr": float, "pixels": int, "encoder": str}
+    kinds |= {name: more[name] for name in takes}
     wrong = [name for name, kind in kinds.items() if not isinstance(run.get(name), kind)]
     data = run.get("data")
     if isinstance(data, dict) and not {"kind", "name"} <= set(data) <= {"kind", "name", "path"}:

@@ -2,12 +2,12 @@
 
 Every task trains the system as it stands in its file, on any data in the world's columns. The
 chapters do more where more is worth it (they teach cells their names, sort captions, compare); what
-a plain run of the same model gives is what one gets here.
+a plain run of the same model gives is what one gets here. What draws, separates, hears and speaks
+has a file of its own beside this one.
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,161 +19,25 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor import finder, joint_embedding, show_and_tell, show_attend_tell, vqa, word2vec, world
-from mmtutor.cli import runs
-from mmtutor.cli.data import Eyes, Source, encoder_of, seen_in, seen_of, told
+from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
+from mmtutor.cli.drawing import Drawing
+from mmtutor.cli.hearing import Hearing
+from mmtutor.cli.saying import Saying
+from mmtutor.cli.separating import Separating
+from mmtutor.cli.task import (
+    Recipe,
+    Task,
+    batches,
+    source,
+    told_texts,
+    vocabulary_of,
+    worded,
+    words_of,
+)
 from mmtutor.kit import decoding, metrics, retrieval, saving, text, training, vision
 from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, tokenize
 from mmtutor.world import captions as world_captions
-
-EVERY = 50  # steps from one checkpoint to the next
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a run trains, unless one says otherwise: steps, samples in a batch, peak rate."""
-
-    steps: int
-    batch: int
-    lr: float
-
-
-class Task:
-    """What all tasks share.
-
-    Attributes:
-        system: the file in ``mmtutor``.
-        says: what it is, in a line.
-        then: the command that uses a trained model.
-        sets: names of the sets on the Hub that it can learn from.
-        folders: whether it learns from a folder of one's own.
-        config: its settings; ``fixed``: those that the data decide.
-        recipes: how it trains, by scale.
-    """
-
-    system: ClassVar[str]
-    says: ClassVar[str]
-    then: ClassVar[str]
-    sets: ClassVar[tuple[str, ...]] = ()
-    folders: ClassVar[bool] = False
-    config: ClassVar[type]
-    model: ClassVar[type]
-    fixed: ClassVar[tuple[str, ...]] = ()
-    recipes: ClassVar[dict[str, Recipe]]
-    pixels: ClassVar[bool] = True
-
-    def settings(self, run: dict[str, Any]) -> Any:
-        """The settings of a run, with some size for what only the data will tell."""
-        raise NotImplementedError
-
-    def check(self, run: dict[str, Any]) -> None:
-        """Know now, not after the pictures have been looked at, what cannot be.
-
-        Raises:
-            ValueError: a setting out of range, or weights that no memory here holds.
-        """
-        settings = self.settings(run)
-        if not hasattr(self, "model"):
-            return
-        try:
-            with torch.device("meta"):
-                weights = training.parameter_count(self.model(settings))
-        except RuntimeError as error:  # a size beyond what torch can count
-            raise ValueError(f"no memory holds such a model; lower {sizes_of(run)}") from error
-        need, there = 16 * weights / 1e9, memory() / 1e9  # with gradients and AdamW's two moments
-        if need > there:
-            raise ValueError(
-                f"{weights:,} weights need {need:,.0f} GB to be trained, and this machine has "
-                f"{there:,.0f}; lower {sizes_of(run)}"
-            )
-
-    def train(self, folder: Path, run: dict[str, Any]) -> training.History:
-        """Train, or go on, and save the model to the folder."""
-        raise NotImplementedError
-
-    def evaluate(
-        self, folder: Path, run: dict[str, Any], size: int | None = None
-    ) -> dict[str, float]:
-        """Scores on what was kept back, or on the first ``size`` of it."""
-        raise NotImplementedError
-
-    def fit(
-        self, model: nn.Module, data: Any, folder: Path, run: dict[str, Any], **more: Any
-    ) -> training.History:
-        """The one call of the trainer; the recipe of ``run.json`` and a checkpoint."""
-        steps = run["steps"]
-        made = dict(warmup=min(50, steps // 10), epochs=10**6, checkpoint_every=EVERY)
-        return training.fit(
-            model,
-            data,
-            max_steps=steps,
-            lr=run["lr"],
-            seed=run["seed"],
-            checkpoint=folder / runs.CHECKPOINT,
-            **{**made, **more},
-        )
-
-
-def memory() -> float:
-    """Bytes of the memory that a model is trained in."""
-    if device().type == "cuda":
-        return float(torch.cuda.mem_get_info(device())[1])
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, OSError, ValueError):  # not on Windows
-        return float("inf")
-
-
-def sizes_of(run: dict[str, Any]) -> str:
-    """Whole numbers that were set: one of them is too large."""
-    large = [f"--set {name}" for name, value in run["set"].items() if type(value) is int]
-    return " or ".join(large) or "the sizes with --set, or take another --scale"
-
-
-def told_texts(rows: Any) -> tuple[list[str], Tensor]:
-    """The texts of pictures and the picture of each; those without a word are left out, and named."""
-    with told():
-        return finder.pairs(rows, wordless="skip")
-
-
-def worded(rows: Any) -> Any:
-    """The pictures that have a text with a word in it, by which they can be judged."""
-    own = finder._captions(rows)
-    kept = [row for row, texts in enumerate(own) if any(map(tokenize, texts))]
-    if not kept:
-        raise ValueError(
-            "no picture was kept back: ten pictures with a text are the least, or some in a folder "
-            "'test' beside those in 'train'"
-        )
-    return rows if len(kept) == len(own) else rows.select(kept)
-
-
-def source(run: dict[str, Any]) -> Source:
-    """Where the data of a run come from."""
-    return Source(**run["data"])
-
-
-def words_of(vocabulary: Vocabulary) -> dict[str, Any]:
-    """What is saved of a vocabulary."""
-    return {
-        "words": vocabulary.words,
-        "counts": vocabulary.counts,
-        "specials": list(vocabulary.specials),
-    }
-
-
-def vocabulary_of(note: dict[str, Any]) -> Vocabulary:
-    """Read what :func:`words_of` noted: the order is the order of ids."""
-    made = Vocabulary(dict(zip(note["words"], note["counts"])), specials=note["specials"])
-    if made.words != note["words"]:
-        raise ValueError("the vocabulary beside the model is damaged; train it again")
-    return made
-
-
-def batches(count: int, size: int = 64) -> Iterator[slice]:
-    """Slices of at most so many."""
-    return (slice(at, at + size) for at in range(0, count, size))
-
 
 # --- Captions -------------------------------------------------------------------------------------
 
@@ -519,7 +383,8 @@ class Words(Task):
     folders = True
     config = word2vec.Config
     recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(0, 0, 0), "paper": Recipe(0, 0, 0)}
-    pixels = False
+    takes = ()
+    instead = "use --set (epochs, batch, lr)"
 
     def settings(self, run: dict[str, Any]) -> Any:
         return getattr(self.config, run["scale"])(**run["set"])
@@ -616,5 +481,15 @@ def lines_of(folder: Path) -> Iterator[list[str]]:
 
 TASKS: dict[str, Task] = {
     task.system: task
-    for task in (Words(), JointEmbedding(), ShowAndTell(), ShowAttendTell(), Questions())
+    for task in (
+        Words(),
+        JointEmbedding(),
+        ShowAndTell(),
+        ShowAttendTell(),
+        Questions(),
+        Drawing(),
+        Separating(),
+        Hearing(),
+        Saying(),
+    )
 }

@@ -1,0 +1,189 @@
+"""The cocktail party on the command line: learn from voices and faces, and take a mixture apart."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmtutor import cocktail_party
+from mmtutor.cli import files
+from mmtutor.cli.task import Recipe, Task, source
+from mmtutor.kit import saving, training
+from mmtutor.kit.arrays import column
+from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.world import voices
+
+PIXELS, SECONDS = 48, 2
+DILATIONS = (1, 2, 4, 8, 16)  # as the chapter's model
+TEST = 200  # mixtures
+
+
+class Separating(Task):
+    system = "cocktail_party"
+    says = "voices that speak at once, taken apart by watching the lips (Ephrat et al. 2018)"
+    then = "separate"
+    config = cocktail_party.Config
+    model = cocktail_party.CocktailParty
+    fixed = ("fps", "face")
+    takes = ("steps", "batch", "lr")
+    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(1000, 8, 5e-3)}
+
+    def settings(self, run: dict[str, Any]) -> Any:
+        own = {"dilations": DILATIONS, **run["set"]}
+        if own.get("visual") == ():  # it only hears
+            own["face"] = ()
+        made = self.config.world(**own)
+        if made.rate not in (8000, 16000):
+            raise ValueError(f"rate must be 8000 or 16000 here, got {made.rate}")
+        if not made.visual and made.voices == 1:
+            raise ValueError("what only hears (visual = ()) needs voices of at least 2 here")
+        if run["batch"] < 2:
+            raise ValueError(f"--batch of {self.system} must be at least 2, got {run['batch']}")
+        return made
+
+    def mixtures(
+        self, run: dict[str, Any], config: Any, split: str, size: int | None, seconds: float
+    ) -> cocktail_party.Mixtures:
+        """Clips of a split, to be mixed."""
+        usual = 2 * (voices.TRAIN_SPEAKERS if split == "train" else voices.TEST_SPEAKERS)
+        sizes = dict(sample_rate=config.rate, start="anywhere", seconds=SECONDS)
+        rows = source(run).rows("talking_faces", split, size, PIXELS, usual, **sizes)
+        shown = []
+        for start in range(0, len(rows), 120):  # the films are large
+            part = rows.select(range(start, min(start + 120, len(rows))))
+            if config.visual:
+                film = torch.from_numpy(np.stack(column(part, "frames")))
+                shown.append(cocktail_party.mouths(film))
+        waves = torch.from_numpy(np.stack(column(rows, "wave")))
+        names = {one: k for k, one in enumerate(dict.fromkeys(rows["speaker"]))}
+        who = torch.tensor([names[one] for one in rows["speaker"]])
+        party = max(2, config.voices)
+        if len(names) < party:
+            raise ValueError(
+                f"{party} voices need as many speakers: --size must be {party} or more"
+            )
+        faces = torch.cat(shown) if shown else None
+        return cocktail_party.Mixtures(config, waves, faces, who, voices=party, seconds=seconds)
+
+    def train(self, folder: Path, run: dict[str, Any]) -> training.History:
+        config = self.settings(run)
+        data = self.mixtures(run, config, "train", run["size"], 1.6)
+        torch.manual_seed(run["seed"])
+        model = cocktail_party.CocktailParty(config)
+        adam = functools.partial(torch.optim.AdamW, betas=(0.9, 0.98), fused=True)
+        more = dict(batch_size=min(run["batch"], len(data)), drop_last=True, optimizer=adam)
+        with cpu_threads(1):  # the operations are small
+            history = self.fit(
+                model,
+                data,
+                folder,
+                run,
+                **more,
+                weight_decay=0.01,
+                warmup=min(40, run["steps"] // 10),
+                clip=20.0,
+            )
+        saving.save(model, folder)
+        return history
+
+    def load(self, folder: Path) -> cocktail_party.CocktailParty:
+        """A trained network."""
+        model, _ = saving.load(cocktail_party.CocktailParty, folder)
+        return model.to(device()).eval()
+
+    @torch.no_grad()
+    def evaluate(
+        self, folder: Path, run: dict[str, Any], size: int | None = None
+    ) -> dict[str, float]:
+        """Mixtures of unseen speakers, equally loud: what is gained over the mixture, in decibels."""
+        model = self.load(folder)
+        config = model.config
+        data = self.mixtures(run, config, "test", None if size is None else max(size, 6), SECONDS)
+        torch.manual_seed(0)
+        count = TEST if size is None else size
+        own = [k % len(data) for k in range(count)]
+        gains: dict[str, list[Tensor]] = {"gain in SI-SDR, dB": []}
+        alone = []
+        for start in range(0, count, 50):
+            batch = data.__getitems__(own[start : start + 50])
+            whole = {name: torch.stack([one[name] for one in batch]) for name in batch[0]}
+            mixture, sources = whole["mixture"].to(device()), whole["sources"].to(device())
+            faces = whole["faces"].to(device()) if model.watch else None
+            shown = {"gain in SI-SDR, dB": faces}
+            if faces is not None:
+                shown["the same with the faces exchanged, dB"] = faces.roll(1, 1)
+            for name, film in shown.items():
+                guess = model(mixture, film)
+                if model.watch is None and config.voices > 1:  # it cannot know the order
+                    costs = -cocktail_party.si_sdr(guess[:, :, None], sources[:, None])
+                    order = cocktail_party.best_order(costs)[1]
+                    guess = guess.take_along_dim(order[..., None], 1)
+                gain = cocktail_party.improvement(guess, sources[:, : guess.shape[1]], mixture)
+                gains.setdefault(name, []).append(gain.cpu())
+            alone.append(cocktail_party.si_sdr(mixture[:, None], sources).cpu())
+        out = {name: float(torch.cat(own).mean()) for name, own in gains.items()}
+        return {"SI-SDR of the mixtures, dB": float(torch.cat(alone).mean()), **out}
+
+    @torch.no_grad()
+    def separate(
+        self, folder: Path, mixture: str, films: list[str], fps: float | None
+    ) -> tuple[Tensor, int]:
+        """The voices (K, L) of a mixture, in the order of the films, and samples a second.
+
+        Raises:
+            ValueError: files that cannot be read (all of them are named, a line each), more or fewer
+                films than voices, or films that last longer or shorter than the sound.
+        """
+        model = self.load(folder)
+        config = model.config
+        if model.watch is None and films:
+            raise ValueError(f"{str(folder)!r} only hears: leave the films out")
+        fixed = config.voices > 1 and len(films) != config.voices
+        if model.watch is not None and (fixed or not films):
+            gives, needs = "a voice for each film", "one or more"
+            if config.voices > 1:
+                gives, needs = f"{config.voices} voices", f"{config.voices} films"
+            raise ValueError(
+                f"{str(folder)!r} gives {gives} and needs {needs}, one of each face, got "
+                f"{len(films)}; --set voices=1 trains one that takes any number"
+            )
+        wrong, shown, heard = [], [], None
+        try:
+            heard = files.sound(mixture, config.rate)
+            cocktail_party.frames(config, len(heard))
+        except (OSError, ValueError) as error:
+            wrong.append(f"{mixture}: {error}")
+        for one in films:
+            try:
+                film = files.film(one, config.fps, fps, PIXELS)
+                if heard is not None:
+                    seconds = len(heard) / config.rate
+                    film = files.lasting(film, seconds, config.fps, one)
+                shown.append(torch.from_numpy(film))
+            except (OSError, ValueError) as error:
+                wrong.append(f"{one}: {error}")
+        if wrong:
+            raise Unread(wrong, 1 + len(films))
+        faces = None
+        if films:
+            size = config.face
+            faces = torch.stack([cocktail_party.mouths(one, size=size) for one in shown])[None]
+            still = [name for name, own in zip(films, faces[0]) if float(own.abs().max()) < 1e-3]
+            for name in still:
+                files.say(f"{name} does not move, so it says nothing about whose voice is whose")
+            faces = faces.to(device())
+        found = model.separate(heard[None].to(device()), faces)
+        return found[0].cpu(), config.rate
+
+
+class Unread(ValueError):
+    """Files that cannot be read, a line each, and of how many."""
+
+    def __init__(self, lines: list[str], of: int) -> None:
+        super().__init__("; ".join(lines))
+        self.lines, self.of = lines, of
