@@ -197,6 +197,9 @@ def test_sentences_that_cannot_be_drawn(drawer: Path, separator: Path, tmp_path:
     assert "must end in .png" in refused("draw", drawer, "a wall", "--out", tmp_path / "x.wav")
     nowhere = tmp_path / "nowhere" / "x.png"
     assert "there is no folder" in refused("draw", drawer, "a wall", "--out", nowhere)
+    (tmp_path / "folder.png").mkdir()
+    folder = ("--out", tmp_path / "folder.png")
+    assert "is a folder; name a file" in refused("draw", drawer, "a wall", *folder)
     assert "use it with: mmtutor separate" in refused("draw", separator, "a wall", *out)
     assert "holds no run" in refused("draw", tmp_path, "a wall", *out)
 
@@ -327,6 +330,8 @@ def test_what_cannot_be_separated(separator: Path, party: Path, tmp_path: Path) 
         "there is no file"
         in call("separate", separator, tmp_path / "x.wav", anna, anna, code=1).stderr
     )
+    nameless = call("separate", separator, mix, anna, "", code=1).stderr
+    assert "there is no file or folder ''" in nameless
     (tmp_path / "file").write_text("")
     line = refused("separate", separator, mix, anna, anna, "--out", tmp_path / "file")
     assert "must be a folder here" in line
@@ -334,9 +339,11 @@ def test_what_cannot_be_separated(separator: Path, party: Path, tmp_path: Path) 
 
 def test_a_face_that_stands_still_is_told(separator: Path, party: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "still.npy", np.load(party / "anna.npy")[:1].repeat(25, 0))
-    files_ = (party / "mix.wav", party / "anna.npy", tmp_path / "still.npy")
-    said = call("separate", separator, *files_, "--out", tmp_path).stderr
+    mix, anna = party / "mix.wav", party / "anna.npy"
+    said = call("separate", separator, mix, anna, tmp_path / "still.npy", "--out", tmp_path).stderr
     assert "still.npy does not move" in said
+    said = call("separate", separator, mix, anna, anna, "--out", tmp_path).stderr
+    assert "anna.npy is given more than once" in said
 
 
 def test_what_is_gained_is_measured_on_unseen_speakers(separator: Path) -> None:
@@ -356,7 +363,7 @@ def test_one_voice_for_any_number_of_faces_and_ears_without_eyes(
     one, deaf = tmp_path / "one", tmp_path / "deaf"
     call("train", "cocktail_party", "--out", one, "--steps", 2, *TINY, "--set", "voices=1")
     mix, anna = party / "mix.wav", party / "anna.npy"
-    shown = call("separate", one, mix, anna, anna, anna, "--out", tmp_path / "three").output
+    shown = call("separate", one, mix, anna, anna, anna, "--out", tmp_path / "three").stdout
     assert len(shown.splitlines()) == 3  # of one name, and none is written over
     assert len(list((tmp_path / "three").iterdir())) == 3
     call("evaluate", one, "--size", 2)
@@ -441,6 +448,7 @@ def test_it_says_what_is_in_a_picture(speaker: Path, walls: Path, tmp_path: Path
     assert len(samples) > 100
     assert np.abs(samples).max() > 0.05
     assert "BLEU-4 of the units" in call("evaluate", speaker, "--size", 6).output
+    assert "--size must be at least 2" in refused("evaluate", speaker, "--size", 1)
 
 
 def test_good_and_bad_pictures_to_speak_of(speaker: Path, walls: Path, tmp_path: Path) -> None:
@@ -594,3 +602,16 @@ def test_a_damaged_checkpoint_says_how_to_begin_anew(
     line = refused(*words, *small)
     assert "checkpoint.pt is not a readable checkpoint" in line
     assert "delete it to start anew" in line
+
+
+def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        with pytest.raises(OSError, match=r"x\.wav' cannot be written \(Read-only file system\)"):
+            files.write_sound(tmp_path / "x.wav", torch.zeros(9), RATE)
+    assert not list(tmp_path.iterdir())

@@ -39,7 +39,7 @@ def sound(file: str, rate: int) -> Tensor:
         OSError: no such file, or a folder.
         ValueError: no sound, nothing in it, or nothing but silence; the message names the file.
     """
-    if Path(file).is_dir():
+    if file and Path(file).is_dir():
         raise IsADirectoryError(f"{file!r} is a folder; name a sound in it")
     name, opened = hub._open(file)
     try:
@@ -84,8 +84,12 @@ def write(path: Path, content: bytes) -> None:
         raise IsADirectoryError(f"{str(path)!r} is a folder; name a file with --out")
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.parent)!r} to write {path.name} to")
-    with replacing(path) as partial, open(partial, "wb") as file:
-        file.write(content)
+    try:
+        with replacing(path) as partial, open(partial, "wb") as file:
+            file.write(content)
+    except OSError as error:  # it names a file that nobody asked for
+        reason = f"{str(path)!r} cannot be written ({error.strerror}); choose another --out"
+        raise type(error)(reason) from error  # the disk that is full is known by the cause
 
 
 def folder_for(out: Path) -> Path:
@@ -162,9 +166,9 @@ def film(file: str, fps: int, given: float | None, pixels: int) -> np.ndarray:
         ValueError: no film; pictures that are too small or of several sizes. The message names it.
     """
     path = hub._at_home(file)
-    if path.is_dir():
+    if file and path.is_dir():
         shown, ends = _folder(path, pixels)
-    elif not path.exists():
+    elif not file or not path.exists():
         raise FileNotFoundError(f"there is no file or folder {file!r}")
     elif path.suffix.lower() == ".npy":
         shown, ends = _array(path, pixels)

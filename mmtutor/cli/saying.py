@@ -227,6 +227,8 @@ class Saying(Task):
         """What is said of unseen pictures, unit by unit, against what was said of them, and against
         what was said of others."""
         model, eyes = self.load(folder)
+        if size == 1:
+            raise ValueError("--size must be at least 2: what is said is compared with another's")
         rows = self.rows(run, model.config, "test", size)
         seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, "map")))
         ears = model.ears.cpu()

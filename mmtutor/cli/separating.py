@@ -174,6 +174,8 @@ class Separating(Task):
             size = config.face
             faces = torch.stack([cocktail_party.mouths(one, size=size) for one in shown])[None]
             still = [name for name, own in zip(films, faces[0]) if float(own.abs().max()) < 1e-3]
+            for name in dict.fromkeys(one for one in films if films.count(one) > 1):
+                files.say(f"{name} is given more than once; each voice needs a face of its own")
             for name in still:
                 files.say(f"{name} does not move, so it says nothing about whose voice is whose")
             faces = faces.to(device())
