@@ -9,7 +9,7 @@ $(error mmtutor needs Python 3.11 or newer on the PATH, and found none (see http
 endif
 HOUSE := @$(PYTHON) scripts/house.py
 
-.PHONY: help book test execute colab-check ledger bench lint serve lock clean
+.PHONY: help book test execute colab-check ledger live bench lint serve lock clean
 
 help: ## list the targets
 	$(HOUSE) help
@@ -28,6 +28,9 @@ colab-check: ## run the chapters on the versions that Colab has; CHAPTER=word2ve
 
 ledger: ## run the experiments behind the claims; SYSTEM=word2vec for one, REPLICATE=1 for fresh seeds
 	@REPLICATE=$(REPLICATE) $(PYTHON) scripts/house.py ledger $(SYSTEM)
+
+live: ## write the models that run in the pages anew, from those that their chapters train
+	$(HOUSE) live
 
 bench: ## run the benchmarks; BENCH=word2vec for one
 	$(HOUSE) bench $(BENCH)

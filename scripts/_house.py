@@ -675,6 +675,12 @@ def command_ledger(arguments: Sequence[str]) -> int:
     return python("-m", "mmtutor.page.ledger", "run", *fresh, *[a for a in arguments if a])
 
 
+def command_live(arguments: Sequence[str]) -> int:
+    """train the models that run in the pages, unless they lie in build/live, and write their files"""
+    install()
+    return python("scripts/live_models.py") or python("scripts/export_live.py")
+
+
 def command_bench(arguments: Sequence[str]) -> int:
     """run every benchmark and print its table"""
     install()
@@ -788,6 +794,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "execute": command_execute,
     "colab-check": command_colab_check,
     "ledger": command_ledger,
+    "live": command_live,
     "bench": command_bench,
     "lint": command_lint,
     "serve": command_serve,

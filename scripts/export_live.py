@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from mmtutor.page import live
 from mmtutor.world import captions, cast, questions, scenes
@@ -165,6 +166,27 @@ def gallery(eyes: dict[str, Any], search: dict[str, Any]) -> dict[str, Any]:
     return live.packed({"pictures": vectors}, about, 10)
 
 
+def pad(folder: Path) -> Tensor:
+    """The two directions of z (2, Z) in which drawings change most: the first eigenvectors of JᵀJ, J the
+    slopes of a drawing's pixels, in the mean over sentences and codes."""
+    from mmtutor.kit import saving
+    from mmtutor.text_to_image import TextToImage
+
+    model, _ = saving.load(TextToImage, folder / "drawing")
+    painter, g = model.averaged.eval(), torch.Generator().manual_seed(0)
+    words = torch.randint(1, model.config.vocabulary, (24, 4), generator=g)
+    heard, codes = model.encoder(words).detach(), model.codes(24, g)
+    total = torch.zeros(model.config.code, model.config.code)
+    for h, z in zip(heard, codes, strict=True):
+
+        def draw(code: Tensor, h: Tensor = h) -> Tensor:
+            return painter(h[None], code[None]).flatten()
+
+        J = torch.autograd.functional.jacobian(draw, z)  # (pixels, Z)
+        total += J.T @ J
+    return torch.linalg.eigh(total).eigenvectors.flip(1)[:, :2].T.contiguous()
+
+
 def files(folder: Path) -> dict[str, str]:
     """All scripts by their names, without hashes."""
     packed = {"encoder": live.encoder()}
@@ -173,7 +195,10 @@ def files(folder: Path) -> dict[str, str]:
             print(f"{name}: no model in {folder}", file=sys.stderr)
             continue
         before = None if base is None else packed[base]
-        packed[name] = live.model(folder / name, bits=bits, base=before, words=MOST.get(name))
+        beside = {"pad": pad(folder)} if name == "drawing" else None
+        packed[name] = live.model(
+            folder / name, bits=bits, base=before, words=MOST.get(name), beside=beside
+        )
     if "search" in packed:
         packed["gallery"] = gallery(packed["encoder"], packed["search"])
     packed["voices"] = voices()

@@ -633,3 +633,20 @@ def say_(folder: Path, pictures: tuple[str, ...], out: Path) -> None:
         files.write_sound(path, wave, rate)
         click.echo(f"{path}: {len(wave) / rate:.2f} s")
     finish(bad, len(pictures))
+
+
+@main.command("export")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+def export_(folder: Path, out: Path) -> None:
+    """Put a trained model into one page, OUT, that opens from disk and runs it: no kernel, no network.
+
+    For captioners that look (show_attend_tell), questions (vqa), words (word2vec), search
+    (joint_embedding) and drawing (text_to_image).
+    """
+    from mmtutor.page import live
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ValueError(f"the page must end in .html, got {out.name!r}")
+    size = live.write(folder, out)
+    click.echo(f"{out}: {size / 1e6:.1f} MB; open it in a browser, from disk")

@@ -8,24 +8,29 @@
   MMT.exhibits.ask = async function (place) {
     const own = place.dataset.model, eyes = await model("encoder"), world = own ? null : await model("world");
     const looking = await model(own || "questions"), blind = own ? null : await model("questions-blind");
+    const file = MMT.files[own || "questions"];
     const state = { question: own ? "" : EXAMPLES[0], shown: null };
     const box = h("input", { type: "text", value: state.question, maxlength: 200, "aria-label": "Your question", size: 34, oninput: () => ((state.question = box.value), ask()) });
     const examples = own ? null : h("div", { class: "mmt-bar" }, EXAMPLES.map((text) => h("button", { type: "button", onclick: () => ((box.value = state.question = text), ask()) }, text)));
     const answers = h("table", { class: "mmt-answers" }), truth = h("p", {}), words = h("ol", { class: "mmt-sentence", "aria-label": "A part of the question or a look: shows where it points" });
     const error = h("p", { class: "mmt-error", role: "alert", hidden: true }), voice = speaker();
-    const stage = own ? new MMT.Frame(see) : new MMT.Stage(world, structuredClone(FIRST), see);
+    const stage = own ? new MMT.Frame(see, file.about.eyes.pixels) : new MMT.Stage(world, structuredClone(FIRST), see);
 
     const ask = latest(async () => {
       error.hidden = true;
       let ids;
+      if (own && !stage.own) return (truth.textContent = "Bring a picture, or drop one on the grey square."), ready();
       try {
         ids = idsOf(state.question, looking.words);
       } catch (problem) {
         error.textContent = problem.message;
         error.hidden = false;
         for (const part of [answers, truth, words]) part.replaceChildren();
+        stage.highlight(null);
+        voice.say(problem.message);
         return ready();
       }
+      state.map = state.map || eyes.map(state.pixels, stage.side);
       const told = looking.answer(state.map, ids), guess = blind && blind.answer(null, ids);
       show(told, guess);
       ready();
@@ -33,7 +38,7 @@
     const ready = () => (place.dataset.ready = String(+(place.dataset.ready || 0) + 1));
 
     function see(pixels, scene) {
-      Object.assign(state, { map: eyes.map(pixels, 96), scene });
+      Object.assign(state, { pixels, map: null, scene });
       return ask();
     }
 
@@ -59,7 +64,7 @@
         return h("li", {}, one);
       }));
       stage.highlight(null);
-      voice.say(`It answers ${top[0][0]}. ${truth.textContent}`);
+      voice.say(`${state.question}: it answers ${top[0][0]}. ${truth.textContent}`);
     }
 
     function light(one, weights) {

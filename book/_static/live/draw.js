@@ -21,9 +21,11 @@
     const error = h("p", { class: "mmt-error", role: "alert", hidden: true }), times = h("p", { class: "mmt-small" }), voice = speaker();
 
     function begin() {
-      // two directions at right angles through a random place
-      const a = unit(normal(size)), b = normal(size), along = MMT.dot(a, b);
-      Object.assign(state, { from: normal(size), a, b: unit(b.map((v, i) => v - along * a[i])), others: few.map(() => normal(size)) });
+      // the two directions in which drawings change most; or, of a reader's own model, any two at right angles
+      const known = painter.w.pad, a = known ? MMT.row(known, 0) : unit(normal(size)), b = known ? MMT.row(known, 1) : normal(size);
+      const without = (v, u) => { const along = MMT.dot(v, u); return v.map((x, i) => x - along * u[i]); };
+      const across = unit(without(b, a));
+      Object.assign(state, { from: without(without(normal(size), a), across), a, b: across, others: few.map(() => normal(size)) });
     }
     const code = () => state.from.map((v, i) => v + state.x * state.a[i] + state.y * state.b[i]);
 
@@ -46,6 +48,10 @@
       } catch (problem) {
         error.textContent = problem.message;
         error.hidden = false;
+        last = times.textContent = "";
+        for (const canvas of [big, ...few]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+        big.setAttribute("aria-label", "No drawing");
+        voice.say(problem.message);
       }
       place.dataset.ready = String(+(place.dataset.ready || 0) + 1);
     });
@@ -74,7 +80,7 @@
     place.exhibit = { state, box, draw, to };
     return [
       h("label", {}, "Draw: ", box), examples, error,
-      h("div", { class: "mmt-two" }, big, h("div", {}, h("p", { class: "mmt-small" }, "Drag: two of the random numbers z."), pad, h("label", {}, "across ", sliders.x), h("label", {}, "up ", sliders.y),
+      h("div", { class: "mmt-two" }, big, h("div", {}, h("p", { class: "mmt-small" }, "Drag: the two directions of the random numbers z in which a drawing changes most."), pad, h("label", {}, "across ", sliders.x), h("label", {}, "up ", sliders.y),
         h("div", { class: "mmt-bar" }, h("button", { type: "button", onclick: () => (begin(), (last = ""), to({ x: 0, y: 0 })) }, "Other random numbers")), times)),
       h("p", { class: "mmt-small" }, "The same sentence, drawn with six other codes:"), row, voice.line,
     ];

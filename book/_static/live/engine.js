@@ -216,7 +216,7 @@
     }
   }
 
-  /** EfficientNet-lite0 up to its map: blocks of convolutions, some added to what they began with. */
+  /** EfficientNet-lite0 up to its map, or to its final vector: blocks of convolutions, some added to what they began with. */
   class Encoder {
     constructor(file) {
       this.about = file.about;
@@ -233,7 +233,9 @@
         for (const layer of block.layers) y = convolve(y, layer, this.weights);
         if (block.add) y.data.forEach((v, i, all) => (all[i] = v + before.data[i]));
       }
-      return y;
+      if (this.about.layer !== "vector") return y;
+      const places = y.shape[1] * y.shape[2]; // one vector: the means of all places
+      return { shape: [y.shape[0], 1, 1], data: Float32Array.from({ length: y.shape[0] }, (_, c) => y.data.subarray(c * places, (c + 1) * places).reduce((a, b) => a + b, 0) / places) };
     }
   }
 
@@ -459,6 +461,7 @@
 
   class Space {
     constructor(file) {
+      this.about = file.about;
       this.config = file.about.config;
       this.words = file.about.words;
       this.w = unpack(file);

@@ -16,7 +16,7 @@
   const made = {};
   /** One model of each kind for the whole page. */
   async function model(name) {
-    if (!made[name])
+    if (!made[name]) {
       made[name] = (async () => {
         const [file] = await need(name);
         if (name === "world") return MMT.World.from(file);
@@ -25,6 +25,8 @@
         const kinds = { gallery: Gallery, voices: Voices, captioner: MMT.Captioner, questions: MMT.Questions, search: MMT.Space, words: MMT.Words, drawing: MMT.Painter, party: MMT.Party };
         return new kinds[file.about.kind](file, base);
       })();
+      made[name].catch(() => delete made[name]); // so that the next press tries again
+    }
     return made[name];
   }
 
@@ -98,6 +100,7 @@
     const one = document.createElement(tag);
     for (const [name, value] of Object.entries(properties)) {
       if (name.startsWith("on")) one.addEventListener(name.slice(2), value);
+      else if (name.startsWith("aria-") && value !== null && value !== undefined) one.setAttribute(name, String(value));
       else if (value === true) one.setAttribute(name, "");
       else if (value !== false && value !== null && value !== undefined) one.setAttribute(name, value);
     }
@@ -127,7 +130,7 @@
   function speaker() {
     const line = h("p", { class: "mmt-said", role: "status", "aria-live": "polite" });
     let waiting;
-    return { line, say(text) { clearTimeout(waiting), (waiting = setTimeout(() => line.textContent !== text && (line.textContent = text), 700)); } };
+    return { line, say(text) { clearTimeout(waiting), (waiting = setTimeout(() => line.replaceChildren(h("span", {}, text)), 700)); } };
   }
 
   /** Runs the last of many requests, one at a time, between two frames of the screen. */
@@ -136,12 +139,15 @@
     return async function run() {
       if (running) return void (again = true);
       running = true;
-      do {
-        again = false;
-        await new Promise((done) => setTimeout(done, 0));
-        await work();
-      } while (again);
-      running = false;
+      try {
+        do {
+          again = false;
+          await new Promise((done) => setTimeout(done, 0));
+          await work();
+        } while (again);
+      } finally {
+        running = false;
+      }
     };
   }
 
@@ -203,8 +209,8 @@
 
   class Stage {
     /** `change(pixels, scene)` is called when the picture is another one; scene is null for a photograph. */
-    constructor(world, scene, change) {
-      Object.assign(this, { world, scene, change, chosen: 0, own: null });
+    constructor(world, scene, change, side = 96) {
+      Object.assign(this, { world, scene, change, side, chosen: 0, own: null });
       this.canvas = h("canvas", { width: 384, height: 384, role: "img" });
       this.layer = h("div", { class: "mmt-things", role: "group", "aria-label": "Things on the stage: arrow keys move one, plus and minus resize it, Delete removes it" });
       this.error = h("p", { class: "mmt-error", role: "alert", hidden: true });
@@ -224,7 +230,7 @@
         tool("⇄", "mirror", (one) => (one.mirrored = !one.mirrored)), tool("⤒", "to the front", (one) => this.front(one)), tool("✕", "remove", (one) => this.remove(one)));
       this.which = h("span", { class: "mmt-which" });
       const file = h("input", { type: "file", accept: "image/*", class: "mmt-file", "aria-label": "a picture of my own", onchange: (event) => this.take(event.target) });
-      this.back = h("button", { type: "button", hidden: true, onclick: () => ((this.own = null), this.show()) }, "Back to the scene");
+      this.back = h("button", { type: "button", hidden: true, onclick: () => ((this.own = null), this.show(), this.home()) }, "Back to the scene");
       this.edits = h("div", {},
         h("div", { class: "mmt-bar" }, this.adding, h("button", { type: "button", onclick: () => this.put() }, "Put it there"), select("Ground", grounds, scene.ground, (key) => ((this.scene.ground = key), this.show()))),
         h("div", { class: "mmt-bar" }, this.which, this.tools));
@@ -248,8 +254,9 @@
 
     /** Show where a model looks, or the whole picture again. */
     highlight(weights) {
-      paint(this.canvas, weights ? lit(this.pixels, weights) : this.pixels, 96);
-      const told = this.own ? "a picture of your own" : `${this.scene.things.map((t) => this.tell(t)).join("; ")}; ${this.world.grounds.get(this.scene.ground).name}`;
+      paint(this.canvas, weights ? lit(this.pixels, weights, this.side) : this.pixels, this.side);
+      const things = this.own ? [] : this.scene.things.map((t) => this.tell(t));
+      const told = this.own ? "a picture of your own" : `${things.join("; ") || "nothing"}; ${this.world.grounds.get(this.scene.ground).name}`;
       this.canvas.setAttribute("aria-label", `What the model sees: ${told}`);
     }
 
@@ -278,17 +285,19 @@
       const one = h("button", { type: "button", class: "mmt-thing", onfocus: () => this.choose(i), onkeydown: (event) => this.key(event) });
       let from = null;
       one.addEventListener("pointerdown", (event) => {
+        if (from || event.button > 0) return; // one finger, or the left button
         this.choose(i);
         one.setPointerCapture(event.pointerId);
-        from = { x: event.clientX, y: event.clientY, at: [this.scene.things[i].x, this.scene.things[i].y] };
+        const thing = this.scene.things[i];
+        from = { id: event.pointerId, x: event.clientX, y: event.clientY, thing, at: [thing.x, thing.y] };
       });
       one.addEventListener("pointermove", (event) => {
-        if (!from) return;
+        if (!from || event.pointerId !== from.id || this.scene.things[i] !== from.thing) return;
         const units = MMT.UNITS / this.layer.clientWidth;
-        this.move(this.scene.things[i], from.at[0] + (event.clientX - from.x) * units, from.at[1] + (event.clientY - from.y) * units);
+        this.move(from.thing, from.at[0] + (event.clientX - from.x) * units, from.at[1] + (event.clientY - from.y) * units);
         this.show();
       });
-      for (const end of ["pointerup", "pointercancel"]) one.addEventListener(end, () => (from = null));
+      for (const end of ["pointerup", "pointercancel", "lostpointercapture"]) one.addEventListener(end, (event) => from && event.pointerId === from.id && (from = null));
       return one;
     }
 
@@ -297,10 +306,20 @@
     }
 
     edit(act) {
-      if (this.scene.things.length && !this.own) act(this.scene.things[this.chosen]), this.show();
+      if (!this.scene.things.length || this.own) return;
+      const here = this.element.contains(document.activeElement);
+      act(this.scene.things[this.chosen]);
+      this.show();
+      if (here && (document.activeElement === document.body || document.activeElement.disabled)) this.home();
+    }
+
+    /** Where the keyboard goes on when what it was on is gone. */
+    home() {
+      (this.layer.children[this.chosen] || this.adding.querySelector("select")).focus({ preventScroll: true });
     }
 
     key(event) {
+      if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
       const far = event.shiftKey ? 4 * STEP : STEP, step = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] }[event.key];
       const act = { "+": (t) => this.resize(t, 1), "=": (t) => this.resize(t, 1), "-": (t) => this.resize(t, -1), m: (t) => (t.mirrored = !t.mirrored), Delete: (t) => this.remove(t), Backspace: (t) => this.remove(t) }[event.key];
       if (!step && !act) return;
@@ -345,11 +364,14 @@
     async take(input) {
       const [file] = input.files;
       if (!file) return;
+      this.taken = file; // the last one counts, however long an earlier one takes
       try {
-        this.own = await photo(file);
+        const pixels = await photo(file, this.side);
+        if (this.taken !== file) return;
+        this.own = pixels;
         this.show();
       } catch (error) {
-        this.fail(error.message);
+        if (this.taken === file) this.fail(error.message);
       }
       input.value = "";
     }
@@ -377,8 +399,9 @@
 
   /** A stage for a model that a reader trained: one's own pictures, and no world. */
   class Frame extends Stage {
-    constructor(change) {
-      super(null, null, change);
+    /** `side`: pixels of the picture that the model looks at. */
+    constructor(change, side = 96) {
+      super(null, null, change, side);
     }
 
     /** Only the picture, and a way to bring one. */
@@ -389,13 +412,13 @@
 
     show() {
       this.error.hidden = true;
-      this.pixels = this.own || new Uint8Array(96 * 96 * 3).fill(200);
+      this.pixels = this.own || new Uint8Array(this.side * this.side * 3).fill(200);
       this.highlight(null);
       this.change(this.pixels, null);
     }
 
     highlight(weights) {
-      paint(this.canvas, weights ? lit(this.pixels, weights) : this.pixels, 96);
+      paint(this.canvas, weights ? lit(this.pixels, weights, this.side) : this.pixels, this.side);
       this.canvas.setAttribute("aria-label", this.own ? "Your picture, as the model sees it" : "No picture yet");
     }
   }
@@ -427,8 +450,8 @@ min-height:2.2em;padding:.2em .6em;max-width:100%}
 html[data-theme=dark] .mmt-live-on .mmt-true{color:#5fd39a}html[data-theme=dark] .mmt-live-on .mmt-false{color:#ffa869}
 .mmt-live-on .mmt-error{border-inline-start:4px solid #b3460a;padding-inline-start:.6em}
 .mmt-live-on .mmt-small{font-size:.9em}.mmt-live-on .mmt-said{clip-path:inset(50%);height:1px;margin:0;overflow:hidden;position:absolute;width:1px}
-.mmt-live-on .mmt-answers{border-collapse:collapse;font-variant-numeric:tabular-nums}.mmt-live-on .mmt-answers td,.mmt-live-on .mmt-answers th{padding:.15em .7em .15em 0;text-align:start}
-.mmt-live-on .mmt-answers meter{width:7em}
+.mmt-live-on label{display:inline-block;max-width:100%}.mmt-live-on .mmt-answers{border-collapse:collapse;font-variant-numeric:tabular-nums;margin:.4em 0}.mmt-live-on .mmt-answers td:last-child{white-space:nowrap}@media(max-width:360px){.mmt-live-on .mmt-answers td:last-child{white-space:normal}}.mmt-live-on .mmt-answers td,.mmt-live-on .mmt-answers th{padding:.15em .7em .15em 0;text-align:start}
+.mmt-live-on .mmt-answers meter{width:min(7em,22vw)}
 .mmt-live-on .mmt-found{display:flex;flex-wrap:wrap;gap:.4em;list-style:none;margin:.4em 0;padding:0}.mmt-live-on .mmt-found li{list-style:none;margin:0}
 .mmt-live-on .mmt-hit{font-variant-numeric:tabular-nums;padding:.2em}.mmt-live-on .mmt-hit canvas{margin:0 auto .1em}
 .mmt-live-on .mmt-pad{aspect-ratio:1;background:#fff;border:1px solid #888;border-radius:6px;cursor:crosshair;max-width:14em;position:relative;touch-action:none}
@@ -444,11 +467,12 @@ html[data-theme=dark] .mmt-live-on .mmt-true{color:#5fd39a}html[data-theme=dark]
     const name = place.dataset.exhibit;
     if (!MMT.exhibits[name]) await MMT.load(`${name}.js`);
     const built = await MMT.exhibits[name](place);
-    place.replaceChildren(...[built].flat());
+    const here = place.contains(document.activeElement) || document.activeElement === document.body;
+    place.replaceChildren(...[built].flat().filter(Boolean));
     place.classList.add("mmt-live-on");
     place.removeAttribute("aria-busy");
     const first = place.querySelector("button, input, select");
-    if (first) first.focus({ preventScroll: true });
+    if (first && here) first.focus({ preventScroll: true }); // not away from where a reader types meanwhile
   };
 
   Object.assign(MMT, { wordsOf, alike, idsOf, need, model, h, choice, select, speaker, latest, paint, lit, photo, Stage, Frame, shuffled });

@@ -82,6 +82,7 @@
       const order = state.faces === "exchanged" ? ["right", "left"] : ["left", "right"];
       order.forEach((side, i) => {
         const pen = film[i].getContext("2d"), who = faceOf(side), at = state.faces === "off" ? 0 : Math.min(size / 384 - 1, Math.floor(second * voices.fps));
+        film[i].setAttribute("aria-label", who === null ? "no film" : `${voices.people[who].name}, shown ${state.faces === "off" ? "still" : `for the ${["left", "right"][i]} voice`}`);
         pen.fillStyle = "#999";
         pen.fillRect(0, 0, 144, 144);
         if (who !== null) pen.drawImage(films[who], (at % voices.across) * voices.side, Math.floor(at / voices.across) * voices.side, voices.side, voices.side, 0, 0, 144, 144);
@@ -97,6 +98,7 @@
 
     /** A sound of the reader's: two seconds of it, as loud as the others. */
     async function bring(blob, name) {
+      state.brought = blob; // the last one counts
       try {
         const context = new OfflineAudioContext(1, length, voices.rate);
         const sound = await context.decodeAudioData(await blob.arrayBuffer());
@@ -105,7 +107,8 @@
         source.connect(context.destination);
         source.start();
         const own = (await context.startRendering()).getChannelData(0).slice(), loud = Math.sqrt(dot(own, own) / length);
-        if (loud < 1e-4) throw new Error("silence");
+        if (!(loud >= 1e-4) || !own.every(Number.isFinite)) throw new Error(loud < 1e-4 ? "silence" : "no numbers");
+        if (state.brought !== blob) return;
         state.own = own.map((v) => (v * 0.06) / loud);
         state.right = "own";
         if (!right.querySelector('option[value="own"]')) right.querySelector("select").append(h("option", { value: "own" }, "a sound of my own"));

@@ -37,11 +37,13 @@
         const hits = row(point, (i) => (verdict(i) === "unparsable" ? null : verdict(i) === "true"));
         found.replaceChildren(...hits);
         const all = gallery.scenes.filter((_, i) => verdict(i) === "true").length;
-        voice.say(`${hits.filter((one) => one.textContent.includes("✓")).length} of the six nearest scenes fit; ${all} of ${gallery.scenes.length} do.`);
+        if (verdict(0) === "unparsable") voice.say(`The six nearest scenes. Whether they fit nobody knows: ${state.text} is no sentence of the world's grammar.`);
+        else voice.say(`${state.text}: ${hits.filter((one) => one.textContent.includes("✓")).length} of the six nearest scenes fit; ${all} of ${gallery.scenes.length} do.`);
       } catch (problem) {
         error.textContent = problem.message;
         error.hidden = false;
         found.replaceChildren();
+        voice.say(problem.message);
       }
       place.dataset.ready = String(+(place.dataset.ready || 0) + 1);
     });
@@ -57,7 +59,7 @@
       const goal = unit(add(own, change.map((v) => gallery.weight * v)));
       const wanted = [...names.filter((n) => n !== minus), plus].sort().join();
       const right = (k) => [...new Set(gallery.scenes[k].things.map((t) => t.name))].sort().join() === wanted;
-      const focus = scene.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+      const lost = scene.contains(document.activeElement), focus = lost ? document.activeElement.dataset.key : null;
       const pick = (key, label, options, chosen, act) => { const one = select(label, options.map((n) => [n, n]), chosen, act); one.querySelector("select").dataset.key = key; return one; };
       scene.replaceChildren(
         h("p", {}, h("strong", {}, "This scene finds these sentences:")),
@@ -65,7 +67,8 @@
         h("div", { class: "mmt-bar" }, "The picture ", pick("minus", "−", names, minus, (v) => choose(i, v, plus)), pick("plus", "+", [...world.things.keys()].sort(), plus, (v) => choose(i, minus, v)), " is nearest to:"),
         h("ol", { class: "mmt-found" }, row(goal, right)),
         h("p", { class: "mmt-small" }, "✓: just these things, and no others. The scenes are 120 unseen ones; not every sum has its answer among them."));
-      if (focus) scene.querySelector(`[data-key=${focus}]`).focus();
+      const next = focus ? scene.querySelector(`[data-key=${focus}]`) : lost ? scene.querySelector("select") : null;
+      if (next) next.focus({ preventScroll: true });
       voice.say(`The nearest sentence: ${texts[0][0]}`);
     }
 

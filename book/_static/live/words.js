@@ -7,7 +7,8 @@
 
   /** A formula such as "king − man + woman" as terms: [[1, "king"], [−1, "man"], …]. */
   function terms(text) {
-    const parts = text.normalize("NFC").toLowerCase().replace(/[−–]/g, "-").match(/[+-]|[\p{L}\p{N}']+/gu) || [], out = [];
+    // a minus stands alone or before a word; a hyphen stands within one
+    const parts = text.normalize("NFC").toLowerCase().replace(/[−–]/g, " - ").match(/[+-]|[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu) || [], out = [];
     let sign = 1;
     for (const part of parts) {
       if (part === "+") sign = 1;
@@ -37,6 +38,7 @@
             throw new Error(`“${strange[0]}” is not among its ${one.words.length.toLocaleString("en")} words.${near.length ? ` It knows: ${near.join(", ")}.` : ""}`);
           }
           const found = one.nearest(asked, 8);
+          if (!found.length || found.every(([, cosine]) => cosine === 0)) throw new Error("Nothing is left of this sum: it points nowhere.");
           spoken.push(`${title} ${found.slice(0, 3).map(([word]) => word).join(", ")}`);
           return h("div", {}, head, h("table", { class: "mmt-answers" }, h("tbody", {}, found.map(([word, cosine]) => h("tr", {}, h("th", { scope: "row" }, word), h("td", {}, h("meter", { min: 0, max: 1, value: Math.max(0, cosine), "aria-label": `cosine of ${word}` }), ` ${cosine.toFixed(2)}`))))));
         } catch (problem) {

@@ -166,7 +166,7 @@
     // --- The answer to a question: from the truth, or null where it presupposes what is not so ------------------
 
     answer(question, scene) {
-      const words = question.toLowerCase().replace(/\?/g, " ").split(/\s+/).filter(Boolean).join(" ");
+      const words = question.toLowerCase().replace(/[?!.]/g, " ").split(/\s+/).filter(Boolean).join(" ");
       let rule, parts;
       for (const [name, pattern] of this.patterns) {
         const match = pattern.exec(words);
