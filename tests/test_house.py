@@ -619,7 +619,7 @@ def test_every_package_travels_in_the_wheel() -> None:
     there = {
         ".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "mmtutor").rglob("__init__.py")
     }
-    assert listed == there | {"mmtutor.experiments", "mmtutor.results"}
+    assert listed == there | {"mmtutor.experiments", "mmtutor.results", "mmtutor.live"}
 
 
 def test_conda_gets_what_pip_gets() -> None:

@@ -59,6 +59,7 @@ def test_the_chapters_are_numbered_from_1_in_the_order_of_the_book() -> None:
 def test_world_notation_and_gpu_stand_aside() -> None:
     names = list(parts())
     assert parts()["Aside: the world, notation, GPU"] == [
+        "book/play",
         "book/world",
         "book/notation",
         "book/gpu",
