@@ -1,4 +1,4 @@
-/* Chapter 13, live: a question of the reader's own about the reader's own scene. */
+/* Visual question answering, live: a question of the reader's own about the reader's own scene. */
 (function () {
   "use strict";
   const { h, speaker, latest, model, idsOf, wordsOf } = MMT;

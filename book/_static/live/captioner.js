@@ -1,4 +1,4 @@
-/* Chapter 9, live: the captioner writes about the reader's own scene. */
+/* Show, Attend and Tell, live: the captioner writes about the reader's own scene. */
 (function () {
   "use strict";
   const { h, choice, speaker, latest, model, Stage } = MMT;

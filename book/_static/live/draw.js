@@ -1,4 +1,4 @@
-/* Chapter 11, live: a sentence and two numbers that one drags; the generator draws as one moves. */
+/* Text to image, live: a sentence and two numbers that one drags; the generator draws as one moves. */
 (function () {
   "use strict";
   const { h, speaker, latest, model, paint, idsOf, unit } = MMT;

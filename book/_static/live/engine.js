@@ -247,7 +247,7 @@
     return out;
   }
 
-  // --- 5. A captioner that looks (chapter 9: Show, Attend and Tell) -------------------------------------------
+  // --- 5. a captioner that looks (Show, Attend and Tell) -------------------------------------------
 
   /** Annotations of the cells (L, C): content × position, or content + position. */
   function annotate(w, name, x, { how, bound, floor = 0.3 }) {
@@ -342,7 +342,7 @@
     }
   }
 
-  // --- 6. Beam search (chapter 8) ------------------------------------------------------------------------------
+  // --- 6. Beam search (Show and Tell) ------------------------------------------------------------------------------
 
   /** Keep the `width` best unfinished captions alive; return the best that ends. Equals keep their order. */
   function beamSearch(model, start, { width, lengthPenalty, limit }) {
@@ -369,7 +369,7 @@
     return finished || { ids: beam[0].ids.slice(0, limit), logprob: beam[0].total };
   }
 
-  // --- 7. Questions (chapter 13) ---------------------------------------------------------------------------------
+  // --- 7. Questions (visual question answering) ---------------------------------------------------------------------------------
 
   class Questions {
     constructor(file) {
@@ -457,7 +457,7 @@
     return { shape: [channels, h, v], data: out };
   }
 
-  // --- 8. One space for pictures and words (chapter 4) --------------------------------------------------------------
+  // --- 8. One space for pictures and words (joint embedding) --------------------------------------------------------------
 
   class Space {
     constructor(file) {
@@ -487,7 +487,7 @@
     }
   }
 
-  // --- 9. Words that one can add (chapter 2) ---------------------------------------------------------------------------
+  // --- 9. Words that one can add (word2vec) ---------------------------------------------------------------------------
 
   class Words {
     constructor(file) {
@@ -510,7 +510,7 @@
     }
   }
 
-  // --- 10. A generator that draws a sentence (chapter 11) ---------------------------------------------------------------
+  // --- 10. A generator that draws a sentence (text to image) ---------------------------------------------------------------
 
   /** Batch normalization in use: the mean and the variance are those that training has counted. */
   function normalize(w, name, x, channels) {
@@ -567,7 +567,7 @@
     }
   }
 
-  // --- 11. Voices apart, by the lips (chapter 16) -------------------------------------------------------------------------
+  // --- 11. Voices apart, by the lips (the cocktail party) -------------------------------------------------------------------------
 
   /** Sines and cosines of all multiples of 2π / n. */
   const waves = {};

@@ -1,4 +1,4 @@
-/* Chapter 16, live: two voices mixed, and taken apart by the lips. */
+/* The cocktail party, live: two voices mixed, and taken apart by the lips. */
 (function () {
   "use strict";
   const { h, select, choice, speaker, latest, model, dot } = MMT;

@@ -1,4 +1,4 @@
-/* Chapter 4, live: a sentence finds scenes, a scene finds sentences, and a picture can be added to. */
+/* Joint embedding, live: a sentence finds scenes, a scene finds sentences, and a picture can be added to. */
 (function () {
   "use strict";
   const { h, speaker, latest, model, select, paint, idsOf, unit, add } = MMT;

@@ -1,4 +1,4 @@
-/* Chapter 2, live: sums of words, in the English of 1611 and of today. */
+/* word2vec, live: sums of words, in the English of 1611 and of today. */
 (function () {
   "use strict";
   const { h, speaker, latest, model, alike } = MMT;
