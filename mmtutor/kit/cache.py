@@ -135,6 +135,16 @@ def warn_unusable(path: Path, error: OSError) -> None:
 # --- To write into it -----------------------------------------------------------------------------
 
 
+def _made(folder: Path) -> None:
+    """Make ``folder``, though another process that clears the cache may remove it meanwhile."""
+    for tries_left in reversed(range(20)):
+        try:
+            return folder.mkdir(parents=True, exist_ok=True)
+        except (FileNotFoundError, FileExistsError):
+            if not tries_left or folder.is_file():
+                raise
+
+
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = True) -> Iterator[None]:
     """Hold the lock that belongs to ``path`` (a file ``path.lock`` beside it); wait for another
@@ -152,12 +162,12 @@ def locked(path: Path, wait: bool = True) -> Iterator[None]:
     lock = filelock.FileLock(str(path) + ".lock")
     for tries_left in reversed(range(20)):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _made(path.parent)
             lock.acquire(timeout=-1 if wait else 0)
             break
-        except (
-            FileNotFoundError
-        ):  # another process is clearing the cache, and has just removed the directory
+        except (FileNotFoundError, FileExistsError):
+            # another process is clearing the cache: the directory went after it was made, or (what
+            # ``mkdir`` calls "exists") between being found there and being looked at
             if not tries_left:
                 raise
         except NotImplementedError as error:  # a file system without locks
@@ -175,7 +185,7 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(
         f"{path.name}.{secrets.token_hex(4)}{_PARTIAL}"
     )  # two threads may write at once
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _made(path.parent)
     try:
         yield partial
         os.replace(partial, path)

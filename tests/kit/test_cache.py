@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -489,6 +490,31 @@ def test_a_file_system_without_locks_is_cleared_too(
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     cache.clear()
     assert everything(filled) == set()
+
+
+def test_a_directory_removed_between_two_looks_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``mkdir(exist_ok=True)`` says "exists" when what it found is gone at its second look."""
+    make, said = os.mkdir, []
+
+    def torn(path: str, *rest: int) -> None:
+        if len(said) < 5:
+            said.append(path)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        make(path, *rest)
+
+    monkeypatch.setattr(os, "mkdir", torn)
+    with cache.locked(tmp_path / "one" / "data"):
+        assert (tmp_path / "one").is_dir()
+    assert len(said) == 5
+    said.clear()
+    with cache.replacing(tmp_path / "two" / "data") as partial:
+        partial.write_bytes(b"whole")
+    assert (tmp_path / "two" / "data").read_bytes() == b"whole"
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), cache.locked(tmp_path / "file" / "data"):
+        pass
 
 
 def test_builds_go_on_while_the_cache_is_cleared_again_and_again(tmp_path: Path) -> None:
