@@ -749,6 +749,68 @@ def folder(
         return _folder(root, path, split, size, pixels, sample_rate, damaged, uncaptioned)
 
 
+def asked(
+    path: str | Path, split: str = "train", *, pixels: int = 64, damaged: str = "refuse"
+) -> datasets.Dataset:
+    """Return your own pictures with questions and answers, in the columns of ``load("vqa_v2")``.
+
+    The folder is laid out as :func:`folder` reads it. The questions stand in ``metadata.jsonl`` (or
+    ``metadata.csv``), a line for each, or all those of a picture as lists::
+
+        {"file_name": "rex.png", "question": "is there a dog?", "answer": "yes"}
+        {"file_name": "tom.png", "questions": ["what is it?", "how many?"], "answers": ["a cat", "1"]}
+
+    An answer is kept as it is, but for spaces around it and capitals: *Yes* is *yes*.
+
+    Args:
+        path, split, pixels, damaged: as in :func:`folder`.
+
+    Returns:
+        A ``datasets.Dataset`` with ``file``, ``image``, ``questions`` and ``answers`` (lists of one
+        length); pictures of which nothing is asked are left out.
+
+    Raises:
+        ValueError: besides what :func:`folder` raises: no question of any picture, a question
+            without an answer, or one that is no text; the line is named. Sounds.
+
+    Warns:
+        FolderWarning: pictures were left out.
+    """
+    import datasets
+
+    rows = folder(path, split, pixels=pixels, damaged=damaged, uncaptioned="keep")
+    if "image" not in rows.column_names:
+        raise ValueError(f"{str(path)!r} holds sounds, and questions are asked about pictures")
+    root = _at_home(path).resolve()
+    with _unchanged(root):
+        everything = _own_files(root)
+        read = [name for name in everything if Path(name).suffix.lower() in _PICTURES | _SOUNDS]
+        splits = _own_splits(root, read)
+        lines, _ = _own_lines(root, split, splits, everything)
+    pairs: dict[str, list[tuple[str, str]]] = {}
+    for name, where, row in lines:
+        pairs.setdefault(name, []).extend(_asked_of(row, where))
+    names = [unicodedata.normalize("NFC", file) for file in rows["file"]]
+    own = [pairs.get(name, []) for name in names]
+    silent = [name for name, some in zip(names, own) if not some]
+    if len(silent) == len(names):
+        raise ValueError(
+            f"nothing is asked of any picture of {str(path)!r}, split {split!r}: write "
+            '{"file_name": "rex.png", "question": "is there a dog?", "answer": "yes"} into '
+            f"{_TABLES[0]}, a line for each question"
+        )
+    texts = datasets.Sequence(datasets.Value("string"))
+    kind = rows.format["type"]
+    rows = rows.select_columns(["file", "image"])
+    for place, column in enumerate(("questions", "answers")):
+        rows = rows.add_column(column, [[p[place] for p in some] for some in own], feature=texts)
+    rows = rows.with_format(kind, columns=["image"], output_all_columns=True)
+    if not silent:
+        return rows
+    _warn_left_out(silent, len(names), "have no question")
+    return rows.select([at for at, some in enumerate(own) if some])
+
+
 def _folder(
     root: Path,
     path: str | Path,
@@ -1003,7 +1065,20 @@ def _own_captions(
     """The captions of each file from the metadata tables beside them, and the names of the tables
     that were read with digests of their content. ``blank``: a line may have no caption."""
     captions: dict[str, list[str]] = {}
-    origin: dict[str, Path] = {}  # of a file's captions: the table
+    lines, digests = _own_lines(root, split, splits, everything)
+    for name, where, row in lines:
+        captions.setdefault(name, []).extend(_captions_of(row, where, blank))
+    return captions, digests
+
+
+def _own_lines(
+    root: Path, split: str, splits: Mapping[str, str], everything: Mapping[str, Path]
+) -> tuple[list[tuple[str, str, Row]], dict[str, str]]:
+    """The lines of the metadata tables that speak of files of a split: the file's name, the place of
+    the line, for messages, and the line itself; and the names of the tables with digests of their
+    content."""
+    lines: list[tuple[str, str, Row]] = []
+    origin: dict[str, Path] = {}  # of what is said of a file: the table
     folders: dict[Path, Path] = {}
     tables = [name for name in everything if name.rpartition("/")[2].lower() in _TABLES]
     tables = [
@@ -1028,12 +1103,12 @@ def _own_captions(
                     f"{where}: {str(origin[name])!r} has captions of {row['file_name']!r} too; keep one"
                 )
             if splits[name] == split:
-                captions.setdefault(name, []).extend(_captions_of(row, where, blank))
+                lines.append((name, where, row))
         if not number:
             raise ValueError(f"{str(table)!r} has no lines; fill it or remove it")
     for name, digest in digests.items():
         _check_same(everything[name], digest, root)
-    return captions, digests
+    return lines, digests
 
 
 def _meant(root: Path, table: Path, file_name: str, names: Iterable[str], where: str) -> str:
@@ -1080,6 +1155,31 @@ def _captions_of(row: Row, where: str, blank: bool) -> list[str]:
             f"{where}: no caption; give one (or a list) as {_listed(_CAPTION_COLUMNS)}"
         )
     return captions
+
+
+def _asked_of(row: Row, where: str) -> list[tuple[str, str]]:
+    """The questions of a row with their answers."""
+    pairs = []
+    for column, other in (("questions", "answers"), ("question", "answer")):
+        both = [row.get(name) for name in (column, other)]
+        if both == [None, None]:
+            continue
+        if None in both:
+            there, missing = (column, other) if both[1] is None else (other, column)
+            raise ValueError(f"{where}: there is {there}, but no {missing}; give both")
+        asked, said = (own if isinstance(own, list) else [own] for own in both)
+        if len(asked) != len(said):
+            raise ValueError(f"{where}: {len(asked)} {column}, but {len(said)} {other}")
+        for question, answer in zip(asked, said):
+            if type(answer) is int:  # how many?
+                answer = str(answer)
+            for name, text in ((column, question), (other, answer)):
+                if not isinstance(text, str) or not text.strip() or not _is_unicode(text):
+                    raise ValueError(
+                        f"{where}: {name} must be text, or a list of texts, not {text!r:.80}"
+                    )
+            pairs.append((question.strip(), " ".join(answer.split()).lower()))
+    return pairs
 
 
 def _by_number(column: str) -> tuple[float, str]:

@@ -120,6 +120,8 @@ def list_(costs: bool) -> None:
         click.echo(f"  {task.says}")
         own = ["a folder of your own"] if task.folders else []
         click.echo(f"  learns from  {', '.join(['world', *task.sets, *own])}")
+        if task.holds:
+            click.echo(f"  a folder     {task.holds}")
         click.echo(f"  scales       {', '.join(task.recipes)}")
         click.echo(f"  then         mmtutor {task.then} DIR …")
         if costs:

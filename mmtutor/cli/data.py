@@ -4,8 +4,9 @@ frozen network sees in pictures, as the models of the command line read it."""
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,17 +81,18 @@ class Source:
             return world.load(name, split, size or usual, **sides, **(more or {"things": 24}))
         if self.kind == "hub":
             return hub.load(self.name, split, size, path=self.path, pixels=pixels)
-        return self._folder(split, size, pixels)
+        captioned = functools.partial(hub.folder, uncaptioned="skip")
+        read = hub.asked if name == "questions" else captioned
+        return self._folder(functools.partial(read, pixels=pixels, damaged="skip"), split, size)
 
-    def _folder(self, split: str, size: int | None, pixels: int) -> Any:
+    def _folder(self, read: Callable[..., Any], split: str, size: int | None) -> Any:
         """A folder's own test pictures; where it has none, each tenth of all is kept back."""
-        read = dict(pixels=pixels, damaged="skip", uncaptioned="skip")
         with contextlib.suppress(_NoSplit), told():
-            own = _split(self.name, "test", **read)
-            train = _split(self.name, "train", **read) if split == "train" else None
+            own = _split(read, self.name, "test")
+            train = _split(read, self.name, "train") if split == "train" else None
             return first(own if train is None else train, size)
         with told():
-            whole = hub.folder(self.name, **read)
+            whole = read(self.name)
         kept = [row for row in range(len(whole)) if row % HELD_BACK == HELD_BACK - 1]
         rows = kept if split == "test" else sorted(set(range(len(whole))) - set(kept))
         return first(whole.select(rows), size)
@@ -100,10 +102,10 @@ class _NoSplit(Exception):
     pass
 
 
-def _split(folder: str, split: str, **read: Any) -> Any:
+def _split(read: Callable[..., Any], folder: str, split: str) -> Any:
     if not (Path(folder) / split).is_dir():
         raise _NoSplit
-    return hub.folder(folder, split, **read)
+    return read(folder, split)
 
 
 @contextlib.contextmanager

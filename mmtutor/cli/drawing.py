@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmtutor import text_to_image, world
 from mmtutor.cli import runs
 from mmtutor.cli.task import (
+    CAPTIONED,
     EVERY,
     Recipe,
     Task,
@@ -98,6 +99,7 @@ class Drawing(Task):
     then = "draw"
     sets = ("flickr8k", "coco_captions")
     folders = True
+    holds = CAPTIONED
     config = text_to_image.Config
     model = Painter
     fixed = ("vocabulary",)

@@ -34,6 +34,7 @@ class Hearing(Task):
     says = "names for a sound, taught by a network that sees (Aytar et al. 2016)"
     then = "hear"
     folders = True
+    holds = "sounds in folders with the names of what is heard: dog/1.wav, door/1.wav"
     config = soundnet.Config
     model = soundnet.SoundNet
     fixed = ("heads", "weights")

@@ -19,6 +19,8 @@ from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, tokenize
 
 EVERY = 50  # steps from one checkpoint to the next
+#: What a folder of pictures with texts holds.
+CAPTIONED = 'pictures; metadata.jsonl: {"file_name": "rex.png", "captions": ["a dog"]}'
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Task:
         then: the command that uses a trained model.
         sets: names of the sets on the Hub that it can learn from.
         folders: whether it learns from a folder of one's own.
+        holds: what such a folder holds, in a line.
         config: its settings; ``fixed``: those that the data decide.
         recipes: how it trains, by scale.
         takes: the options of ``train`` that it reads, beside those that all read.
@@ -50,6 +53,7 @@ class Task:
     then: ClassVar[str]
     sets: ClassVar[tuple[str, ...]] = ()
     folders: ClassVar[bool] = False
+    holds: ClassVar[str] = ""
     config: ClassVar[type]
     model: ClassVar[type]
     fixed: ClassVar[tuple[str, ...]] = ()
@@ -145,11 +149,17 @@ def worded(rows: Any) -> Any:
     own = finder._captions(rows)
     kept = [row for row, texts in enumerate(own) if any(map(tokenize, texts))]
     if not kept:
-        raise ValueError(
-            "no picture was kept back: ten pictures with a text are the least, or some in a folder "
-            "'test' beside those in 'train'"
-        )
+        raise ValueError(none_kept("picture with a text"))
     return rows if len(kept) == len(own) else rows.select(kept)
+
+
+def none_kept(what: str) -> str:
+    """Why there is nothing to measure on, in words; ``what``: one of those that are counted."""
+    thing, _, kind = what.partition(" ")
+    return (
+        f"no {thing} was kept back: ten {thing}s {kind} are the least, or some in a folder 'test' "
+        "beside those in 'train'"
+    )
 
 
 def source(run: dict[str, Any]) -> Source:

@@ -21,13 +21,16 @@ from torch import Tensor, nn
 from mmtutor import finder, joint_embedding, show_and_tell, show_attend_tell, vqa, word2vec, world
 from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
 from mmtutor.cli.drawing import Drawing
+from mmtutor.cli.files import say
 from mmtutor.cli.hearing import Hearing
 from mmtutor.cli.saying import Saying
 from mmtutor.cli.separating import Separating
 from mmtutor.cli.task import (
+    CAPTIONED,
     Recipe,
     Task,
     batches,
+    none_kept,
     source,
     told_texts,
     vocabulary_of,
@@ -47,6 +50,7 @@ class Captions(Task):
 
     sets = ("flickr8k", "coco_captions")
     folders = True
+    holds = CAPTIONED
     then = "caption"
     layer: ClassVar[str]
 
@@ -168,6 +172,7 @@ class JointEmbedding(Task):
     then = "search"
     sets = ("flickr8k", "coco_captions")
     folders = True
+    holds = CAPTIONED
     config = joint_embedding.Config
     model = joint_embedding.JointEmbedding
     fixed = ("vocabulary", "image")
@@ -255,35 +260,68 @@ class Questions(Task):
     says = "an answer to a question about a picture (Antol et al. 2015; Yang et al. 2016)"
     then = "ask"
     sets = ("vqa_v2",)
+    folders = True
+    holds = 'pictures; metadata.jsonl: {"file_name": "rex.png", "question": "is it a dog?", "answer": "yes"}'
     config = vqa.Config
     model = vqa.VQA
     fixed = ("vocabulary", "answers", "image", "names", "naming", "things")
-    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(900, 128, 5e-3)}
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(900, 128, 5e-3),
+        "paper": Recipe(20_000, 500, 3e-4),
+    }
     most = 1000  # answers that a model can give
     sizes: ClassVar[dict[str, Any]] = dict(fusion="stacked", joint=144, start="torch", dropout=0.1)
 
     def settings(self, run: dict[str, Any]) -> Any:
-        return self.config.world(1000, self.most, **{**self.sizes, **run["set"]})
+        image = (112, 6, 6) if self.layer(run) == "map" else 1280
+        return self.made(run, 1000, self.most, image)
+
+    def layer(self, run: dict[str, Any]) -> str:
+        """What is seen of a picture: a map, but for the paper a vector, unless one is to look."""
+        looks = run["set"].get("fusion") in vqa.ATTENTION
+        return "map" if run["scale"] == "world" or looks else "vector"
+
+    def made(
+        self, run: dict[str, Any], words: int, answers: int, image: int | tuple[int, ...]
+    ) -> vqa.Config:
+        """The settings of a run whose data are known."""
+        own = {**(self.sizes if run["scale"] == "world" else {}), **run["set"]}
+        if "image" not in vqa.UNREAD.get(own.get("fusion"), ()):
+            own["image"] = image
+        make = getattr(self.config, run["scale"])
+        return make(vocabulary=words, answers=answers, **own)
 
     def asked(self, rows: Any) -> tuple[list[str], list[str], Tensor]:
-        """Questions, answers and the picture of each."""
+        """Questions, answers and the picture of each; questions without a word are left out, and
+        counted."""
         if "question" in rows.column_names:
             return list(rows["question"]), list(rows["answer"]), torch.arange(len(rows))
-        questions, answers, owner = [], [], []
-        for row, (own, said) in enumerate(zip(rows["questions"], rows["answers"])):
-            questions += own
-            answers += said
-            owner += [row] * len(own)
-        return questions, answers, torch.tensor(owner)
+        found = [
+            (question, answer, row)
+            for row, (own, said) in enumerate(zip(rows["questions"], rows["answers"]))
+            for question, answer in zip(own, said)
+        ]
+        kept = [one for one in found if tokenize(one[0])]
+        if len(kept) < len(found):
+            say(f"questions without a word are left out: {len(found) - len(kept)} of {len(found)}")
+        if not kept:
+            raise ValueError("no question has a word")
+        questions, answers, owner = zip(*kept)
+        return list(questions), list(answers), torch.tensor(owner)
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         rows = source(run).rows("questions", "train", run["size"], run["pixels"], 14_000)
-        encoder = encoder_of(run["encoder"], "map")
-        seen = seen_in(rows, encoder)
-        eyes = Eyes.fitted(run["encoder"], "map", run["pixels"], seen)
         questions, said, owner = self.asked(rows)
-        vocabulary = Vocabulary(word for one in questions for word in tokenize(one))
         answers = Vocabulary(said, specials=(), max_size=self.most)
+        if len(answers) < 2:
+            raise ValueError(
+                f"all questions have the same answer, {said[0]!r}: it needs others too"
+            )
+        layer = self.layer(run)
+        encoder = encoder_of(run["encoder"], layer)
+        seen = seen_in(rows, encoder)
+        eyes = Eyes.fitted(run["encoder"], layer, run["pixels"], seen)
+        vocabulary = Vocabulary(word for one in questions for word in tokenize(one))
         known = torch.tensor([one in answers for one in said])
         ids = vqa.encode_questions(questions, vocabulary)[known]
         data = Asked(
@@ -292,10 +330,9 @@ class Questions(Task):
             vqa.encode_answers([one for one in said if one in answers], answers),
             owner[known],
         )
-        own = {**self.sizes, **run["set"], "image": tuple(seen.shape[1:])}
-        config = self.config.world(len(vocabulary), len(answers), **own)
+        image = tuple(seen.shape[1:]) if layer == "map" else seen.shape[1]
         torch.manual_seed(run["seed"])
-        model = vqa.VQA(config)
+        model = vqa.VQA(self.made(run, len(vocabulary), len(answers), image))
         more = dict(batch_size=min(run["batch"], len(data)), collate=dict, weight_decay=0.01)
         history = self.fit(model, data, folder, run, **more)
         note = dict(vocabulary=words_of(vocabulary), answers=words_of(answers), eyes=eyes.note())
@@ -315,7 +352,9 @@ class Questions(Task):
     ) -> dict[str, float]:
         model, eyes, vocabulary, answers = self.load(folder)
         rows = source(run).rows("questions", "test", size, run["pixels"], 2000)
-        seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, "map")))
+        if not len(rows):
+            raise ValueError(none_kept("picture with a question"))
+        seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, eyes.layer)))
         questions, said, owner = self.asked(rows)
         ids, found = vqa.encode_questions(questions, vocabulary), []
         for part in batches(len(ids), 256):
@@ -341,7 +380,7 @@ class Questions(Task):
             )
         if new:
             warnings.warn(f"words that it never learned: {', '.join(new)[:200]}", stacklevel=2)
-        _, seen = next(iter(seen_of([picture], eyes, encoder_of(eyes.name, "map"))))
+        _, seen = next(iter(seen_of([picture], eyes, encoder_of(eyes.name, eyes.layer))))
         if isinstance(seen, str):
             raise ValueError(seen)  # it names the file
         ids = vqa.encode_questions([question], vocabulary).to(device())
@@ -381,6 +420,7 @@ class Words(Task):
     then = "words"
     sets = ("text8", "wikitext2")
     folders = True
+    holds = "texts: files that end in .txt, in UTF-8"
     config = word2vec.Config
     recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(0, 0, 0), "paper": Recipe(0, 0, 0)}
     takes = ()
