@@ -15,11 +15,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from test_cli_files import COLOURS, call, refused, tone, weights, write_wav
+from test_cli_files import COLOURS, RATE, call, read_wav, refused, tone, weights, write_wav
 
-from mmtutor import hub
-from mmtutor.cli import main, task
+from mmtutor import cocktail_party, hub
+from mmtutor.cli import clips, main, task
 from mmtutor.cli.data import Source
+from mmtutor.cli.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +252,244 @@ def test_an_asker_that_was_stopped_ends_with_the_same_weights(
     assert not list((tmp_path / "broken").glob("checkpoint*"))
 
 
+# --- Voices and faces of one's own ----------------------------------------------------------------
+
+SPEAKERS = ("anna", "ben", "carl")
+TINY_PARTY = ("--set", "width=16", "--set", "audio=((16,3),)", "--batch", 4)
+
+
+def film_of(wave: np.ndarray, seed: int) -> np.ndarray:
+    """A face, uint8 (T, 48, 48, 3), whose mouth is as bright as the voice is loud."""
+    each = RATE // 25
+    loud = np.abs(wave[: len(wave) // each * each]).reshape(-1, each).max(1)
+    film = np.random.default_rng(seed).integers(60, 90, (len(loud), 48, 48, 3))
+    film[:, 24:] += (300 * loud).astype(int)[:, None, None, None]
+    return film.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def voices(room: Path) -> Path:
+    """Three people, ten clips of two seconds each; one clip lasts five seconds."""
+    for speaker, name in enumerate(SPEAKERS):
+        (room / "voices" / name).mkdir(parents=True)
+        for number in range(10):
+            seconds = 5 if (speaker, number) == (0, 0) else 2
+            wave = tone(150 * (speaker + 1), seconds)
+            dice = np.random.default_rng(10 * speaker + number)
+            wave *= dice.integers(0, 2, 10 * seconds).repeat(RATE // 10)  # it comes and goes
+            path = room / "voices" / name / f"{number}.wav"
+            write_wav(path, wave)
+            np.save(path.with_suffix(".npy"), film_of(wave, number))
+    return room / "voices"
+
+
+def run_of(folder: Path, **more: object) -> dict[str, object]:
+    data = {"kind": "folder", "name": str(folder), "path": None}
+    return {"data": data, "scale": "world", "set": {}, "batch": 4, **more}
+
+
+def test_clips_are_cut_into_pieces_of_who_speaks(voices: Path) -> None:
+    separating = TASKS["cocktail_party"]
+    run = run_of(voices)
+    mixtures = separating.mixtures(run, separating.settings(run), "train", None, 1.6)
+    assert mixtures.waves.shape == (3 * 9 + 1, 2 * RATE)  # of five seconds two pieces
+    assert mixtures.faces.shape == (28, 50, 16, 24)
+    assert mixtures.speaker.tolist() == [0, 0, 1, 2, *[0, 1, 2] * 8]  # each in turn
+    whole, _ = read_wav(voices / "anna" / "0.wav")
+    second = torch.from_numpy(whole[2 * RATE : 4 * RATE]).float() * 32767
+    assert torch.allclose(mixtures.waves[1].float(), second, atol=1.5)
+    film = torch.from_numpy(np.load(voices / "anna" / "0.npy")[50:100])
+    assert torch.equal(mixtures.faces[1], cocktail_party.mouths(film))
+    few = separating.mixtures(run, separating.settings(run), "train", 3, 1.6)
+    assert few.speaker.tolist() == [0, 0, 1, 2]
+    test = separating.mixtures(run, separating.settings(run), "test", None, 1.6)
+    assert test.speaker.tolist() == [0, 1, 2]  # the tenth of each
+    last, _ = read_wav(voices / "ben" / "9.wav")
+    own = torch.from_numpy(last).float() * 32767
+    assert torch.allclose(test.waves[1].float(), own, atol=1.5)
+
+
+@pytest.fixture(scope="module")
+def trained(voices: Path, room: Path) -> Path:
+    out = room / "party"
+    call("train", "cocktail_party", "--data", voices, "--out", out, "--steps", 30, *TINY_PARTY)
+    return out
+
+
+def test_it_learns_from_recordings_of_ones_own(trained: Path, voices: Path, tmp_path: Path) -> None:
+    with (trained / "history.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0] - 2  # decibels
+    said = call("evaluate", trained, "--size", 4)
+    assert "other clips of the speakers that it has learned from" in said.stderr
+    scores = json.loads((trained / "scores.json").read_text())
+    assert scores["gain in SI-SDR, dB"] > 2
+    waves = [read_wav(voices / name / "9.wav")[0] for name in SPEAKERS[:2]]
+    mix = write_wav(tmp_path / "mix.wav", sum(waves) / 2)
+    films = [voices / name / "9.npy" for name in SPEAKERS[:2]]
+    call("separate", trained, mix, *films, "--out", tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_table_says_who_speaks_where_the_film_is_and_how_fast(
+    voices: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "table"
+    (folder / "films" / "frames").mkdir(parents=True)
+    film = np.load(voices / "anna" / "1.npy")
+    for number, one in enumerate(film[::2]):  # 12.5 pictures a second
+        Image.fromarray(one).save(folder / "films" / "frames" / f"{number}.png")
+    Image.fromarray(np.concatenate(list(np.load(voices / "ben" / "1.npy")), 1)).save(
+        folder / "b.png"
+    )
+    shutil.copy(voices / "anna" / "1.wav", folder / "a.wav")
+    shutil.copy(voices / "ben" / "1.wav", folder / "b.wav")
+    table = folder / "metadata.csv"
+    table.write_text("file_name,speaker,film,fps\na.wav,Anna,films/frames,12.5\nb.wav,Ben B.,,\n")
+    separating = TASKS["cocktail_party"]
+    run = run_of(folder)
+    mixtures = separating.mixtures(run, separating.settings(run), "train", None, 1.6)
+    assert mixtures.speaker.tolist() == [0, 1]
+    twice = torch.from_numpy(film[::2]).repeat_interleave(2, 0)
+    assert torch.equal(mixtures.faces[0], cocktail_party.mouths(twice))
+    run = ("train", "cocktail_party", "--data", folder, "--out", tmp_path / "x", *TINY_PARTY)
+    for text, message in (
+        ("a.wav,Anna,films/frames,\nb.wav,Ben,,\n", "say so in a column fps of metadata.csv"),
+        ("a.wav,Anna,films/frames,fast\nb.wav,Ben,,\n", "line 2: fps must be a number from 1 to"),
+        ("a.wav,Anna,films/frames,nan\nb.wav,Ben,,\n", "line 2: fps must be a number from 1 to"),
+        ("a.wav,Anna,films/none,\nb.wav,Ben,,\n", "there is no file or folder"),
+        ("a.wav,Anna,,\na.wav,Ben,,\n", "line 3: 'a.wav' stands there twice"),
+        ("a.wav,Anna,films/frames,12.5\n", "who speaks in"),
+        ("c.wav,Anna,,\n", "line 2: there is no file 'c.wav'"),
+        ("a.wav,Ann,films/frames,12.5\nb.wav,Ann,,\n", "2 voices need as many speakers, got 1"),
+    ):
+        table.write_text("file_name,speaker,film,fps\n" + text)
+        shown = call(*run, "--steps", 1, code=1)
+        assert message in shown.stderr, shown.stderr
+        assert not (tmp_path / "x").exists()
+
+
+def test_ten_good_and_ten_bad_clips(voices: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    for name in SPEAKERS[:2]:
+        (folder / name).mkdir(parents=True)
+        for number in range(1, 9):
+            for end in (".wav", ".npy"):
+                shutil.copy((voices / name / f"{number}{end}"), folder / name)
+    a, b = folder / "anna", folder / "ben"
+    bad = [a / "1", a / "2", a / "3", a / "4", b / "1", b / "2", b / "3", b / "4"]
+    bad[0].with_suffix(".wav").write_bytes(b"RIFF no sound")
+    bad[1].with_suffix(".npy").write_bytes(b"no film")
+    bad[2].with_suffix(".npy").unlink()
+    write_wav(bad[3].with_suffix(".wav"), np.zeros(2 * RATE))
+    write_wav(bad[4].with_suffix(".wav"), tone(200, 1.0))
+    write_wav(bad[5].with_suffix(".wav"), tone(200, 3.0))
+    np.save(bad[6].with_suffix(".npy"), np.zeros((50, 20, 20, 3), np.uint8))
+    np.save(bad[7].with_suffix(".npy"), np.zeros((50, 48, 48, 3)))
+    separating = TASKS["cocktail_party"]
+    config = separating.settings(run_of(folder))
+    found = list(clips.read(clips.listed(str(folder), "train")[0], config, 2))
+    wrong = {clip.sound.with_suffix(""): line for clip, _, _, line in found if line}
+    assert sorted(wrong) == bad
+    for path, message in zip(
+        bad,
+        (
+            "cannot be read as a sound",
+            "is no array that NumPy can read",
+            "has no film beside it (3.gif",
+            "holds nothing but silence",
+            "lasts 1.00 s; 2 s are the least",
+            "lasts 2.00 s, and the sound 3.00 s",
+            "has 20 × 20 pixels; a face needs 48 × 48",
+            "must hold uint8 (T, H, W, 3)",
+        ),
+    ):
+        assert message in wrong[path]
+        assert str(path) in wrong[path]
+    out = tmp_path / "x"
+    run = ("train", "cocktail_party", "--data", folder, "--out", out, "--steps", 1, *TINY_PARTY)
+    lines = call(*run).stderr.splitlines()
+    assert lines[-1] == "note: left out: 3 more"
+    assert len(lines) == 6
+    line = refused("evaluate", out)
+    assert "no clip of" in line
+    assert "was kept back: ten of each speaker are the least" in line
+
+
+def test_folders_that_hold_no_party(voices: Path, tmp_path: Path) -> None:
+    run = ("train", "cocktail_party", "--out", tmp_path / "x", "--data")
+    (tmp_path / "empty").mkdir()
+    assert "holds no sound; it should hold films of faces" in refused(*run, tmp_path / "empty")
+    line = refused(*run, voices / "anna")
+    assert "who speaks in" in line
+    assert "Put it into a folder with the speaker's name" in line
+    shutil.copytree(voices / "anna", tmp_path / "alone" / "anna")
+    line = refused(*run, tmp_path / "alone")
+    assert line.endswith("2 voices need as many speakers, got 1")
+    shutil.copy(voices / "anna" / "1.npy", tmp_path / "alone" / "anna" / "1.gif")
+    assert "are two films of one sound; keep one" in refused(*run, tmp_path / "alone")
+    assert not (tmp_path / "x").exists()
+
+
+def test_who_only_hears_needs_no_films_and_strangers_are_apart(
+    voices: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "split"
+    for split, names in (("train", SPEAKERS[:2]), ("test", SPEAKERS[1:])):
+        for name in names:
+            (folder / split / name).mkdir(parents=True)
+            shutil.copy(voices / name / "1.wav", folder / split / name)
+    run = ("train", "cocktail_party", "--data", folder, "--out", tmp_path / "x", "--steps", 1)
+    call(*run, *TINY_PARTY, "--set", "visual=()")
+    assert call("evaluate", tmp_path / "x", "--size", 2).stderr == ""
+    assert "has no film beside it" in call(*run[:5], tmp_path / "y", *TINY_PARTY, code=1).stderr
+
+
+TINY_PAPER = (
+    *("--set=audio=((8,(3,3)),(2,(1,1)))", "--set=visual=((8,3),)", "--set=dense=(16,)"),
+    *("--set=width=8", "--batch", 2, "--lr", 0.001),
+)
+
+
+def test_the_papers_network_takes_vectors_that_somebody_made(voices: Path, tmp_path: Path) -> None:
+    folder, dice = tmp_path / "vectors", np.random.default_rng(0)
+    for speaker, name in enumerate(SPEAKERS[:2]):
+        (folder / name).mkdir(parents=True)
+        for number in range(2):
+            path = folder / name / f"{number}.wav"
+            write_wav(path, tone(200 * (speaker + 1), 3.0, 16000), 16000)
+            np.save(path.with_suffix(".npy"), dice.normal(size=(75, 1024)).astype(np.float32))
+    run = ("train", "cocktail_party", "--scale", "paper", "--data", folder)
+    out = tmp_path / "paper"
+    call(*run, "--out", out, "--steps", 2, *TINY_PAPER)
+    assert json.loads((out / "model.json").read_text())["config"]["face"] == [1024]
+    films = [folder / name / "0.npy" for name in SPEAKERS[:2]]
+    mix = folder / "anna" / "0.wav"
+    call("separate", out, mix, *films, "--out", tmp_path / "said")
+    assert len(list((tmp_path / "said").iterdir())) == 2
+    film = voices / "anna" / "0.npy"
+    wrong = call("separate", out, mix, films[0], film, "--out", tmp_path / "no", code=1).stderr
+    assert "must be a file .npy with float (T, 1024)" in wrong
+    assert "got uint8 (125, 48, 48, 3)" in wrong
+    np.save(tmp_path / "nan.npy", np.full((75, 1024), np.nan, np.float32))
+    wrong = call("separate", out, mix, films[0], tmp_path / "nan.npy", code=1).stderr
+    assert "nan.npy' holds NaN or infinity" in wrong
+    pictures = ("train", "cocktail_party", "--scale", "paper", "--data", voices)
+    said = call(*pictures, "--out", tmp_path / "x", *TINY_PAPER, code=1).stderr
+    assert "holds no clip to learn from" in said
+    assert "got uint8 (125, 48, 48, 3)" in said
+
+
+def test_a_party_that_was_stopped_ends_with_the_same_weights(
+    voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["cocktail_party", "--data", voices, "--size", 6, "--steps", 12, *TINY_PARTY]
+    assert same_weights(*stopped_and_gone_on_with(words, tmp_path, monkeypatch))
+
+
+# --- What cannot be -------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -260,6 +499,12 @@ def test_an_asker_that_was_stopped_ends_with_the_same_weights(
         (("vqa", "--set", "hidden=many"), "hidden must be a whole number, got 'many'"),
         (("vqa", "--set", "dropout=nan"), "dropout must be a number, got 'nan'"),
         (("vqa", "--set", "hiden=3"), "did you mean hidden?"),
+        (
+            ("cocktail_party", "--scale", "paper"),
+            "none comes with the book. Give a folder in which",
+        ),
+        (("cocktail_party", "--scale", "small"), "must be one of: world, paper"),
+        (("cocktail_party", "--scale", "paper", "--set", "width=wide"), "must be a whole number"),
     ],
 )
 def test_settings_that_cannot_be(

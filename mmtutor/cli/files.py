@@ -17,6 +17,8 @@ from mmtutor.kit.cache import replacing
 
 #: Ends of the names of pictures that a folder of frames may hold.
 FRAMES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+#: Ends of the names of files that hold a film.
+FILMS = (".npy", ".gif", ".apng", *FRAMES)
 #: Of a film and its sound: by so many seconds one may be longer than the other.
 SLACK = 0.2
 
@@ -26,6 +28,14 @@ def say(line: str) -> None:
     import click
 
     click.echo(f"note: {line}", err=True)
+
+
+def left_out(bad: list[str]) -> None:
+    """Name the first files of a folder that cannot be used, and count the others."""
+    for line in bad[:5]:
+        say(f"left out: {line}")
+    if len(bad) > 5:
+        say(f"left out: {len(bad) - 5} more")
 
 
 # --- Sounds ---------------------------------------------------------------------------------------
@@ -178,9 +188,44 @@ def film(file: str, fps: int, given: float | None, pixels: int) -> np.ndarray:
         raise ValueError(f"{file!r} is one picture, and a film has two or more")
     if given is not None or ends is None:
         ends = np.arange(1, len(shown) + 1) / (given or fps)
+    return _each_moment(shown, ends, fps)
+
+
+def _each_moment(shown: np.ndarray, ends: np.ndarray, fps: int) -> np.ndarray:
+    """Of pictures (T, …) that end at some seconds, the one that is shown at each moment."""
     count = max(1, round(float(ends[-1]) * fps))
     at = np.searchsorted(ends, (np.arange(count) + 0.5) / fps, side="right")
     return shown[np.minimum(at, len(shown) - 1)]
+
+
+def vectors(file: str, fps: int, given: float | None, size: int) -> np.ndarray:
+    """A film that a network has looked at: float32 (T, size), ``fps`` vectors a second.
+
+    Args:
+        file: an array that NumPy saved, float (T, size).
+        fps, given: as for :func:`film`.
+        size: numbers of a vector.
+
+    Raises:
+        OSError: no such file.
+        ValueError: another kind of file, another shape, NaN.
+    """
+    path = hub._at_home(file)
+    if not file or not path.exists():
+        raise FileNotFoundError(f"there is no file or folder {file!r}")
+    wanted = (
+        f"a file .npy with float (T, {size}), what a face network of your own makes of the film"
+    )
+    if path.is_dir() or path.suffix.lower() != ".npy":
+        raise ValueError(f"{file!r} holds pictures, and this network takes vectors: {wanted}")
+    whole = _saved(path)
+    fits = whole.ndim == 2 and whole.shape[1] == size and len(whole) > 1
+    if not fits or whole.dtype.kind != "f":
+        raise ValueError(f"{file!r} must be {wanted}; got {whole.dtype} {whole.shape}")
+    seen = np.array(whole, np.float32)
+    if not np.isfinite(seen).all():
+        raise ValueError(f"{file!r} holds NaN or infinity")
+    return _each_moment(seen, np.arange(1, len(seen) + 1) / (given or fps), fps)
 
 
 def _small(image: Any, pixels: int, name: str) -> np.ndarray:
@@ -229,15 +274,23 @@ def _by_number(path: Path) -> list[tuple[int, str]]:
 
 def _array(path: Path, pixels: int) -> tuple[np.ndarray, None]:
     """The pictures of an array that NumPy saved."""
+    whole = _saved(path)
+    fits = whole.dtype == np.uint8 and 0 not in whole.shape
+    if not fits or not (whole.ndim == 3 or (whole.ndim == 4 and whole.shape[3] == 3)):
+        got = f"{whole.dtype} {whole.shape}"
+        raise ValueError(f"{str(path)!r} must hold uint8 (T, H, W, 3) or (T, H, W), got {got}")
+    return np.stack([_small(np.array(one), pixels, repr(str(path))) for one in whole]), None
+
+
+def _saved(path: Path) -> np.ndarray:
+    """An array that NumPy saved, left on disk."""
     try:
         whole = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:
         raise ValueError(f"{str(path)!r} is no array that NumPy can read: {error}") from error
-    fits = isinstance(whole, np.ndarray) and whole.dtype == np.uint8 and 0 not in whole.shape
-    if not fits or not (whole.ndim == 3 or (whole.ndim == 4 and whole.shape[3] == 3)):
-        got = f"{whole.dtype} {whole.shape}" if isinstance(whole, np.ndarray) else "several arrays"
-        raise ValueError(f"{str(path)!r} must hold uint8 (T, H, W, 3) or (T, H, W), got {got}")
-    return np.stack([_small(np.array(one), pixels, repr(str(path))) for one in whole]), None
+    if not isinstance(whole, np.ndarray):
+        raise ValueError(f"{str(path)!r} must hold one array, and holds several")
+    return whole
 
 
 def _moving(path: Path, pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -284,8 +337,13 @@ def _strip(image: Any, pixels: int, name: str) -> np.ndarray:
     )
 
 
-def lasting(shown: np.ndarray, seconds: float, fps: int, name: str) -> np.ndarray:
+def lasting(
+    shown: np.ndarray, seconds: float, fps: int, name: str, how: str = "with --fps"
+) -> np.ndarray:
     """A film (T, …) as long as its sound: a little is cut off, or the last picture stays.
+
+    Args:
+        how: where one says how many pictures a second there are, for the message.
 
     Raises:
         ValueError: they differ by more than a fifth of a second.
@@ -294,7 +352,7 @@ def lasting(shown: np.ndarray, seconds: float, fps: int, name: str) -> np.ndarra
     if abs(len(shown) - wanted) > SLACK * fps:
         raise ValueError(
             f"{name!r} lasts {len(shown) / fps:.2f} s, and the sound {seconds:.2f} s: cut the longer; "
-            f"or, if the film has another number of pictures a second than {fps}, say so with --fps"
+            f"or, if the film has another number of pictures a second than {fps}, say so {how}"
         )
     at = np.minimum(np.arange(wanted), len(shown) - 1)
     return shown[at]

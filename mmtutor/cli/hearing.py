@@ -180,10 +180,7 @@ def sounds_of(
                 continue
             waves.append(heard)
             labels.append(label)
-    for line in bad[:5]:
-        files.say(f"left out: {line}")
-    if len(bad) > 5:
-        files.say(f"left out: {len(bad) - 5} more")
+    files.left_out(bad)
     if not waves:
         kept = "ten sounds of a class are the least to keep one back" if split == "test" else "none"
         raise ValueError(

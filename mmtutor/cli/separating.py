@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from mmtutor import cocktail_party
-from mmtutor.cli import files
+from mmtutor.cli import clips, files
 from mmtutor.cli.task import Recipe, Task, source
 from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
 from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.world import voices
 
-PIXELS, SECONDS = 48, 2
+SECONDS = {"world": 2, "paper": 3}  # of a clip
+HEARD = {"world": 1.6, "paper": 3}  # of it, that a training batch has
 DILATIONS = (1, 2, 4, 8, 16)  # as the chapter's model
 TEST = 200  # mixtures
 
@@ -27,52 +28,75 @@ class Separating(Task):
     system = "cocktail_party"
     says = "voices that speak at once, taken apart by watching the lips (Ephrat et al. 2018)"
     then = "separate"
+    folders = True
+    holds = clips.HOLDS
     config = cocktail_party.Config
     model = cocktail_party.CocktailParty
     fixed = ("fps", "face")
     takes = ("steps", "batch", "lr")
-    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(1000, 8, 5e-3)}
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(1000, 8, 5e-3),
+        "paper": Recipe(20_000, 6, 3e-5),
+    }
 
     def settings(self, run: dict[str, Any]) -> Any:
-        own = {"dilations": DILATIONS, **run["set"]}
+        own = {**({"dilations": DILATIONS} if run["scale"] == "world" else {}), **run["set"]}
         if own.get("visual") == ():  # it only hears
             own["face"] = ()
-        made = self.config.world(**own)
+        made = getattr(self.config, run["scale"])(**own)
         if made.rate not in (8000, 16000):
             raise ValueError(f"rate must be 8000 or 16000 here, got {made.rate}")
         if not made.visual and made.voices == 1:
             raise ValueError("what only hears (visual = ()) needs voices of at least 2 here")
         if run["batch"] < 2:
             raise ValueError(f"--batch of {self.system} must be at least 2, got {run['batch']}")
+        if source(run).kind == "world" and len(made.face) == 1:
+            raise ValueError(
+                f"--scale paper of {self.system} takes a vector of {made.face[0]:,} numbers of each "
+                "picture of a face, from a frozen network that recognises faces; none comes with "
+                "the book. Give a folder in which each film is such vectors, (T, "
+                f"{made.face[0]}) in a file .npy; or take --scale world"
+            )
         return made
 
     def mixtures(
-        self, run: dict[str, Any], config: Any, split: str, size: int | None, seconds: float
+        self, run: dict[str, Any], config: Any, split: str, size: int | None, heard: float
     ) -> cocktail_party.Mixtures:
-        """Clips of a split, to be mixed."""
+        """Clips of a split, to be mixed; so many seconds of a mixture are heard."""
+        seconds, own = SECONDS[run["scale"]], source(run)
+        if own.kind == "folder":
+            waves, faces, who = clips.clips_of(own.name, split, size, config, seconds)
+        else:
+            waves, faces, who = self.drawn(run, config, split, size, seconds)
+        party, known = max(2, config.voices), len(who.unique())
+        if known < party:
+            raise ValueError(
+                f"{party} voices need as many speakers, got {known}"
+                + ("" if size is None else f": --size must be {party} or more")
+            )
+        return cocktail_party.Mixtures(config, waves, faces, who, voices=party, seconds=heard)
+
+    def drawn(
+        self, run: dict[str, Any], config: Any, split: str, size: int | None, seconds: float
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The world's clips: waves (N, L), faces (N, T, *face) or None, and the speakers (N,)."""
         usual = 2 * (voices.TRAIN_SPEAKERS if split == "train" else voices.TEST_SPEAKERS)
-        sizes = dict(sample_rate=config.rate, start="anywhere", seconds=SECONDS)
-        rows = source(run).rows("talking_faces", split, size, PIXELS, usual, **sizes)
+        sizes = dict(sample_rate=config.rate, start="anywhere", seconds=seconds)
+        rows = source(run).rows("talking_faces", split, size, clips.PIXELS, usual, **sizes)
         shown = []
         for start in range(0, len(rows), 120):  # the films are large
             part = rows.select(range(start, min(start + 120, len(rows))))
             if config.visual:
                 film = torch.from_numpy(np.stack(column(part, "frames")))
-                shown.append(cocktail_party.mouths(film))
+                shown.append(clips.looked(film, config))
         waves = torch.from_numpy(np.stack(column(rows, "wave")))
         names = {one: k for k, one in enumerate(dict.fromkeys(rows["speaker"]))}
         who = torch.tensor([names[one] for one in rows["speaker"]])
-        party = max(2, config.voices)
-        if len(names) < party:
-            raise ValueError(
-                f"{party} voices need as many speakers: --size must be {party} or more"
-            )
-        faces = torch.cat(shown) if shown else None
-        return cocktail_party.Mixtures(config, waves, faces, who, voices=party, seconds=seconds)
+        return waves, torch.cat(shown) if shown else None, who
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         config = self.settings(run)
-        data = self.mixtures(run, config, "train", run["size"], 1.6)
+        data = self.mixtures(run, config, "train", run["size"], HEARD[run["scale"]])
         torch.manual_seed(run["seed"])
         model = cocktail_party.CocktailParty(config)
         adam = functools.partial(torch.optim.AdamW, betas=(0.9, 0.98), fused=True)
@@ -100,10 +124,12 @@ class Separating(Task):
     def evaluate(
         self, folder: Path, run: dict[str, Any], size: int | None = None
     ) -> dict[str, float]:
-        """Mixtures of unseen speakers, equally loud: what is gained over the mixture, in decibels."""
+        """Mixtures of what was kept back (in the world, unseen speakers), equally loud: what is gained
+        over the mixture, in decibels."""
         model = self.load(folder)
         config = model.config
-        data = self.mixtures(run, config, "test", None if size is None else max(size, 6), SECONDS)
+        some = None if size is None or source(run).kind == "folder" else max(size, 6)
+        data = self.mixtures(run, config, "test", some, SECONDS[run["scale"]])
         torch.manual_seed(0)
         count = TEST if size is None else size
         own = [k % len(data) for k in range(count)]
@@ -160,20 +186,17 @@ class Separating(Task):
             wrong.append(f"{mixture}: {error}")
         for one in films:
             try:
-                film = files.film(one, config.fps, fps, PIXELS)
-                if heard is not None:
-                    seconds = len(heard) / config.rate
-                    film = files.lasting(film, seconds, config.fps, one)
-                shown.append(torch.from_numpy(film))
+                seconds = None if heard is None else len(heard) / config.rate
+                shown.append(clips.faces(one, config, fps, seconds))
             except (OSError, ValueError) as error:
                 wrong.append(f"{one}: {error}")
         if wrong:
             raise Unread(wrong, 1 + len(films))
         faces = None
         if films:
-            size = config.face
-            faces = torch.stack([cocktail_party.mouths(one, size=size) for one in shown])[None]
-            still = [name for name, own in zip(films, faces[0]) if float(own.abs().max()) < 1e-3]
+            faces = torch.stack([clips.looked(one, config) for one in shown])[None]
+            moves = (faces[0] - faces[0].mean(1, keepdim=True)).abs().flatten(1).amax(1)
+            still = [name for name, own in zip(films, moves.tolist()) if own < 1e-3]
             for name in dict.fromkeys(one for one in films if films.count(one) > 1):
                 files.say(f"{name} is given more than once; each voice needs a face of its own")
             for name in still:
