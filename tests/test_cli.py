@@ -75,7 +75,7 @@ def captioner(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_says_what_there_is_without_loading_torch() -> None:
     shown = call("--help").output
-    used = ("caption", "ask", "search", "words", "draw", "separate", "hear", "say")
+    used = ("caption", "ask", "search", "words", "draw", "separate", "hear", "locate", "say")
     for command in ("list", "train", "evaluate", *used):
         assert f"  {command} " in shown
         assert call(command, "--help").output.startswith("Usage: main " + command)

@@ -560,7 +560,7 @@ def test_what_is_hollow_has_the_weights_of_what_is_not() -> None:
         (("cocktail_party", "--set", "face=(3,)"), "face follows from the data"),
         (("cocktail_party", "--set", "voices=9"), "voices must be 1 to 5"),
         (("cocktail_party", "--encoder", "vgg19"), "does not take --encoder"),
-        (("soundnet", "--scale", "paper"), "must be one of: world"),
+        (("soundnet", "--scale", "paper"), "give a folder of longer sounds"),
         (("soundnet", "--set", "rate=44100"), "the world's rate is 8000, 16000 or 22050"),
         (("image_to_speech", "--pixels", 100), "--pixels of image_to_speech must be 64, 96"),
         (("image_to_speech", "--set", "units=1"), "two units or more"),

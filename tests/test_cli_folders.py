@@ -487,6 +487,179 @@ def test_a_party_that_was_stopped_ends_with_the_same_weights(
     assert same_weights(*stopped_and_gone_on_with(words, tmp_path, monkeypatch))
 
 
+# --- Where a sound comes from ---------------------------------------------------------------------
+
+TINY_POINTER = ("--size", 8, "--batch", 4, "--steps", 2)
+
+
+@pytest.fixture(scope="module")
+def pointer(room: Path) -> Path:
+    call("train", "sound_localization", "--out", room / "pointer", *TINY_POINTER)
+    return room / "pointer"
+
+
+@pytest.fixture(scope="module")
+def scene(room: Path) -> tuple[Path, Path]:
+    """A picture, 400 × 300, and a sound."""
+    dice = np.random.default_rng(0)
+    picture = room / "scene.png"
+    Image.fromarray(dice.integers(0, 255, (300, 400, 3), np.uint8)).save(picture)
+    return picture, write_wav(room / "bark.wav", tone(500, 1.0))
+
+
+def test_it_points_and_says_how_much_that_is_worth(
+    pointer: Path, scene: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "heat.png"
+    shown = call("locate", pointer, *scene, "-o", out)
+    first, second, third = shown.stdout.splitlines()
+    found = TASKS["sound_localization"].locate(pointer, *map(str, scene))
+    x, y = found.place
+    assert first == f"{out}: loudest {found.words}, at ({x}, {y}) of 400 × 300 pixels"
+    assert 50 <= x < 350  # within the square that it looks at
+    assert 0 <= y < 300
+    assert second.startswith(f"there is {found.share:.1%} of its attention; of 36 places")
+    assert third.startswith("of 8 other sounds, ")
+    assert "elsewhere it guesses" in shown.stderr
+    picture = np.asarray(Image.open(out)).astype(float)
+    assert picture.shape == (384, 384, 3)  # large enough to see a ring
+    colour = picture.max(-1) - picture.min(-1)  # what is cold is grey
+    assert colour[found.heat < 0.02].mean() < 3
+    assert colour[found.heat > 0.98].mean() > 50
+
+
+def test_the_map_lies_over_the_place_that_is_named(
+    pointer: Path, scene: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtutor.sound_localization import SoundLocalizer
+
+    pointing = TASKS["sound_localization"]
+    for cell, words, place in (
+        (0, "at the top left", (50, 0)),  # the square begins 50 pixels from the left
+        (5, "at the top right", (349, 0)),
+        (14, "in the middle", (175, 125)),
+        (33, "at the bottom", (225, 299)),
+    ):
+
+        def scores(
+            _: object, cells: torch.Tensor, queries: torch.Tensor, cell: int = cell
+        ) -> object:
+            made = torch.zeros(len(cells), queries.shape[1], cells.shape[1])
+            made[:, :, cell] = 5
+            made[:, -1] = -made[:, -1]
+            return made
+
+        monkeypatch.setattr(SoundLocalizer, "scores", scores)
+        found = pointing.locate(pointer, *map(str, scene))
+        assert abs(found.place[0] - place[0]) <= 25
+        assert abs(found.place[1] - place[1]) <= 25
+        assert found.words == words
+        assert found.others == (7, 8)
+
+
+def test_a_picture_that_lies_on_its_side_is_turned(
+    pointer: Path, scene: tuple[Path, Path], tmp_path: Path
+) -> None:
+    turned = Image.open(scene[0])
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    said = call("locate", pointer, tmp_path / "turned.jpg", scene[1], "-o", tmp_path / "x.png")
+    assert "of 300 × 400 pixels" in said.stdout
+
+
+def test_pointing_is_measured_against_a_guess_and_another_sound(pointer: Path) -> None:
+    call("evaluate", pointer, "--size", 5)
+    scores = json.loads((pointer / "scores.json").read_text())
+    assert list(scores)[:3] == [
+        "the thing that sounds",
+        "the same with another's sound",
+        "a guess among the things",
+    ]
+    assert 0.2 < scores["a guess among the things"] <= 0.5  # two to four things
+    assert all(0 <= value <= 1 for value in scores.values())
+
+
+def test_a_pointer_that_hears_for_itself(scene: tuple[Path, Path], tmp_path: Path) -> None:
+    out = tmp_path / "self"
+    call("train", "sound_localization", "--out", out, *TINY_POINTER, "--set", "hears=spectrogram")
+    assert not (out / "ears").exists()
+    assert "loudest" in call("locate", out, *scene, "-o", tmp_path / "x.png").stdout
+    assert "a guess among" in call("evaluate", out, "--size", 2).output
+    short = write_wav(tmp_path / "short.wav", tone(300, 0.01))
+    said = call("locate", out, scene[0], short, "-o", tmp_path / "y.png", code=1).stderr
+    assert "80 samples are too short" in said
+
+
+def test_what_cannot_be_located(
+    pointer: Path, scene: tuple[Path, Path], asker: Path, tmp_path: Path
+) -> None:
+    picture, sound = scene
+    bad, out = tmp_path / "bad.png", ("--out", tmp_path / "x.png")
+    bad.write_bytes(b"no picture")
+    write_wav(tmp_path / "silent.wav", np.zeros(RATE))
+    wrong = call("locate", pointer, bad, tmp_path / "silent.wav", *out, code=1).stderr.splitlines()
+    assert wrong[0].startswith(f"{bad}: ")
+    assert "cannot be read as a picture" in wrong[0]
+    assert "holds nothing but silence" in wrong[1]
+    assert wrong[2] == "2 of 2 files could not be read"
+    for first, second, message in (
+        (tmp_path, sound, "is a folder; name a picture in it"),
+        (picture, tmp_path, "is a folder; name a sound in it"),
+        (tmp_path / "none.png", sound, "there is no file"),
+        (sound, picture, "cannot be read as a picture"),  # exchanged
+        (picture, write_wav(tmp_path / "s.wav", tone(300, 0.01)), "too short"),
+    ):
+        assert message in call("locate", pointer, first, second, *out, code=1).stderr
+    assert not (tmp_path / "x.png").exists()
+    assert "must end in .png" in refused(
+        "locate", pointer, picture, sound, "-o", tmp_path / "x.wav"
+    )
+    nowhere = tmp_path / "no" / "x.png"
+    assert "there is no folder" in refused("locate", pointer, picture, sound, "-o", nowhere)
+    assert "use it with: mmtutor ask" in refused("locate", asker, picture, sound, *out)
+    assert "use it with: mmtutor locate" in refused("hear", pointer, sound)
+
+
+def test_a_pointer_that_was_stopped_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["sound_localization", "--size", 8, "--steps", 6, "--batch", 4]
+    straight, broken = stopped_and_gone_on_with(words, tmp_path, monkeypatch)
+    assert same_weights(straight, broken)
+    assert same_weights(straight / "ears", broken / "ears")
+    assert not list(broken.glob("checkpoint*"))
+
+
+# --- The paper's ears -----------------------------------------------------------------------------
+
+#: The paper's layers with eight channels each.
+TINY_EARS = (
+    "--set=stack=((8,64,2,32,8),(8,32,2,16,8),(8,16,2,8),(8,8,2,4),(8,4,2,2,4),(8,4,2,2),(8,4,2,2))"
+)
+
+
+def test_the_papers_ears_listen_long_and_short_sounds_are_repeated(tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    for name in ("high", "low"):
+        (tmp_path / "notes" / name).mkdir(parents=True)
+        for number in range(10):
+            hertz = (2000 if name == "high" else 200) * dice.uniform(0.9, 1.1)
+            write_wav(tmp_path / "notes" / name / f"{number}.wav", tone(hertz))
+    out = tmp_path / "ears"
+    call(
+        *("train", "soundnet", "--scale", "paper", "--data", tmp_path / "notes", "--out", out),
+        *("--steps", 25, "--batch", 6, "--lr", 0.01, TINY_EARS),
+    )
+    config = json.loads((out / "model.json").read_text())["config"]
+    assert (config["rate"], config["start"], config["heads"]) == (22050, "paper", [["things", 2]])
+    said = call("hear", out, tmp_path / "notes" / "low" / "9.wav", "--top", 1)
+    assert said.stdout.split(": ")[1].startswith("low ")
+    assert "9.wav lasts 0.5 s, and is repeated to 9.5 s" in said.stderr
+    call("evaluate", out)
+    assert json.loads((out / "scores.json").read_text())["right, of 2 names"] == 1
+
+
 # --- What cannot be -------------------------------------------------------------------------------
 
 
@@ -504,6 +677,20 @@ def test_a_party_that_was_stopped_ends_with_the_same_weights(
             "none comes with the book. Give a folder in which",
         ),
         (("cocktail_party", "--scale", "small"), "must be one of: world, paper"),
+        (
+            ("soundnet", "--scale", "paper"),
+            "listens to 9.5 s at a time, and the world's sounds last 2 s",
+        ),
+        (("soundnet", "--scale", "small"), "must be one of: world, paper"),
+        (("sound_localization", "--scale", "paper"), "got 'paper': its ears are a SoundNet that"),
+        (("sound_localization", "--data", "flickr8k"), "must be one of: world; it does not learn"),
+        (("sound_localization", "--batch", 1), "at least 2, got 1"),
+        (("sound_localization", "--size", 1), "--size must be at least 2"),
+        (("sound_localization", "--set", "sharpness=nan"), "sharpness must be a number, got 'nan'"),
+        (("sound_localization", "--set", "rate=16000"), "rate = 16000 has no effect with hears"),
+        (("sound_localization", "--set", "hears=wave", "--set", "rate=9"), "8000, 16000 or 22050"),
+        (("sound_localization", "--set", "image=5"), "image follows from the data"),
+        (("sound_localization", "--pixels", 96), "does not take --pixels"),
         (("cocktail_party", "--scale", "paper", "--set", "width=wide"), "must be a whole number"),
     ],
 )

@@ -144,7 +144,8 @@ def systems() -> list[str]:
     """The names that ``train`` takes; kept here so that ``--help`` need not load torch."""
     return [
         *("word2vec", "joint_embedding", "show_and_tell", "show_attend_tell", "vqa"),
-        *("text_to_image", "cocktail_party", "soundnet", "image_to_speech"),
+        *("text_to_image", "cocktail_party", "soundnet", "sound_localization"),
+        "image_to_speech",
     ]
 
 
@@ -231,8 +232,9 @@ def train(
 
     task = TASKS[system]
     if scale not in task.recipes:
+        why = f": {task.lacks[scale]}" if scale in task.lacks else ""
         raise ValueError(
-            f"--scale of {system} must be one of: {', '.join(task.recipes)}; got {scale!r}"
+            f"--scale of {system} must be one of: {', '.join(task.recipes)}; got {scale!r}{why}"
         )
     own, usual = Source.of(data, task.sets, folders=task.folders, path=path), task.recipes[scale]
     asked = {"steps": steps, "batch": batch, "lr": lr, "pixels": pixels, "encoder": encoder}
@@ -563,14 +565,13 @@ def separate(
     ffmpeg: ffmpeg -i film.mp4 -r 25 frames/%04d.png)
     """
     from mmtutor.cli import files
-    from mmtutor.cli.separating import Unread
 
     task, _ = trained(folder, "separate")
     if out.exists() and not out.is_dir():
         files.folder_for(out)
     try:
         voices, rate = task.separate(folder, mixture, list(films), fps)
-    except Unread as error:
+    except files.Unread as error:
         finish(error.lines, error.of)
         return
     names: list[str] = []
@@ -601,6 +602,46 @@ def hear(folder: Path, sounds: tuple[str, ...], top: int) -> None:
         else:
             click.echo(f"{file}: {', '.join(f'{name} {sure:.2f}' for name, sure in names)}")
     finish(bad, len(sounds))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("picture")
+@click.argument("sound")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The picture with the heat: a .png, say.",
+)
+def locate(folder: Path, picture: str, sound: str, out: Path) -> None:
+    """Look for the place in PICTURE that SOUND comes from.
+
+    It always points somewhere, also where nothing of the kind is to be seen. Two lines say how much
+    that is worth: how much of its attention the place has, and how many other sounds would have made
+    it point there, too. It looks at the largest square in the middle of the picture. Trained on the
+    world, it knows drawn scenes and the sounds of drawn things; in a photograph it guesses.
+    """
+    from mmtutor.cli import files
+    from mmtutor.cli.locating import write_heat
+
+    task, _ = trained(folder, "locate")
+    files.ending(out)
+    try:
+        found = task.locate(folder, picture, sound)
+    except files.Unread as error:
+        finish(error.lines, error.of)
+        return
+    write_heat(out, found)
+    (x, y), (wide, high), (same, others) = found.place, found.size, found.others
+    click.echo(f"{out}: loudest {found.words}, at ({x}, {y}) of {wide} × {high} pixels")
+    click.echo(
+        f"there is {found.share:.1%} of its attention; of {found.cells} places each has "
+        f"{1 / found.cells:.1%} if it does not know"
+    )
+    click.echo(f"of {others} other sounds, {same} would have made it point to the same place")
+    files.say("it has learned from drawn scenes and made sounds; elsewhere it guesses")
 
 
 @main.command("say")

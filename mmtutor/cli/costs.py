@@ -33,6 +33,7 @@ MODELS = {
     "text_to_image": "TextToImage",
     "cocktail_party": "CocktailParty",
     "soundnet": "SoundNet",
+    "sound_localization": "SoundLocalizer",
 }
 
 
@@ -159,6 +160,14 @@ def wave(model: soundnet.SoundNet) -> Pass:
     return lambda: model.eval()(x), f"{seconds} seconds of sound"
 
 
+def place(model: Any) -> Pass:
+    c = model.config
+    return (
+        lambda: model.eval()(zeros(1, *c.image), zeros(1, c.given or c.sound)),
+        "a picture's features, and those of a sound",
+    )
+
+
 def spoken(model: Any) -> Pass:
     c, tells, voice = model.config, model.captioner, model.voice
     seen, first = zeros(1, c.annotation, *c.grid), len(SPECIALS)
@@ -181,5 +190,6 @@ PASSES: dict[str, Callable[[Any], Pass]] = {
     "text_to_image": drawing,
     "cocktail_party": mixture,
     "soundnet": wave,
+    "sound_localization": place,
     "image_to_speech": spoken,
 }

@@ -23,6 +23,14 @@ FILMS = (".npy", ".gif", ".apng", *FRAMES)
 SLACK = 0.2
 
 
+class Unread(ValueError):
+    """Files that cannot be read, a line each, and of how many."""
+
+    def __init__(self, lines: list[str], of: int) -> None:
+        super().__init__("; ".join(lines))
+        self.lines, self.of = lines, of
+
+
 def say(line: str) -> None:
     """A note beside the results."""
     import click

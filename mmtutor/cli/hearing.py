@@ -20,6 +20,7 @@ from mmtutor.kit.arrays import column
 from mmtutor.kit.imagenet import CLASSES
 from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.kit.waves import to_wave
+from mmtutor.world.rows.sounds import CLIP_SECONDS
 
 LONGEST = 10.0  # seconds of a sound of one's own that are learned from
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
@@ -39,12 +40,23 @@ class Hearing(Task):
     model = soundnet.SoundNet
     fixed = ("heads", "weights")
     takes = ("steps", "batch", "lr")
-    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(735, 32, 3e-3)}
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(735, 32, 3e-3),
+        "paper": Recipe(20_000, 64, 1e-3),
+    }
 
     def settings(self, run: dict[str, Any], classes: int = CLASSES) -> Any:
-        made = self.config.world(((HEAD, classes),), **run["set"])
-        if source(run).kind == "world" and made.rate not in (8000, 16000, 22050):
-            raise ValueError(f"the world's rate is 8000, 16000 or 22050, got {made.rate}")
+        made = getattr(self.config, run["scale"])(heads=((HEAD, classes),), **run["set"])
+        if source(run).kind == "world":
+            least = soundnet.least_length(made) / made.rate
+            if least > CLIP_SECONDS:
+                raise ValueError(
+                    f"with these settings (--scale {run['scale']}) {self.system} listens to "
+                    f"{least:.1f} s at a time, and the world's sounds last {CLIP_SECONDS:g} s; give a "
+                    "folder of longer sounds, or take --scale world"
+                )
+            if made.rate not in (8000, 16000, 22050):
+                raise ValueError(f"the world's rate is 8000, 16000 or 22050, got {made.rate}")
         if run["batch"] < 2:
             raise ValueError(f"--batch of {self.system} must be at least 2, got {run['batch']}")
         return made
@@ -52,37 +64,19 @@ class Hearing(Task):
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         rate, more = self.settings(run).rate, {}
         if source(run).kind == "world":
-            waves, told, names, more = self.videos(run, rate)
+            waves, told = videos(run, rate)
+            names, more = dictionary(len(waves), told)
         else:
-            waves, label, names = sounds_of(source(run), "train", run["size"], rate)
+            waves, label, names = sounds_of(source(run), "train", run["size"], self.settings(run))
             told = torch.eye(len(names))[label]  # a label is a teacher that is certain
         if len(waves) < 2:
             raise ValueError("two sounds are the least")
         config = self.settings(run, told.shape[1])
         torch.manual_seed(run["seed"])
         model = soundnet.SoundNet(config)
-        data = {"wave": waves, HEAD: told}
-        whole = dict(batch_size=min(run["batch"], len(waves)), drop_last=True)
-        with cpu_threads(1):  # the operations are small
-            history = self.fit(model, data, folder, run, **whole, weight_decay=1e-2, warmup=0)
+        history = taught(self, model, waves, told, folder, run)
         saving.save(model, folder, names=names, **more)
         return history
-
-    def videos(
-        self, run: dict[str, Any], rate: int
-    ) -> tuple[Tensor, Tensor, list[str], dict[str, Tensor]]:
-        """Sounds of the world, what the teacher says of a picture of each; the names, and what it
-        says of pictures with that name: the dictionary."""
-        from mmtutor.experiments import soundnet as experiment
-
-        names = list(experiment.NAMES)
-        size = run["size"] or experiment.TRAIN
-        rows = source(run).rows("sounds", "train", size, None, size, sample_rate=rate)
-        waves = torch.from_numpy(column(rows, "wave").copy())
-        things = [int(one) for one in column(rows, "label")]
-        seen = experiment.look(experiment.pictures(things, "train")[0])
-        each = max(1, min(10, size // len(names)))
-        return waves, seen, names, {"words": experiment.dictionary(each), "usual": seen.mean(0)}
 
     def load(self, folder: Path) -> tuple[soundnet.SoundNet, dict[str, Any]]:
         """A trained network, and what its answers mean."""
@@ -112,7 +106,7 @@ class Hearing(Task):
             waves = torch.from_numpy(column(rows, "wave").copy())
             label = torch.from_numpy(column(rows, "label").copy()).long()
         else:
-            waves, label, names = sounds_of(source(run), "test", size, model.config.rate)
+            waves, label, names = sounds_of(source(run), "test", size, model.config)
             if names != more["names"]:
                 raise ValueError(f"the names of {source(run).name!r} are no longer those of then")
         told = torch.cat([self.likely(model, more, part) for part in waves.split(100)])
@@ -132,8 +126,7 @@ class Hearing(Task):
         model, more = self.load(folder)
         for file in sounds:
             try:
-                wave = files.sound(file, model.config.rate)
-                soundnet.check_length(model.config, len(wave))
+                wave = long_enough(file, files.sound(file, model.config.rate), model.config)
             except (OSError, ValueError) as error:
                 yield file, None, str(error)
                 continue
@@ -142,13 +135,67 @@ class Hearing(Task):
             yield file, [(more["names"][i], float(p)) for p, i in zip(*best)], ""
 
 
+def taught(
+    task: Task,
+    model: soundnet.SoundNet,
+    waves: Tensor,
+    told: Tensor,
+    folder: Path,
+    run: dict[str, Any],
+    **more: Any,
+) -> training.History:
+    """Train a network on waves (N, L) and on what it is told of them (N, K); ``more``: as for
+    :meth:`mmtutor.cli.task.Task.fit`."""
+    data = {"wave": waves, HEAD: told}
+    whole = dict(batch_size=min(run["batch"], len(waves)), drop_last=True)
+    with cpu_threads(1):  # the operations are small
+        return task.fit(
+            model, data, folder, run, **{**whole, "weight_decay": 1e-2, "warmup": 0, **more}
+        )
+
+
+def videos(run: dict[str, Any], rate: int) -> tuple[Tensor, Tensor]:
+    """Sounds of the world (N, L), and what a network that sees says of a picture of each
+    (N, 1000)."""
+    from mmtutor.experiments import soundnet as experiment
+
+    size = run["size"] or experiment.TRAIN
+    rows = source(run).rows("sounds", "train", size, None, size, sample_rate=rate)
+    waves = torch.from_numpy(column(rows, "wave").copy())
+    things = [int(one) for one in column(rows, "label")]
+    return waves, experiment.look(experiment.pictures(things, "train")[0])
+
+
+def dictionary(size: int, seen: Tensor) -> tuple[list[str], dict[str, Tensor]]:
+    """The names of the world, and what the network that sees says of pictures with that name, and
+    usually; ``size``: so many sounds are learned from."""
+    from mmtutor.experiments import soundnet as experiment
+
+    names = list(experiment.NAMES)
+    each = max(1, min(10, size // len(names)))
+    return names, {"words": experiment.dictionary(each), "usual": seen.mean(0)}
+
+
+def long_enough(name: str, wave: Tensor, config: soundnet.Config) -> Tensor:
+    """A wave (L,); one that is shorter than the network's least is repeated, as in training."""
+    least = soundnet.least_length(config)
+    if len(wave) >= least:
+        return wave
+    files.say(
+        f"{name} lasts {len(wave) / config.rate:.2g} s, and is repeated to {least / config.rate:.2g} s, "
+        "the least that the network listens to"
+    )
+    return wave.repeat(-(-least // len(wave)))[:least]
+
+
 def sounds_of(
-    own: Source, split: str, size: int | None, rate: int
+    own: Source, split: str, size: int | None, config: soundnet.Config
 ) -> tuple[Tensor, Tensor, list[str]]:
     """Sounds of a folder that are sorted into subfolders with the names of classes.
 
     Each tenth of a class is kept back for ``"test"``. Sounds become as long as the longest, but
-    at most ten seconds: shorter ones are repeated, since silence would be learned, too.
+    at most ten seconds, or as the least that the network listens to: shorter ones are repeated,
+    since silence would be learned, too.
 
     Returns:
         Waves (N, L), labels (N,), names.
@@ -156,7 +203,7 @@ def sounds_of(
     Raises:
         ValueError: fewer than two classes, or no sound that can be read.
     """
-    root = Path(own.name)
+    root, rate = Path(own.name), config.rate
     found: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() in SOUNDS and path.is_file() and path.parent != root:
@@ -186,7 +233,7 @@ def sounds_of(
         raise ValueError(
             f"{own.name!r} holds no sound to {'measure on' if split == 'test' else 'learn from'}: {kept}"
         )
-    longest = max(map(len, waves))
+    longest = max(soundnet.least_length(config), *map(len, waves))
     same = np.stack([np.resize(one, longest) for one in waves])
     order = np.random.default_rng(0).permutation(len(same))[:size]  # not one class after another
     made = torch.stack([to_wave(torch.from_numpy(one), rate, rate) for one in same[order]])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mmtutor import image_to_speech
 from mmtutor.cli import runs
 from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
-from mmtutor.cli.task import Recipe, Task, batches, source
+from mmtutor.cli.task import Recipe, Task, batches, mel_in_memory, source
 from mmtutor.kit import decoding, metrics, saving, training
 from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.sound import pcm_to_float
@@ -61,18 +61,8 @@ class Saying(Task):
         return made
 
     def hollow(self, settings: Any) -> nn.Module:
-        # filterbanks look at their own numbers while they are made, which what is hollow has not
-        made = image_to_speech.MelSpectrogram
-
-        def on_cpu(*sizes: Any, **more: Any) -> nn.Module:
-            with torch.device("cpu"):
-                return made(*sizes, **more)
-
-        image_to_speech.MelSpectrogram = on_cpu
-        try:
+        with mel_in_memory(image_to_speech):
             return super().hollow(settings)
-        finally:
-            image_to_speech.MelSpectrogram = made
 
     def rows(self, run: dict[str, Any], config: Any, split: str, size: int | None) -> Any:
         """Scenes, spoken about by one voice."""

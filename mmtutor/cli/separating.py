@@ -191,7 +191,7 @@ class Separating(Task):
             except (OSError, ValueError) as error:
                 wrong.append(f"{one}: {error}")
         if wrong:
-            raise Unread(wrong, 1 + len(films))
+            raise files.Unread(wrong, 1 + len(films))
         faces = None
         if films:
             faces = torch.stack([clips.looked(one, config) for one in shown])[None]
@@ -204,11 +204,3 @@ class Separating(Task):
             faces = faces.to(device())
         found = model.separate(heard[None].to(device()), faces)
         return found[0].cpu(), config.rate
-
-
-class Unread(ValueError):
-    """Files that cannot be read, a line each, and of how many."""
-
-    def __init__(self, lines: list[str], of: int) -> None:
-        super().__init__("; ".join(lines))
-        self.lines, self.of = lines, of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Task:
         holds: what such a folder holds, in a line.
         config: its settings; ``fixed``: those that the data decide.
         recipes: how it trains, by scale.
+        lacks: why there is no recipe for a scale, where that is not plain.
         takes: the options of ``train`` that it reads, beside those that all read.
         instead: what to give in place of one that it does not.
     """
@@ -58,6 +60,7 @@ class Task:
     model: ClassVar[type]
     fixed: ClassVar[tuple[str, ...]] = ()
     recipes: ClassVar[dict[str, Recipe]]
+    lacks: ClassVar[dict[str, str]] = {}
     takes: ClassVar[tuple[str, ...]] = ("steps", "batch", "lr", "pixels", "encoder")
     instead: ClassVar[str] = "leave it out"
 
@@ -120,6 +123,23 @@ class Task:
             checkpoint_every=EVERY,
         )
         return training.fit(model, data, **{**made, **more})
+
+
+@contextlib.contextmanager
+def mel_in_memory(module: Any) -> Iterator[None]:
+    """Filterbanks of a system's file are real ones, though the model around them is hollow: they look
+    at their own numbers while they are made."""
+    made = module.MelSpectrogram
+
+    def on_cpu(*sizes: Any, **more: Any) -> nn.Module:
+        with torch.device("cpu"):
+            return made(*sizes, **more)
+
+    module.MelSpectrogram = on_cpu
+    try:
+        yield
+    finally:
+        module.MelSpectrogram = made
 
 
 def memory() -> float:

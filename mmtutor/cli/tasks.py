@@ -23,6 +23,7 @@ from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
 from mmtutor.cli.drawing import Drawing
 from mmtutor.cli.files import say
 from mmtutor.cli.hearing import Hearing
+from mmtutor.cli.locating import Locating
 from mmtutor.cli.saying import Saying
 from mmtutor.cli.separating import Separating
 from mmtutor.cli.task import (
@@ -530,6 +531,7 @@ TASKS: dict[str, Task] = {
         Drawing(),
         Separating(),
         Hearing(),
+        Locating(),
         Saying(),
     )
 }
