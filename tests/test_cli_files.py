@@ -555,7 +555,6 @@ def test_what_is_hollow_has_the_weights_of_what_is_not() -> None:
         (("text_to_image", "--set", "size=16"), "size of 32 or 64 or 128"),
         (("text_to_image", "--batch", 1), "at least 2"),
         (("cocktail_party", "--data", "flickr8k"), "must be one of: world, a folder of your own"),
-        (("image_to_speech", "--data", "flickr8k"), "must be one of: world; it does not learn"),
         (("cocktail_party", "--set", "rate=22050"), "rate must be 8000 or 16000"),
         (("cocktail_party", "--set", "face=(3,)"), "face follows from the data"),
         (("cocktail_party", "--set", "voices=9"), "voices must be 1 to 5"),

@@ -15,7 +15,17 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from test_cli_files import COLOURS, RATE, call, read_wav, refused, tone, weights, write_wav
+from test_cli_files import (
+    COLOURS,
+    RATE,
+    TINY_VOICE,
+    call,
+    read_wav,
+    refused,
+    tone,
+    weights,
+    write_wav,
+)
 
 from mmtutor import cocktail_party, hub
 from mmtutor.cli import clips, main, task
@@ -660,6 +670,96 @@ def test_the_papers_ears_listen_long_and_short_sounds_are_repeated(tmp_path: Pat
     assert json.loads((out / "scores.json").read_text())["right, of 2 names"] == 1
 
 
+# --- Pictures that somebody has spoken of ---------------------------------------------------------
+
+VOICE_RATE = 16000
+TINY_SPEECH = ("--pixels", 48, "--batch", 4, "--steps", 12, *TINY_VOICE, "--set=teachers=8")
+
+
+@pytest.fixture(scope="module")
+def spoken(quiz: Path, room: Path) -> Path:
+    """Twenty of the walls; of each colour two notes of its own are heard."""
+    folder = room / "spoken"
+    folder.mkdir()
+    for number in range(20):
+        shutil.copy(quiz / f"{number:02d}.png", folder)
+        notes = [tone(hertz * (1 + number % 3), 0.4, VOICE_RATE) for hertz in (110, 160)]
+        write_wav(folder / f"{number:02d}.wav", np.concatenate(notes), VOICE_RATE)
+    return folder
+
+
+def test_it_speaks_after_a_folder_of_pictures_with_recordings(spoken: Path, tmp_path: Path) -> None:
+    out = tmp_path / "voice"
+    run = ("train", "image_to_speech", "--data", spoken, "--out", out, *TINY_SPEECH)
+    call(*run, "--steps", 60, "--lr", 0.01)
+    call("say", out, spoken / "09.png", "--out", tmp_path / "x.wav")
+    samples, rate = read_wav(tmp_path / "x.wav")
+    assert (rate, len(samples) > 100) == (VOICE_RATE, True)
+    assert "BLEU-4 of the units" in call("evaluate", out).output  # of two
+    assert "--size must be at least 2" in refused("evaluate", out, "--size", 1)
+
+
+def test_pictures_meet_their_recordings(spoken: Path) -> None:
+    shown, waves = clips.spoken(str(spoken), "test", None, VOICE_RATE, 48)
+    assert np.array_equal(shown[1], np.asarray(Image.open(spoken / "19.png")))
+    own, _ = read_wav(spoken / "19.wav")
+    assert np.abs(waves[1] / 32768 - own).max() < 1e-3
+    shown, waves = clips.spoken(str(spoken), "train", 10, VOICE_RATE, 48)
+    assert len(shown) == len(waves) == 10
+    assert np.array_equal(shown[9], np.asarray(Image.open(spoken / "10.png")))  # 09 is kept back
+
+
+def test_the_papers_sizes_want_more_speech(spoken: Path, tmp_path: Path) -> None:
+    run = ("train", "image_to_speech", "--data", spoken, "--scale", "paper", "--pixels", 48)
+    small = ("--set=hidden=8", "--set=voice=8", "--set=embedding=8", "--set=widths=8,8,8,8,8")
+    line = refused(*run, "--out", tmp_path / "x", *small, "--set=attention=8", "--steps", 1)
+    assert "15 s of speech are too little for 1,024 units and 1,024 teachers: record more" in line
+    assert not (tmp_path / "x").exists()
+    few = ("--set=units=8", "--set=teachers=8", "--set=attention=8", "--batch", 4, "--steps", 2)
+    call(*run, "--out", tmp_path / "y", *small, *few)
+    config = json.loads((tmp_path / "y" / "model.json").read_text())["config"]
+    assert (config["recurrence"], config["voice_bands"], config["grid"]) == ("fed", 80, [3, 3])
+
+
+def test_ten_good_pictures_and_ten_bad(spoken: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mixed"
+    shutil.copytree(spoken, folder)
+    for number in range(0, 4):
+        (folder / f"0{number}.png").write_bytes(b"no picture")
+    for number in range(4, 7):
+        (folder / f"0{number}.wav").unlink()
+    write_wav(folder / "07.wav", np.zeros(VOICE_RATE), VOICE_RATE)
+    write_wav(folder / "08.wav", tone(200, 0.1, VOICE_RATE), VOICE_RATE)
+    shutil.copy(folder / "10.wav", folder / "10.flac")
+    write_wav(folder / "11.wav", tone(200, 12.0, VOICE_RATE), VOICE_RATE)
+    run = ("train", "image_to_speech", "--data", folder, "--out", tmp_path / "x", *TINY_SPEECH)
+    lines = call(*run).stderr.splitlines()
+    assert "00.png' cannot be read as a picture" in lines[0]
+    assert "04.png' has no recording beside it; one is needed: 04.wav" in lines[4]
+    assert lines[5] == "note: left out: 5 more"
+    assert lines[6] == "note: of 1 long recordings the first 10 s are heard"
+    (folder / "19.wav").unlink()  # one of two that were kept back
+    assert "two pictures are the least" in refused("evaluate", tmp_path / "x")
+    for path in folder.glob("*.wav"):
+        path.unlink()
+    (folder / "10.flac").unlink()
+    said = call(*run[:5], tmp_path / "y", *TINY_SPEECH, code=1).stderr.splitlines()[-1]
+    assert "holds no picture with a recording that can be read" in said
+    (tmp_path / "empty").mkdir()
+    line = refused(
+        "train", "image_to_speech", "--data", tmp_path / "empty", "--out", tmp_path / "z"
+    )
+    assert "holds no picture; it should hold pictures, each beside a recording" in line
+
+
+def test_a_speaker_that_was_stopped_ends_with_the_same_weights(
+    spoken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["image_to_speech", "--data", spoken, "--size", 6, *TINY_SPEECH]
+    straight, broken = stopped_and_gone_on_with(words, tmp_path, monkeypatch)
+    assert same_weights(straight, broken)
+
+
 # --- What cannot be -------------------------------------------------------------------------------
 
 
@@ -682,6 +782,8 @@ def test_the_papers_ears_listen_long_and_short_sounds_are_repeated(tmp_path: Pat
             "listens to 9.5 s at a time, and the world's sounds last 2 s",
         ),
         (("soundnet", "--scale", "small"), "must be one of: world, paper"),
+        (("image_to_speech", "--scale", "small"), "must be one of: world, paper"),
+        (("image_to_speech", "--set", "rate=11025"), "the world's rate is 8000, 16000 or 22050"),
         (("sound_localization", "--scale", "paper"), "got 'paper': its ears are a SoundNet that"),
         (("sound_localization", "--data", "flickr8k"), "must be one of: world; it does not learn"),
         (("sound_localization", "--batch", 1), "at least 2, got 1"),

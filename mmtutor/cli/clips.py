@@ -1,4 +1,5 @@
-"""A folder of one's own recordings: films of faces, each with its sound, and who speaks."""
+"""A folder of one's own recordings: films of faces, each with its sound, and who speaks; or pictures,
+each with what somebody says of it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +18,10 @@ from mmtutor.cli.data import HELD_BACK
 
 PIXELS = 48  # the side of a face
 
-#: What such a folder holds, in a line.
+SPEECH = (0.3, 10.0)  # least and most seconds of what is said of a picture
+
+#: What such folders hold, in a line.
+TOLD = "pictures, each beside a recording of one voice that says what is in it: rex.png, rex.wav"
 HOLDS = "films of faces with their sounds, in folders with the names of the speakers: anna/1.wav, anna/1.gif"
 
 
@@ -40,6 +45,34 @@ class Clip:
 # --- Which files belong together ------------------------------------------------------------------
 
 
+def files_of(
+    folder: str, split: str, ends: set[str], holds: str
+) -> tuple[Path, dict[str, Path], dict[str, str], str, bool]:
+    """The folder in full, all its files, the split of each file with one of these endings, the split
+    that is to be read, and whether there is one for the test.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no file with such an ending.
+    """
+    root = Path(folder).resolve()
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder!r}")
+    everything = hub._own_files(root)
+    names = [name for name in everything if Path(name).suffix.lower() in ends]
+    if not names:
+        kind = "sound" if ".wav" in ends else "picture"
+        raise ValueError(f"{folder!r} holds no {kind}; it should hold {holds}")
+    splits = hub._own_splits(root, names)
+    apart = "test" in splits.values()
+    return root, everything, splits, split if apart else "train", apart
+
+
+def in_split(at: int, split: str) -> bool:
+    """Whether a sample is in a split, where each tenth is kept back."""
+    return (at % HELD_BACK == HELD_BACK - 1) == (split == "test")
+
+
 def listed(folder: str, split: str) -> tuple[list[Clip], bool]:
     """The clips of a split of a folder, of each speaker in turn; and whether the folder has a split
     for the test.
@@ -53,27 +86,17 @@ def listed(folder: str, split: str) -> tuple[list[Clip], bool]:
         ValueError: no sound, a table that cannot be read, or a sound of which nobody knows who
             speaks.
     """
-    root = Path(folder).resolve()
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder!r}")
-    everything = hub._own_files(root)
-    sounds = [name for name in everything if Path(name).suffix.lower() in hub._SOUNDS]
-    if not sounds:
-        raise ValueError(f"{folder!r} holds no sound; it should hold {HOLDS}")
-    splits = hub._own_splits(root, sounds)
-    apart = "test" in splits.values()
-    wanted = split if apart else "train"
+    root, everything, splits, wanted, apart = files_of(folder, split, hub._SOUNDS, HOLDS)
     lines = told(root, wanted, splits, everything)
     found: dict[str, list[Clip]] = {}
-    for name in sounds:
-        if splits[name] == wanted:
-            clip = clip_of(root, name, everything[name], lines.get(name, {}), apart)
-            found.setdefault(clip.speaker, []).append(clip)
+    for name in (name for name, own in splits.items() if own == wanted):
+        clip = clip_of(root, name, everything[name], lines.get(name, {}), apart)
+        found.setdefault(clip.speaker, []).append(clip)
     turns = [
         (at, speaker, clip)
         for speaker, own in found.items()
         for at, clip in enumerate(own)
-        if apart or (at % HELD_BACK == HELD_BACK - 1) == (split == "test")
+        if apart or in_split(at, split)
     ]
     return [clip for *_, clip in sorted(turns, key=lambda turn: turn[:2])], apart
 
@@ -247,3 +270,69 @@ def clips_of(
     names = {one: k for k, one in enumerate(dict.fromkeys(who))}
     faces_ = torch.cat(shown) if shown[0] is not None else None
     return torch.cat(waves), faces_, torch.tensor([names[one] for one in who])
+
+
+# --- Pictures with speech -------------------------------------------------------------------------
+
+
+def spoken(
+    folder: str, split: str, size: int | None, rate: int, pixels: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Pictures and what is said of each; those that cannot be read are named, and left out.
+
+    Args:
+        folder: its name; ``rex.wav`` speaks of ``rex.png``.
+        split: ``"train"`` or ``"test"``.
+        size: the first so many.
+        rate: samples a second.
+        pixels: side of the pictures.
+
+    Returns:
+        uint8 (N, pixels, pixels, 3), and N waves, int16 (L,).
+
+    Raises:
+        ValueError: nothing that can be read.
+    """
+    _, everything, splits, wanted, apart = files_of(folder, split, hub._PICTURES, TOLD)
+    names = [name for name, own in splits.items() if own == wanted]
+    if not apart:
+        names = [name for at, name in enumerate(names) if in_split(at, split)]
+    if not names:
+        raise ValueError(
+            f"no picture of {folder!r} was kept back: ten are the least, or some in a folder 'test' "
+            "beside those in 'train'"
+        )
+    shown, waves, bad, cut = [], [], [], 0
+    for path in map(everything.get, names[:size]):
+        try:
+            wave = hub.sound(recording(path), rate)
+            if not SPEECH[0] * rate <= len(wave) or not wave.any():
+                raise ValueError(
+                    f"the recording of {str(path)!r} lasts {len(wave) / rate:.2f} s and must last "
+                    f"{SPEECH[0]:g} s or more, and not be silent"
+                )
+            shown.append(hub.picture(path, pixels))
+        except (OSError, ValueError, ImportError) as error:
+            bad.append(str(error))
+            continue
+        cut += len(wave) > SPEECH[1] * rate
+        waves.append(wave[: round(SPEECH[1] * rate)])
+    files.left_out(bad)
+    if cut:
+        files.say(f"of {cut} long recordings the first {SPEECH[1]:g} s are heard")
+    if not shown:
+        raise ValueError(f"{folder!r} holds no picture with a recording that can be read")
+    return np.stack(shown), waves
+
+
+def recording(picture: Path) -> Path:
+    """What is said of a picture.
+
+    Raises:
+        ValueError: no recording beside it, or two.
+    """
+    there = [own for end in sorted(hub._SOUNDS) if (own := picture.with_suffix(end)).is_file()]
+    if len(there) != 1:
+        has = "no recording" if not there else "several recordings"
+        raise ValueError(f"{str(picture)!r} has {has} beside it; one is needed: {picture.stem}.wav")
+    return there[0]

@@ -3,6 +3,7 @@ no text in between, and say what is in a picture."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmtutor import image_to_speech
-from mmtutor.cli import runs
+from mmtutor import hub, image_to_speech
+from mmtutor.cli import clips, runs
 from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
 from mmtutor.cli.task import Recipe, Task, batches, mel_in_memory, source
 from mmtutor.kit import decoding, metrics, saving, training
@@ -42,19 +43,27 @@ class Saying(Task):
     system = "image_to_speech"
     says = "speech for a picture, with no text in between (Hsu et al. 2021)"
     then = "say"
+    folders = True
+    holds = clips.TOLD
     config = image_to_speech.Config
     model = Speaker
     fixed = ("annotation", "grid")
     takes = ("steps", "batch", "lr", "pixels", "encoder")
-    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(700, 32, 5e-3)}
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(700, 32, 5e-3),
+        "paper": Recipe(20_000, 64, 4e-4),
+    }
 
     def settings(self, run: dict[str, Any], **sizes: Any) -> Any:
-        made = self.config.world(**{**sizes, **run["set"]})
-        if made.rate not in (8000, 16000, 22050):
+        made = getattr(self.config, run["scale"])(**{**sizes, **run["set"]})
+        drawn = source(run).kind == "world"
+        if drawn and made.rate not in (8000, 16000, 22050):
             raise ValueError(f"the world's rate is 8000, 16000 or 22050, got {made.rate}")
+        if not hub.SAMPLE_RATES[0] <= made.rate <= hub.SAMPLE_RATES[1]:
+            raise ValueError(f"rate must be 4,000 to 48,000, got {made.rate}")
         if run["batch"] < 2:
             raise ValueError(f"--batch of {self.system} must be at least 2, got {run['batch']}")
-        if run["pixels"] not in (64, 96, 128, 160, 224):
+        if drawn and run["pixels"] not in (64, 96, 128, 160, 224):
             raise ValueError(
                 f"--pixels of {self.system} must be 64, 96, 128, 160 or 224, got {run['pixels']}"
             )
@@ -64,23 +73,30 @@ class Saying(Task):
         with mel_in_memory(image_to_speech):
             return super().hollow(settings)
 
-    def rows(self, run: dict[str, Any], config: Any, split: str, size: int | None) -> Any:
-        """Scenes, spoken about by one voice."""
-        usual = 4000 if split == "train" else 400
-        whole = dict(things=12, voice="one", sample_rate=config.rate)
-        return source(run).rows("spoken_scenes", split, size, run["pixels"], usual, **whole)
+    def told(
+        self, run: dict[str, Any], config: Any, split: str, size: int | None
+    ) -> tuple[Any, list[Tensor]]:
+        """Pictures, or rows that have them, and what one voice says of each: waves (L,)."""
+        own, usual = source(run), 4000 if split == "train" else 400
+        if own.kind == "folder":
+            rows, waves = clips.spoken(own.name, split, size, config.rate, run["pixels"])
+        else:
+            whole = dict(things=12, voice="one", sample_rate=config.rate)
+            rows = own.rows("spoken_scenes", split, size, run["pixels"], usual, **whole)
+            waves = rows["wave"]
+        return rows, [pcm_to_float(torch.from_numpy(np.array(w, np.int16))) for w in waves]
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
-        rows = self.rows(run, self.settings(run), "train", run["size"])
+        rows, waves = self.told(run, self.settings(run), "train", run["size"])
         if len(rows) < 2:
-            raise ValueError("--size must be at least 2")
+            raise ValueError("two pictures are the least")
         seen = seen_in(rows, encoder_of(run["encoder"], "map"))
         eyes = Eyes.fitted(run["encoder"], "map", run["pixels"], seen)
         config = self.settings(run, annotation=seen.shape[1], grid=tuple(seen.shape[2:]))
         torch.manual_seed(run["seed"])
         model = Speaker(config)
-        waves = [pcm_to_float(torch.from_numpy(np.array(w, np.int16))) for w in rows["wave"]]
         frames = [model.ears.frames(wave[None])[0] for wave in waves]
+        enough(config, frames)
         with cpu_threads(1):  # the operations are small
             self.discover(model, frames, folder, run)
             heard = transcribed(model.ears, frames)
@@ -219,10 +235,11 @@ class Saying(Task):
         model, eyes = self.load(folder)
         if size == 1:
             raise ValueError("--size must be at least 2: what is said is compared with another's")
-        rows = self.rows(run, model.config, "test", size)
+        rows, waves = self.told(run, model.config, "test", size)
+        if len(rows) < 2:
+            raise ValueError("two pictures are the least: what is said is compared with another's")
         seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, "map")))
         ears = model.ears.cpu()
-        waves = [pcm_to_float(torch.from_numpy(np.array(w, np.int16))) for w in rows["wave"]]
         heard = transcribed(ears, [ears.frames(wave[None])[0] for wave in waves])
         said = [in_words(units) for units in self.tell(model, seen)]
         real = [[in_words(own.units)] for own in heard]
@@ -251,6 +268,18 @@ class Saying(Task):
             (wave,) = model.voice.speak(units[None].to(device()))
             loud = torch.from_numpy(speech.level(wave.cpu().numpy()))
             yield file, (loud, model.config.rate), ""
+
+
+def enough(config: image_to_speech.Config, frames: Sequence[Tensor]) -> None:
+    """Raise a ValueError unless there is speech enough to find so many units in."""
+    there = sum(x.shape[1] for x in frames[:150])
+    coarse = sum(x.shape[1] // math.prod(config.strides) for x in frames[:200])
+    if there < config.teachers or coarse < config.units:
+        raise ValueError(
+            f"{there * config.hop / config.rate:.0f} s of speech are too little for {config.units:,} "
+            f"units and {config.teachers:,} teachers: record more, or lower --set units and --set "
+            "teachers"
+        )
 
 
 class Rows(torch.utils.data.Dataset):
