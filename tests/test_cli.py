@@ -428,7 +428,7 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert "--out" in line
     assert "cannot be made" in line
     assert "it does not learn from ''" in refused(
-        "train", "vqa", "--out", tmp_path / "x", "--data", ""
+        "train", "sound_localization", "--out", tmp_path / "x", "--data", ""
     )
 
 
