@@ -429,7 +429,9 @@ def test_ten_good_and_ten_bad_clips(voices: Path, tmp_path: Path) -> None:
 def test_folders_that_hold_no_party(voices: Path, tmp_path: Path) -> None:
     run = ("train", "cocktail_party", "--out", tmp_path / "x", "--data")
     (tmp_path / "empty").mkdir()
-    assert "holds no sound; it should hold films of faces" in refused(*run, tmp_path / "empty")
+    (tmp_path / "empty" / "1.m4a").write_bytes(b"of a telephone")
+    line = refused(*run, tmp_path / "empty")
+    assert "holds no sound (.aif .aiff .flac .mp3 .ogg .opus .wav); it should hold films" in line
     line = refused(*run, voices / "anna")
     assert "who speaks in" in line
     assert "Put it into a folder with the speaker's name" in line
@@ -749,7 +751,8 @@ def test_ten_good_pictures_and_ten_bad(spoken: Path, tmp_path: Path) -> None:
     line = refused(
         "train", "image_to_speech", "--data", tmp_path / "empty", "--out", tmp_path / "z"
     )
-    assert "holds no picture; it should hold pictures, each beside a recording" in line
+    assert "holds no picture (.bmp .gif" in line
+    assert "it should hold pictures, each beside a recording" in line
 
 
 def test_a_speaker_that_was_stopped_ends_with_the_same_weights(

@@ -62,7 +62,9 @@ def files_of(
     names = [name for name in everything if Path(name).suffix.lower() in ends]
     if not names:
         kind = "sound" if ".wav" in ends else "picture"
-        raise ValueError(f"{folder!r} holds no {kind}; it should hold {holds}")
+        raise ValueError(
+            f"{folder!r} holds no {kind} ({hub._endings(ends)}); it should hold {holds}"
+        )
     splits = hub._own_splits(root, names)
     apart = "test" in splits.values()
     return root, everything, splits, split if apart else "train", apart
