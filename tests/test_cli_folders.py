@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shutil
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -317,6 +318,28 @@ def test_clips_are_cut_into_pieces_of_who_speaks(voices: Path) -> None:
     last, _ = read_wav(voices / "ben" / "9.wav")
     own = torch.from_numpy(last).float() * 32767
     assert torch.allclose(test.waves[1].float(), own, atol=1.5)
+
+
+def test_the_worlds_clips_as_files_are_the_worlds_clips(tmp_path: Path) -> None:
+    separating = TASKS["cocktail_party"]
+    drawn = run_of(tmp_path, data={"kind": "world", "name": "world", "path": None})
+    config = separating.settings(drawn)
+    theirs = separating.mixtures(drawn, config, "train", 8, 1.6)
+    sizes = dict(sample_rate=RATE, start="anywhere", seconds=2)
+    rows = Source("world", "world").rows("talking_faces", "train", 8, 48, 8, **sizes)
+    for row in rows:
+        path = tmp_path / row["speaker"] / "1.wav"
+        path.parent.mkdir(exist_ok=True)
+        with wave.open(str(path), "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(RATE)
+            out.writeframes(np.asarray(row["wave"]).tobytes())
+        np.save(path.with_suffix(".npy"), np.asarray(row["frames"]))
+    ours = separating.mixtures(run_of(tmp_path), config, "train", None, 1.6)
+    order = np.argsort(rows["speaker"])
+    assert torch.equal(ours.waves, theirs.waves[order])
+    assert torch.equal(ours.faces, theirs.faces[order])
 
 
 @pytest.fixture(scope="module")
