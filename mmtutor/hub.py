@@ -1100,7 +1100,7 @@ def _own_lines(
             name = _meant(root, table, row["file_name"], splits, where)
             if origin.setdefault(name, table) != table:
                 raise ValueError(
-                    f"{where}: {str(origin[name])!r} has captions of {row['file_name']!r} too; keep one"
+                    f"{where}: {str(origin[name])!r} has a line for {row['file_name']!r} too; keep one"
                 )
             if splits[name] == split:
                 lines.append((name, where, row))

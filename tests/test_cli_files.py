@@ -459,7 +459,7 @@ def test_good_and_bad_pictures_to_speak_of(speaker: Path, walls: Path, tmp_path:
     out = tmp_path / "said"
     result = call("say", speaker, *(x for p in zip(good, bad) for x in p), "--out", out, code=1)
     assert sorted(path.stem for path in out.iterdir()) == [path.stem for path in good]
-    assert result.stderr.splitlines()[-1] == "3 of 6 files could not be read"
+    assert result.stderr.splitlines()[-1] == "3 of 6 files gave no speech"
     assert "must end in .wav" in refused("say", speaker, good[0], "--out", tmp_path / "x.mp3")
 
 

@@ -1054,7 +1054,7 @@ def test_tables_of_several_folders(tmp_path: Path) -> None:
         '{"file_name": "a.png", "text": "x"}\n{"file_name": "sub/b.png", "text": "z"}',
     )
     with pytest.raises(
-        ValueError, match=r"METADATA\.CSV', line 2: .*metadata\.jsonl' has captions of 'b\.png' too"
+        ValueError, match=r"METADATA\.CSV', line 2: .*metadata\.jsonl' has a line for 'b\.png' too"
     ):
         hub.folder(mine)
     put(mine / "sub" / "METADATA.CSV", "file_name,text\n")

@@ -440,12 +440,12 @@ def caption(folder: Path, pictures: tuple[str, ...], beam: int) -> None:
     finish(bad, len(pictures))
 
 
-def finish(bad: list[str], of: int) -> None:
-    """Name the files that could not be read, and end with 1 if there were any."""
+def finish(bad: list[str], of: int, what: str = "could not be read") -> None:
+    """Name the files with which something was wrong, and end with 1 if there were any."""
     for line in bad:
         click.echo(line, err=True)
     if bad:
-        click.echo(f"{len(bad)} of {of} files could not be read", err=True)
+        click.echo(f"{len(bad)} of {of} files {what}", err=True)
         sys.exit(1)
 
 
@@ -654,7 +654,7 @@ def locate(folder: Path, picture: str, sound: str, out: Path) -> None:
     help="The sound, a .wav; for several pictures a folder.",
 )
 def say_(folder: Path, pictures: tuple[str, ...], out: Path) -> None:
-    """Say what is in PICTURES, as sound. Files that cannot be read are named at the end."""
+    """Say what is in PICTURES, as sound. Files that gave none are named at the end."""
     from mmtutor.cli import files
 
     task, _ = trained(folder, "say")
@@ -675,7 +675,7 @@ def say_(folder: Path, pictures: tuple[str, ...], out: Path) -> None:
         wave, rate = said
         files.write_sound(path, wave, rate)
         click.echo(f"{path}: {len(wave) / rate:.2f} s")
-    finish(bad, len(pictures))
+    finish(bad, len(pictures), "gave no speech")
 
 
 @main.command("export")

@@ -23,7 +23,6 @@ from mmtutor.kit.waves import to_wave
 from mmtutor.world.rows.sounds import CLIP_SECONDS
 
 LONGEST = 10.0  # seconds of a sound of one's own that are learned from
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".aif", ".aiff")
 HEAD = "things"
 
 
@@ -206,7 +205,7 @@ def sounds_of(
     root, rate = Path(own.name), config.rate
     found: dict[str, list[Path]] = {}
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in SOUNDS and path.is_file() and path.parent != root:
+        if path.suffix.lower() in hub._SOUNDS and path.is_file() and path.parent != root:
             found.setdefault(path.relative_to(root).parts[0], []).append(path)
     if len(found) < 2:
         raise ValueError(
