@@ -18,8 +18,9 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 EXHIBITS = ("captioner", "ask", "words", "search", "draw", "hear")
+# No wider than this, or the letters would be too small where a phone shows the picture.
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><body style="background:#fff;color:#111;font:17px/1.45
-'Liberation Sans',sans-serif;margin:8px;width:780px"><div class="mmt-exhibit" data-exhibit="{name}"></div>
+'Liberation Sans',sans-serif;margin:8px;width:500px"><div class="mmt-exhibit" data-exhibit="{name}"></div>
 <script src="{start}"></script></body></html>"""
 
 
@@ -39,7 +40,7 @@ def main() -> None:
         for name in EXHIBITS:
             path = Path(folder, f"{name}.html")
             path.write_text(PAGE.format(name=name, start=start), encoding="utf-8")
-            page = chrome.new_page(viewport={"width": 800, "height": 900})
+            page = chrome.new_page(viewport={"width": 516, "height": 900}, device_scale_factor=2)
             page.add_init_script(
                 "let s = 1; Math.random = () => (s = (16807 * s) % 2147483647) / 2147483647"
             )
