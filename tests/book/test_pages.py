@@ -142,6 +142,23 @@ def test_accessible_in_the_dark(page: str, open_page: Open) -> None:
         assert axe_violations(watched.page) == []
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_one_pale_sort_of_token_is_found(open_page: Open, dark: bool) -> None:
+    """Of the tokens of code one of each kind stands for all in the check of contrast; none is missed."""
+    with open_page(path_of("book/bigger"), dark=dark) as watched:
+        kinds = watched.page.evaluate(
+            "() => [...new Set([...document.querySelectorAll('div.highlight span[class]')]"
+            ".filter((e) => e.textContent.trim()).map((e) => e.className))]"
+        )
+        assert len(kinds) > 2
+        last = watched.page.locator(f"div.highlight .{kinds[-1]}").last
+        assert axe_violations(watched.page) == []
+        last.evaluate("(e, colour) => e.style.color = colour", "#444" if dark else "#ccc")
+        (found,) = axe_violations(watched.page)
+        assert found.startswith("color-contrast")
+        assert f'class="{kinds[-1]}"' in found
+
+
 def test_a_phone_shows_it_without_sideways_scroll(narrow: Watched) -> None:
     wide = narrow.page.evaluate(
         """() => [document.documentElement.scrollWidth, ...[...document.querySelectorAll('article *')]
