@@ -1,8 +1,22 @@
 """What all tests share: nothing here may depend on how fast the machine is."""
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("house")
+
+
+@pytest.fixture
+def forbidden(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Whoever makes the command line read data fails; to be called."""
+    from mmtutor.cli.data import Source
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("data were read")
+
+    return lambda: monkeypatch.setattr(Source, "rows", read)

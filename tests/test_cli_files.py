@@ -574,17 +574,6 @@ def test_settings_that_cannot_be(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.fixture
-def forbidden(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Whoever reads data fails."""
-    from mmtutor.cli.data import Source
-
-    def read(*_: object, **__: object) -> None:
-        raise AssertionError("data were read")
-
-    return lambda: monkeypatch.setattr(Source, "rows", read)
-
-
 def test_a_damaged_checkpoint_says_how_to_begin_anew(
     walls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

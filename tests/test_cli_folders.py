@@ -39,16 +39,6 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("folders")
 
 
-@pytest.fixture
-def forbidden(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Whoever reads data fails."""
-
-    def read(*_: object, **__: object) -> None:
-        raise AssertionError("data were read")
-
-    return lambda: monkeypatch.setattr(Source, "rows", read)
-
-
 def stopped_and_gone_on_with(
     words: list[object], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, Path]:
