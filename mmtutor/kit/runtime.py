@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,54 @@ def device() -> torch.device:
             f"MMTUTOR_DEVICE={wanted!r}, but torch finds no MPS device here; use 'cpu' or unset it"
         )
     return chosen
+
+
+def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of ``train(model, ..., validate=None)``, which brings the model to a GPU: afterwards
+    it is back on the device that it came from.
+
+    So what worked on the model before training works after it, with the same tensors: a reader who
+    never thinks of devices meets none. Whoever wants the model to stay on the GPU moves it there before (and what it
+    is asked about too). ``validate`` also gets the model where it came from. A model whose parts lie
+    on several devices, and one of several processes, which share it, stay where they are.
+    """
+    import torch
+
+    def place(model: Any) -> torch.device | None:
+        if not isinstance(model, torch.nn.Module):
+            return None  # an error of ``train`` will say so
+        places = {p.device for p in (*model.parameters(), *model.buffers())}
+        return places.pop() if len(places) == 1 else None
+
+    def at(home: torch.device, validate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        @functools.wraps(validate)
+        def validated(model: Any) -> Any:
+            away = place(model)
+            if away in (None, home):
+                return validate(model)
+            model.to(home)
+            try:
+                return validate(model)
+            finally:
+                model.to(away)
+
+        return validated
+
+    @functools.wraps(train)
+    def training(model: Any, *args: Any, **settings: Any) -> Any:
+        home = place(model)
+        alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        if home is None or not alone:
+            return train(model, *args, **settings)
+        if callable(settings.get("validate")):
+            settings["validate"] = at(home, settings["validate"])
+        try:
+            return train(model, *args, **settings)
+        finally:
+            if place(model) != home:
+                model.to(home)
+
+    return training
 
 
 @contextlib.contextmanager
