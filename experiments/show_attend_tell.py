@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mmtutor import show_and_tell, world
 from mmtutor.experiments._captioning import (
     PIXELS,
+    PartOf,
     fit,
     images,
     kept,
@@ -175,11 +176,11 @@ def train(seed: int, **changes: object) -> ShowAttendTell:
     return _fit(model, seed, max_steps=STEPS, lr=rate)
 
 
-class Naming(nn.Module):
+class Naming(PartOf):
     """The part of a captioner that names cells, to be trained alone."""
 
     def __init__(self, captioner: ShowAttendTell) -> None:
-        super().__init__()
+        super().__init__(captioner)
         self.words, self.pointer = captioner.words, captioner.pointer
         self.loss = captioner.naming
 

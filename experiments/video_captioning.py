@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmtutor.experiments._captioning import kept, sentences, vocabulary_of
+from mmtutor.experiments._captioning import PartOf, kept, sentences, vocabulary_of
 from mmtutor.experiments.show_attend_tell import area, covered
 from mmtutor.kit import decoding, metrics, training, vision
 from mmtutor.kit.runtime import cpu_threads, device
@@ -464,11 +464,11 @@ def fitted(
     return model
 
 
-class Naming(nn.Module):
+class Naming(PartOf):
     """The part of a captioner that names cells, to be trained alone."""
 
     def __init__(self, captioner: VideoCaptioner) -> None:
-        super().__init__()
+        super().__init__(captioner)
         self.embed, self.pointer = captioner.embed, captioner.pointer
         self.loss = captioner.naming
 

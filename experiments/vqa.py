@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor import world
-from mmtutor.experiments._captioning import PIXELS, THINGS, images, kept
+from mmtutor.experiments._captioning import PIXELS, THINGS, PartOf, images, kept
 from mmtutor.experiments.show_attend_tell import area, covered
 from mmtutor.kit import training, vision
 from mmtutor.kit.runtime import cpu_threads, device
@@ -216,11 +216,11 @@ def settings(name: str, **changes: object) -> Config:
     return Config.world(*sizes, **own)
 
 
-class Naming(nn.Module):
+class Naming(PartOf):
     """The part of a model that names cells, to be trained alone."""
 
     def __init__(self, model: VQA) -> None:
-        super().__init__()
+        super().__init__(model)
         self.words, self.pointer = model.words, model.grounding.pointer
         self.loss = model.naming
 

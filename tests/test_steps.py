@@ -101,12 +101,19 @@ class Traveller(nn.Linear):
         return self.to_empty(device=device)
 
 
-def travels(model: nn.Module, validate: Callable[[nn.Module], Any] | None = None) -> list[str]:
+def travels(
+    model: nn.Module,
+    validate: Callable[[nn.Module], Any] | None = None,
+    watch: Callable[[], None] | None = None,
+) -> list[str]:
     """A training that brings the model away; where it was meanwhile."""
     model.to(AWAY)
     seen = [where(model)]
     if validate is not None:
         seen += [validate(model), where(model)]
+    if watch is not None:
+        watch()
+        seen.append(where(model))
     return seen
 
 
@@ -121,6 +128,9 @@ def test_a_model_comes_home_and_is_validated_there() -> None:
     assert where(model) == HOME
     assert train(model) == [AWAY]
     assert where(model) == HOME
+    seen = []
+    assert train(model, None, lambda: seen.append(where(model))) == [AWAY] * 2
+    assert seen == [where(model)] == [HOME]
     there = Traveller(3, 2, device=AWAY)
     assert train(there, validate=where) == [AWAY] * 3
     assert where(there) == AWAY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import random
 import sys
@@ -52,51 +53,61 @@ def device() -> torch.device:
 
 
 def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator of ``train(model, ..., validate=None)``, which brings the model to a GPU: afterwards
-    it is back on the device that it came from.
+    """Decorator of ``train(model, ...)``, which brings the model to a GPU: afterwards it is back on
+    the device that it came from.
 
     So what worked on the model before training works after it, with the same tensors: a reader who
-    never thinks of devices meets none. Whoever wants the model to stay on the GPU moves it there before (and what it
-    is asked about too). ``validate`` also gets the model where it came from. A model whose parts lie
-    on several devices, and one of several processes, which share it, stay where they are.
+    never thinks of devices meets none. Whoever wants the model to stay on the GPU moves it there
+    before, and what it is asked about too. The functions ``validate`` and ``watch`` among the
+    arguments find the model where it came from. A model whose parts lie on several devices, and one
+    that several processes share, stay where they are.
     """
     import torch
 
-    def place(model: Any) -> torch.device | None:
-        if not isinstance(model, torch.nn.Module):
-            return None  # an error of ``train`` will say so
-        places = {p.device for p in (*model.parameters(), *model.buffers())}
-        return places.pop() if len(places) == 1 else None
-
-    def at(home: torch.device, validate: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        @functools.wraps(validate)
-        def validated(model: Any) -> Any:
-            away = place(model)
-            if away in (None, home):
-                return validate(model)
-            model.to(home)
-            try:
-                return validate(model)
-            finally:
-                model.to(away)
-
-        return validated
+    names = inspect.signature(train)
 
     @functools.wraps(train)
     def training(model: Any, *args: Any, **settings: Any) -> Any:
-        home = place(model)
+        home = _place(model)
         alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
         if home is None or not alone:
             return train(model, *args, **settings)
-        if callable(settings.get("validate")):
-            settings["validate"] = at(home, settings["validate"])
+
+        def at_home(call: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(call)
+            def called(*args: Any) -> Any:
+                away = _place(model)
+                if away in (None, home):
+                    return call(*args)
+                model.to(home)
+                try:
+                    return call(*args)
+                finally:
+                    model.to(away)
+
+            return called
+
+        given = names.bind(model, *args, **settings)
+        for name in ("validate", "watch"):
+            if callable(given.arguments.get(name)):
+                given.arguments[name] = at_home(given.arguments[name])
         try:
-            return train(model, *args, **settings)
+            return train(*given.args, **given.kwargs)
         finally:
-            if place(model) != home:
+            if _place(model) != home:
                 model.to(home)
 
     return training
+
+
+def _place(model: Any) -> torch.device | None:
+    """The device of a model; None if there are several, or it is no model (its trainer will say so)."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return None
+    places = {p.device for p in (*model.parameters(), *model.buffers())}
+    return places.pop() if len(places) == 1 else None
 
 
 @contextlib.contextmanager
