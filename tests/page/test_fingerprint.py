@@ -125,7 +125,10 @@ def test_a_decorator_that_is_passed_over_does_not_count(digest, monkeypatch) -> 
     """What says where a function runs moves no number; any other decorator may."""
     decorated = {
         "model": [
-            ("import math", "import functools\nimport math\nfrom mmtutor.kit.runtime import comes_home"),
+            (
+                "import math",
+                "import functools\nimport math\nfrom mmtutor.kit.runtime import comes_home",
+            ),
             ("def helper(", "@comes_home\ndef helper("),
         ]
     }
