@@ -85,7 +85,7 @@ def test_states_of_recurrent_networks_are_contiguous(name: str) -> None:
             part.register_forward_pre_hook(note)
     if not any(isinstance(part, nn.RNNBase) for part in model.modules()):
         pytest.skip("no recurrent network of torch's in it")
-    training._Loss(model)(case.data(8))
+    training._Loss(model)(case.data(9))  # odd: what is made for it leaves one out
     assert all(s.is_contiguous() for s in states)
 
 
