@@ -7,6 +7,7 @@ a GPU the same look would make the step wait until all earlier work is done.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -87,6 +88,26 @@ def test_states_of_recurrent_networks_are_contiguous(name: str) -> None:
         pytest.skip("no recurrent network of torch's in it")
     training._Loss(model)(case.data(9))  # odd: what is made for it leaves one out
     assert all(s.is_contiguous() for s in states)
+
+
+@pytest.mark.parametrize(
+    ("system", "name"),
+    [
+        ("show_attend_tell", "show_attend_tell, bound"),
+        ("video_captioning", "video_captioning, bound"),
+        ("vqa", "vqa, grounded"),
+    ],
+)
+def test_what_trains_a_part_takes_the_rest_along(system: str, name: str) -> None:
+    """Naming learns by two parts of a model, and computes with others."""
+    experiment, case = importlib.import_module(f"mmtutor.experiments.{system}"), cases.WORLD[name]
+    part = experiment.Naming(case.model())
+    learning = sum(1 for _ in part.parameters())
+    batch = cases.moved(case.data(4), META)
+    batch.pop("mask", None)  # all frames are there
+    part.to(META)
+    assert part.loss(batch).device == META
+    assert sum(1 for _ in part.parameters()) == learning < sum(1 for _ in case.model().parameters())
 
 
 # --- Home from training -----------------------------------------------------------------------------
