@@ -103,10 +103,10 @@ def test_what_trains_a_part_takes_the_rest_along(system: str, name: str) -> None
     experiment, case = importlib.import_module(f"mmtutor.experiments.{system}"), cases.WORLD[name]
     part = experiment.Naming(case.model())
     learning = sum(1 for _ in part.parameters())
-    batch = cases.moved(case.data(4), META)
-    batch.pop("mask", None)  # all frames are there
-    part.to(META)
-    assert part.loss(batch).device == META
+    wide = torch.float64  # in place of another device: what stays behind does not fit either
+    batch = cases.moved(case.data(4), torch.device("cpu"), wide)
+    part.to(wide)
+    assert part.loss(batch).dtype == wide
     assert sum(1 for _ in part.parameters()) == learning < sum(1 for _ in case.model().parameters())
 
 
