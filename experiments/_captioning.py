@@ -50,19 +50,6 @@ def pairs(captions: Sequence[Sequence[str]], vocabulary: Vocabulary) -> tuple[Te
     )
 
 
-class PartOf(nn.Module):
-    """A part of a model, to be trained alone. What it needs of the whole learns nothing meanwhile, and
-    goes along to the device."""
-
-    def __init__(self, whole: nn.Module) -> None:
-        super().__init__()
-        self._whole = (whole,)  # in a tuple, so that its weights are not this part's
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        self._whole[0]._apply(fn, recurse)
-        return self
-
-
 def fit(
     model: nn.Module, features: Tensor, ids: Tensor, owner: Tensor, batch_size: int, **settings: Any
 ) -> training.History:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from mmtutor import show_and_tell, world
 from mmtutor.experiments._captioning import (
     PIXELS,
-    PartOf,
     fit,
     images,
     kept,
@@ -31,7 +30,7 @@ from mmtutor.experiments._captioning import (
     vocabulary_of,
 )
 from mmtutor.kit import decoding, metrics, training, vision
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import cpu_threads, device, takes_along
 from mmtutor.kit.text import Vocabulary, caption_batches, encode_captions, tokenize
 from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.show_attend_tell import Config, Memory, ShowAttendTell
@@ -176,11 +175,12 @@ def train(seed: int, **changes: object) -> ShowAttendTell:
     return _fit(model, seed, max_steps=STEPS, lr=rate)
 
 
-class Naming(PartOf):
+@takes_along
+class Naming(nn.Module):
     """The part of a captioner that names cells, to be trained alone."""
 
     def __init__(self, captioner: ShowAttendTell) -> None:
-        super().__init__(captioner)
+        super().__init__()
         self.words, self.pointer = captioner.words, captioner.pointer
         self.loss = captioner.naming
 

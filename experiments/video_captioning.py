@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmtutor.experiments._captioning import PartOf, kept, sentences, vocabulary_of
+from mmtutor.experiments._captioning import kept, sentences, vocabulary_of
 from mmtutor.experiments.show_attend_tell import area, covered
 from mmtutor.kit import decoding, metrics, training, vision
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import cpu_threads, device, takes_along
 from mmtutor.kit.text import Vocabulary, pad
 from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.video_captioning import Config, VideoCaptioner
@@ -464,11 +464,12 @@ def fitted(
     return model
 
 
-class Naming(PartOf):
+@takes_along
+class Naming(nn.Module):
     """The part of a captioner that names cells, to be trained alone."""
 
     def __init__(self, captioner: VideoCaptioner) -> None:
-        super().__init__(captioner)
+        super().__init__()
         self.embed, self.pointer = captioner.embed, captioner.pointer
         self.loss = captioner.naming
 

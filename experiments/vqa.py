@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmtutor import world
-from mmtutor.experiments._captioning import PIXELS, THINGS, PartOf, images, kept
+from mmtutor.experiments._captioning import PIXELS, THINGS, images, kept
 from mmtutor.experiments.show_attend_tell import area, covered
 from mmtutor.kit import training, vision
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import cpu_threads, device, takes_along
 from mmtutor.kit.text import Vocabulary, tokenize
 from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.vqa import (
@@ -216,11 +216,12 @@ def settings(name: str, **changes: object) -> Config:
     return Config.world(*sizes, **own)
 
 
-class Naming(PartOf):
+@takes_along
+class Naming(nn.Module):
     """The part of a model that names cells, to be trained alone."""
 
     def __init__(self, model: VQA) -> None:
-        super().__init__(model)
+        super().__init__()
         self.words, self.pointer = model.words, model.grounding.pointer
         self.loss = model.naming
 

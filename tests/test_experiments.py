@@ -196,14 +196,3 @@ def test_what_a_chapter_trained_is_not_trained_again(monkeypatch):
         assert show_attend_tell.train(99) is None
     finally:
         show_attend_tell.train = original
-
-
-def test_a_part_learns_alone_and_the_whole_goes_along():
-    whole = torch.nn.ModuleDict({"own": torch.nn.Linear(2, 2), "rest": torch.nn.Linear(2, 2)})
-    part = shared.PartOf(whole)
-    part.own = whole["own"]
-    assert [name for name, _ in part.named_parameters()] == ["own.weight", "own.bias"]
-    assert part.to(torch.float64) is part  # another type, since another device is not everywhere
-    assert {p.dtype for p in whole.parameters()} == {torch.float64}
-    assert part.own is whole["own"]
-    assert set(part.state_dict()) == {"own.weight", "own.bias"}

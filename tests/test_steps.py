@@ -108,6 +108,7 @@ def test_what_trains_a_part_takes_the_rest_along(system: str, name: str) -> None
     part.to(wide)
     assert part.loss(batch).dtype == wide
     assert sum(1 for _ in part.parameters()) == learning < sum(1 for _ in case.model().parameters())
+    assert {p.dtype for p in part.loss.__self__.parameters()} == {wide}
 
 
 # --- Home from training -----------------------------------------------------------------------------

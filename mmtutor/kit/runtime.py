@@ -100,6 +100,21 @@ def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
     return training
 
 
+def takes_along(part: type) -> type:
+    """Decorator of a module that trains a part of a model by ``self.loss``, a method of the model:
+    where the part goes, the whole model goes.
+
+    What the method needs beside the part learns nothing, and must lie on the same device.
+    """
+
+    def _apply(self: Any, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        self.loss.__self__._apply(fn, recurse)  # the part lies in it
+        return self
+
+    part._apply = _apply
+    return part
+
+
 def _place(model: Any) -> torch.device | None:
     """The device of a model; None if there are several, or it is no model (its trainer will say so)."""
     import torch
