@@ -103,6 +103,34 @@ CASES = {
         training.fit.__wrapped__(model, {"x": torch.randn(40, 4)}, progress=False)
         fails(lambda: model.out(here), "same device")
     """,
+    "a loop of one's own brings model, batches and optimizers": """
+        class Players:
+            def __init__(self, model):
+                self.one, self.steps = torch.optim.AdamW(model.parameters()), 0
+            def where(self):
+                return {on(s["exp_avg"]) for s in self.one.state.values()}
+        @runtime.brings
+        def train(model, batches, both=None, watch=None):
+            both = both or Players(model)
+            assert both.where() <= {"cuda"}
+            for batch in batches:
+                assert on(batch["x"]) == on(model.weight) == "cuda"
+                model(batch["x"]).square().mean().backward()
+                both.one.step()
+                both.steps += 1
+                watch and watch(both.steps)
+            return both
+        model, seen = nn.Linear(4, 2), []
+        watch = lambda step: seen.append((step, on(model.weight), on(model(here))))
+        both = train(model, [{"x": here}] * 3, watch=watch)
+        assert seen == [(k, "cpu", "cpu") for k in (1, 2, 3)]
+        assert on(model.weight) == "cpu" and both.where() == {"cpu"}
+        assert train(model, [{"x": here}] * 2, both) is both and both.steps == 5
+        assert on(model.weight) == "cpu" and both.where() == {"cpu"}
+        model.to("cuda")
+        train(model, [{"x": there}], Players(model))
+        assert on(model.weight) == "cuda"
+    """,
     "a part that leaves the rest behind would be found": """
         class Whole(nn.Module):
             def __init__(self):

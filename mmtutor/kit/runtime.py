@@ -100,6 +100,42 @@ def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
     return training
 
 
+def brings(train: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of ``train(model, batches, ...)``, which computes where the model is: a model on the
+    CPU is brought to :func:`device`, each batch follows, and the model comes home
+    (:func:`comes_home`). So do the averages of optimizers that an argument or the result holds."""
+    import torch
+
+    def send(holder: Any, target: torch.device) -> None:
+        for value in getattr(holder, "__dict__", {}).values():
+            for state in value.state.values() if isinstance(value, torch.optim.Optimizer) else ():
+                for name, x in state.items():
+                    if isinstance(x, torch.Tensor) and x.dim():  # a count of steps stays
+                        state[name] = x.to(target)
+
+    @comes_home
+    @functools.wraps(train)
+    def training(model: Any, batches: Any, *args: Any, **settings: Any) -> Any:
+        home, target = _place(model), device()
+        if home is None or home.type != "cpu" or target.type == "cpu":
+            return train(model, batches, *args, **settings)
+        from accelerate.utils import send_to_device
+
+        model.to(target)
+        holders = [*args, *settings.values()]
+        for holder in holders:
+            send(holder, target)
+        try:
+            out = train(model, (send_to_device(b, target) for b in batches), *args, **settings)
+            holders.append(out)
+            return out
+        finally:
+            for holder in holders:
+                send(holder, home)
+
+    return training
+
+
 def takes_along(part: type) -> type:
     """Decorator of a module that trains a part of a model by ``self.loss``, a method of the model:
     where the part goes, the whole model goes.
