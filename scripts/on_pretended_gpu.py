@@ -25,7 +25,7 @@ GPU = torch.device("cuda", 0)
 #: What a GPU lets cross: copies, numbers read out, places to write to.
 CROSSING = {"copy_", "__setitem__", "item", "tolist", "__float__", "__int__", "__bool__", "set_"}
 #: Python that may look at a tensor without computing with it.
-READS_CPU_ONLY = {"numpy", "__array__", "data_ptr"}
+READS_CPU_ONLY = {"numpy", "__array__"}
 
 
 def marked(x: Tensor) -> bool:
@@ -186,6 +186,11 @@ def pretend() -> None:
         return made
 
     training._accelerator = accelerator
+    torch.cuda.get_device_name = lambda device=None: "a pretended GPU"
+    torch.backends.cudnn.is_acceptable = lambda tensor: False
+    torch.cuda.mem_get_info = lambda device=None: (8 * 2**30, 8 * 2**30)
+    torch.cuda.get_rng_state = lambda device=None: torch.get_rng_state()
+    torch.cuda.set_rng_state = lambda state, device=None: None
     Pretended().__enter__()
 
 
