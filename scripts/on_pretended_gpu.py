@@ -5,8 +5,8 @@ of it carries it too, and an operation on tensors with and without it is an erro
 So a chapter that forgets to bring a tensor to the model stops here, where CI has no GPU to stop it.
 A mark is an attribute of a tensor's Python object; a ``TorchFunctionMode`` sees each call of torch.
 
-It is stricter than a GPU in nothing, and sees less: what C++ does inside of one call is not looked at
-(cuDNN's wish for contiguous states, say), and times say nothing. Prints one line a chapter, and what failed.
+It is near to a GPU and none: what C++ does inside of one call is not looked at (cuDNN's wish for
+contiguous states, say), a module that is made with ``device="cuda"`` begins on the CPU, and times say nothing. Prints one line a chapter, and what failed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from torch.overrides import TorchFunctionMode, resolve_name
 GPU = torch.device("cuda", 0)
 #: What a GPU lets cross: copies, numbers read out, places to write to.
 CROSSING = {"copy_", "__setitem__", "item", "tolist", "__float__", "__int__", "__bool__", "set_"}
+#: These take lengths or indices from the CPU.
+CROSSING |= {"_pack_padded_sequence", "pack_padded_sequence", "ctc_loss", "index_put", "index_put_"}
 #: Python that may look at a tensor without computing with it.
 READS_CPU_ONLY = {"numpy", "__array__"}
 
@@ -104,12 +106,19 @@ class Pretended(TorchFunctionMode):
             if here is not None:
                 wanted = here
                 holder[place] = torch.device("cpu") if here else holder[place]
-        if name == "to" and len(given) == 2:  # x.to(other)
+        if name in ("to", "type_as") and len(given) == 2:  # x.to(other)
             wanted = marked(given[1])
-        moves = name in ("to", "cuda", "cpu")
+        moves = name in ("to", "cuda", "cpu", "type_as")
         if not moves and name not in CROSSING:
             self.check(name, args, given)
+        drawn = kwargs.get("generator")
+        if drawn is not None and (wanted or any(map(marked, given))):
+            raise RuntimeError(f"{name} on the (pretended) GPU expected a 'cuda' generator")
         out = func(*args, **kwargs)
+        if name == "_pack_padded_sequence":
+            return mark(out[0], marked(args[0])), *out[
+                1:
+            ]  # the sizes of its batches stay on the CPU
         if wanted is None:
             wanted = any(map(marked, given if name != "copy_" else given[:1]))
         if moves and wanted != marked(args[0]) and out is args[0]:

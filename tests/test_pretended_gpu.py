@@ -62,6 +62,12 @@ CASES = {
         assert there[0].tolist() == [1, 1, 1, 1]
         here.copy_(there)
         assert on(here) == "cpu"
+        packed = nn.utils.rnn.pack_padded_sequence(there[None], torch.tensor([3]), batch_first=True)
+        assert on(packed.data) == "cuda" and on(here.type_as(there)) == "cuda"
+        there.index_put_((torch.tensor([0]),), torch.zeros(4, device="cuda"))
+        fails(lambda: torch.rand(2, generator=torch.Generator(), device="cuda"), "generator")
+        fails(lambda: there.uniform_(generator=torch.Generator()), "generator")
+        torch.rand(2, generator=torch.Generator())
     """,
     "modules go there and come back": """
         model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))

@@ -66,18 +66,21 @@ def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
 
     names = inspect.signature(train)
 
+    def shared() -> bool:
+        """Asked when it matters: a launcher's processes find one another only within ``train``."""
+        return torch.distributed.is_available() and torch.distributed.is_initialized()
+
     @functools.wraps(train)
     def training(model: Any, *args: Any, **settings: Any) -> Any:
         home = _place(model)
-        alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        if home is None or not alone:
+        if home is None:
             return train(model, *args, **settings)
 
         def at_home(call: Callable[..., Any]) -> Callable[..., Any]:
             @functools.wraps(call)
             def called(*args: Any) -> Any:
                 away = _place(model)
-                if away in (None, home):
+                if away in (None, home) or shared():
                     return call(*args)
                 model.to(home)
                 try:
@@ -94,7 +97,7 @@ def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return train(*given.args, **given.kwargs)
         finally:
-            if _place(model) != home:
+            if _place(model) != home and not shared():
                 model.to(home)
 
     return training

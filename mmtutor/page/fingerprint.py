@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = "mmtutor"
+RUNTIME = "mmtutor.kit.runtime"
 # What moves no number: pages, the cache, where the code runs. And what makes the data sets, which
 # count by their versions.
 PASSED_OVER = (
@@ -278,10 +279,9 @@ def _versions() -> dict[str, str]:
 
 def _text(nodes: list[ast.AST], imports: Mapping[str, tuple[str, str | None]] | None = None) -> str:
     """Code without its comments, docstrings and layout, the same from every version of Python; and
-    without decorators whose code is passed over (they say where a function runs)."""
-    passed = {
-        name for name, (module, _) in (imports or {}).items() if module.startswith(PASSED_OVER)
-    }
+    without the decorators of :mod:`mmtutor.kit.runtime`, which say on which device a function runs: on a
+    CPU they move no number, and a run tells on which machine it was made."""
+    passed = {name for name, (module, _) in (imports or {}).items() if module == RUNTIME}
     return json.dumps([_plain(node, passed) for node in nodes], separators=(",", ":"))
 
 

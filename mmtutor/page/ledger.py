@@ -584,10 +584,12 @@ def confirm(
         report: called with one line a claim.
 
     Returns:
-        Whether no claim is stale any more.
+        Whether no claim that was asked for is stale any more.
 
     Raises:
-        ValueError: no reason; or the settings changed, which are there to move numbers.
+        KeyError: an ``only`` id that the system does not have.
+        ValueError: no reason; the settings changed, which are there to move numbers; or a claim's stale
+            runs come from several versions of the code, of which one run can tell of one only.
         FileNotFoundError: the system has no result file.
     """
     from filelock import FileLock
@@ -595,6 +597,12 @@ def confirm(
     if not because.strip():
         raise ValueError("say in a sentence why the change can move no number")
     path, fresh = Path(folder or results_dir()) / f"{system}.json", True
+    experiments = list(experiments)
+    for id in only:
+        if id not in {e.id for e in experiments}:
+            raise KeyError(
+                f"{system} has no experiment {id}; there are {[e.id for e in experiments]}"
+            )
     data, waiting = _read(path), []
     for e in experiments:
         entry = data["claims"].get(e.id)
@@ -604,6 +612,8 @@ def confirm(
         stale = {run["seed"]: run for run in runs if run["fingerprint"] != e.fingerprint}
         if any(run["settings"] != _as_stored(e.settings) for run in stale.values()):
             raise ValueError(f"{e.id}: the settings changed too; measure it again")
+        if len({run["fingerprint"] for run in stale.values()}) > 1:
+            raise ValueError(f"{e.id}: its stale runs come from several codes; measure it again")
         if stale:
             waiting.append((e, stale))
         else:

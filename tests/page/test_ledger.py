@@ -322,6 +322,24 @@ def test_no_reason_or_other_settings_confirm_nothing(tmp_path):
         _confirmed(tmp_path, lambda seed, scale: noisy(seed, scale), settings={"scale": 1.0})
 
 
+def test_runs_of_several_codes_are_not_kept_for_one_of_them(tmp_path):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    path = tmp_path / "word2vec.json"
+    data = json.loads(path.read_text())
+    run = data["claims"]["C05"]["runs"][2]
+    run["fingerprint"], run["values"]["value"] = "0" * 16, 999.0
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="several codes"):
+        _confirmed(tmp_path, lambda seed: noisy(seed))
+    assert json.loads(path.read_text()) == data
+
+
+def test_confirm_knows_the_claims_that_it_is_asked_for(tmp_path):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    with pytest.raises(KeyError, match="C99"):
+        ledger.confirm("word2vec", [experiment()], "nothing moved", only=["C99"], folder=tmp_path)
+
+
 def test_code_edited_during_a_sweep_does_not_pass_for_the_code_that_ran(tmp_path):
     script = tmp_path / "sweep.py"
     text = (
