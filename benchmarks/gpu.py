@@ -41,11 +41,12 @@ from filelock import FileLock
 from torch.utils.flop_counter import FlopCounterMode
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
+sys.path[:0] = [str(HERE.parent / name) for name in ("", "tests", "scripts")]
 
 import test_cuda as cases  # noqa: E402
+from on_gpu import hear, word2vec_steps  # noqa: E402
 
-from mmtutor import sound, word2vec  # noqa: E402
+from mmtutor import word2vec  # noqa: E402
 from mmtutor.kit import training  # noqa: E402
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -228,40 +229,17 @@ def measured(name: str, compiles: bool = True) -> dict[str, Any]:
 
 def word2vec_row() -> dict[str, Any]:
     """Word2vec has a trainer of its own: a step on one stretch of text, which it brings to the device."""
-
-    def steps(config: word2vec.Config, words: int, device: torch.device) -> Callable[[], None]:
-        model = cases.skip_gram(config, words).to(device)
-        g = torch.Generator().manual_seed(0)
-        ids = torch.randint(0, words, (config.batch,), generator=g)
-        noise = word2vec.noise_distribution(10 + 5000 // torch.arange(1, words + 1))
-        made = next(word2vec.steps(ids, ids * 0, torch.ones(words), noise, config, g))
-        trained = {n: p.data for n, p in model.named_parameters() if p.requires_grad}
-        updates = {n: word2vec.RowAdaGrad(p) for n, p in trained.items()}
-
-        @torch.no_grad()
-        def step() -> None:
-            word2vec.sampled_step(model, updates, made.to(device), 0.01)
-
-        return step
-
     world, paper = word2vec.Config.world(), word2vec.Config.paper()
+    small = {d.type: milliseconds(word2vec_steps(world, 5_000, d), d) for d in (CPU, GPU)}
+    large = {"float32": milliseconds(word2vec_steps(paper, 100_000, GPU))}
     return {
         "system": f"word2vec, {world.batch} centres",
-        "world": {d.type: milliseconds(steps(world, 5_000, d), d) for d in (CPU, GPU)},
-        "paper": {
-            "batch": paper.batch,
-            "eager": {"float32": milliseconds(steps(paper, 100_000, GPU))},
-        },
+        "world": small,
+        "paper": {"batch": paper.batch, "eager": large},
     }
 
 
 def hearing_row() -> dict[str, Any]:
-    wave = 0.1 * torch.randn(BATCH, 16000, generator=torch.Generator().manual_seed(0))
-
-    def hear(device: torch.device) -> Callable[[], Any]:
-        here, mel = wave.to(device), sound.MelSpectrogram(log="db").to(device)
-        return lambda: mel(here)
-
     times = {d.type: milliseconds(hear(d), d) for d in (CPU, GPU)}
     return {"system": "log-mel of 64 seconds, forward", "world": times}
 
