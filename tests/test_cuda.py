@@ -53,10 +53,6 @@ ON_GPU = DEVICE.type == "cuda"
 PAD, BOS, EOS = (SPECIALS.index(word) for word in ("<pad>", "<bos>", "<eos>"))
 #: Largest difference allowed between GPU and CPU, as a share of the largest number.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
-#: In single precision a pooled maximum or a rectifier near its kink may go to the other side, and one
-#: sample's gradient with it, although forward agrees to a millionth; double precision holds these too.
-KINKED = 0.1
-KINKS = ("soundnet", "speech2face", "text_to_image")
 FOUND: dict[str, dict[str, Any]] = {}
 
 pytestmark = pytest.mark.skipif(
@@ -740,8 +736,14 @@ def test_loss_and_gradients_as_on_the_cpu(name: str, dtype: torch.dtype) -> None
         "buffers": max(map(error, numbers(there), numbers(here)), default=0.0),
     }
     note(f"error, {str(dtype)[6:]}", name, errors)
-    single = dtype == torch.float32 and name.startswith(KINKS)
-    allowed = dict.fromkeys(errors, TOLERANCE[dtype]) | ({"gradients": KINKED} if single else {})
+    allowed = dict.fromkeys(errors, TOLERANCE[dtype])
+    if dtype == torch.float32 and errors["gradients"] >= allowed["gradients"]:
+        # Where a maximum or a rectifier stands at its kink, the CPU's own rounding moves gradients as far.
+        exact = learned(
+            case.model(plain=True).double(), moved(batch, torch.device("cpu"), torch.float64)
+        )[1]
+        own = [error(slopes[n].double(), exact[n], 0.01 * steepest) for n in slopes]
+        allowed["gradients"] = max(allowed["gradients"], 2 * max(own))
     assert all(errors[what] < allowed[what] for what in errors), errors
 
 
