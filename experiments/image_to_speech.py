@@ -330,7 +330,8 @@ class Recogniser(nn.Module):
         x = batch["frames"]
         if self.training:
             tone = F.interpolate(0.25 * torch.randn(len(x), 1, 5), x.shape[1], mode="linear")
-            x = x + tone.transpose(1, 2) + 0.15 * torch.randn(len(x), 1, 1)
+            loudness = 0.15 * torch.randn(len(x), 1, 1)
+            x = x + tone.transpose(1, 2).to(x.device) + loudness.to(x.device)
             x = x + 0.1 * torch.randn_like(x)
         scores = self(x).log_softmax(1).permute(2, 0, 1)
         return F.ctc_loss(

@@ -30,7 +30,7 @@ from mmtutor.experiments._captioning import (
     vocabulary_of,
 )
 from mmtutor.kit import decoding, metrics, training, vision
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import cpu_threads, device, takes_along
 from mmtutor.kit.text import Vocabulary, caption_batches, encode_captions, tokenize
 from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.show_attend_tell import Config, Memory, ShowAttendTell
@@ -175,6 +175,7 @@ def train(seed: int, **changes: object) -> ShowAttendTell:
     return _fit(model, seed, max_steps=STEPS, lr=rate)
 
 
+@takes_along
 class Naming(nn.Module):
     """The part of a captioner that names cells, to be trained alone."""
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmtutor.experiments._captioning import kept, sentences, vocabulary_of
 from mmtutor.experiments.show_attend_tell import area, covered
 from mmtutor.kit import decoding, metrics, training, vision
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import cpu_threads, device, takes_along
 from mmtutor.kit.text import Vocabulary, pad
 from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.video_captioning import Config, VideoCaptioner
@@ -464,6 +464,7 @@ def fitted(
     return model
 
 
+@takes_along
 class Naming(nn.Module):
     """The part of a captioner that names cells, to be trained alone."""
 

@@ -25,7 +25,7 @@ from mmtutor import world
 from mmtutor.experiments._captioning import PIXELS, THINGS, images, kept
 from mmtutor.experiments.show_attend_tell import area, covered
 from mmtutor.kit import training, vision
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import cpu_threads, device, takes_along
 from mmtutor.kit.text import Vocabulary, tokenize
 from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.vqa import (
@@ -216,6 +216,7 @@ def settings(name: str, **changes: object) -> Config:
     return Config.world(*sizes, **own)
 
 
+@takes_along
 class Naming(nn.Module):
     """The part of a model that names cells, to be trained alone."""
 

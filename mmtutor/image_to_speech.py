@@ -550,7 +550,7 @@ class ImageToUnits(nn.Module):
     def walk(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, Tensor, State]:
         """Read tokens (B, T): scores of the next ones (B, T, V), the weights α, the new state."""
         y = self.dropout(self.words(tokens))  # (B, T, m)
-        pair = (state.h[None], state.c[None])
+        pair = tuple(s[None].contiguous() for s in (state.h, state.c))  # cuDNN asks for it
         if self.config.recurrence == "stacked":
             h, pair = self.lstm(y, pair)
             alpha = self.weights(h, memory)

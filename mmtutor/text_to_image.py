@@ -30,6 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mmtutor.kit.runtime import brings
+
 SLOPE = 0.2  # of the leaky rectifiers
 SPREAD = 0.02  # of the first weights (DCGAN)
 #: A drawing that does not move at all with z costs 1 / FLOOR (see :func:`seeking_loss`).
@@ -740,6 +742,7 @@ def _learn(opt: torch.optim.Optimizer, part: nn.Module, loss: Tensor, name: str,
     opt.step()
 
 
+@brings
 def fit(
     model: TextToImage,
     batches: Iterable[Mapping[str, Tensor]],
@@ -749,6 +752,9 @@ def fit(
     every: int = 100,
 ) -> Players:
     """Play.
+
+    A model on the CPU plays on :func:`mmtutor.device`, a GPU where there is one, and comes home; one that was
+    moved to a GPU stays there, and its batches must lie there too.
 
     Args:
         model: is trained in place.

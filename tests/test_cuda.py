@@ -736,7 +736,15 @@ def test_loss_and_gradients_as_on_the_cpu(name: str, dtype: torch.dtype) -> None
         "buffers": max(map(error, numbers(there), numbers(here)), default=0.0),
     }
     note(f"error, {str(dtype)[6:]}", name, errors)
-    assert max(errors.values()) < TOLERANCE[dtype], errors
+    allowed = dict.fromkeys(errors, TOLERANCE[dtype])
+    if dtype == torch.float32 and errors["gradients"] >= allowed["gradients"]:
+        # Where a maximum or a rectifier stands at its kink, the CPU's own rounding moves gradients as far.
+        exact = learned(
+            case.model(plain=True).double(), moved(batch, torch.device("cpu"), torch.float64)
+        )[1]
+        own = [error(slopes[n].double(), exact[n], 0.01 * steepest) for n in slopes]
+        allowed["gradients"] = max(allowed["gradients"], 2 * max(own))
+    assert all(errors[what] < allowed[what] for what in errors), errors
 
 
 @pytest.mark.parametrize(
@@ -950,6 +958,49 @@ def test_a_step_at_the_papers_scale(name: str) -> None:
     note("papers", name, about)
 
 
+#: These look at numbers in each step, and the device must be waited for. This list may only become shorter.
+WAITS = {
+    "video_captioning, bound": "takes out the frames that are there (x[mask])",
+    "video_captioning, bound, mean": "takes out the frames that are there (x[mask])",
+    "speech2face, faces": "looks whether pictures lie in [0, 1]",
+    "text_to_image": "looks whether words are in the vocabulary",
+    "text_to_image, fitting": "looks whether words are in the vocabulary",
+    "text_to_image, pairs": "looks whether words are in the vocabulary",
+    "text_to_image, spectral": "looks whether words are in the vocabulary",
+}
+#: These wait too, most for numbers that the CPU made; shapes alone (``meta``) do not show it.
+BRINGS = {
+    "recipes, drawn": "pairs that a CPU's generator drew",
+    "fusion, product": "the gradient of a product looks for zeros",
+    "cocktail_party": "the window of the transform",
+    "cocktail_party, one face": "the window of the transform",
+    "cocktail_party, hears three": "the window of the transform",
+    "cocktail_party, blstm": "the window of the transform",
+    "speech2face": "the window of the transform",
+    "speech2face, mean": "the window of the transform",
+}
+
+
+@pytest.mark.parametrize("name", [n for n in WORLD if n not in WAITS])
+def test_a_step_never_waits_for_the_device(name: str) -> None:
+    """``tests/test_steps.py`` shows the same without a GPU, as far as one can."""
+    if not ON_GPU:
+        pytest.skip("only a GPU can be waited for")
+    model, batch = WORLD[name].model().to(DEVICE).train(), moved(WORLD[name].data(8))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 1e-4)
+    step(model, batch, optimizer)  # what is set up once may wait
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        if name in BRINGS:
+            with pytest.raises(RuntimeError, match="synchronizing"):
+                step(model, batch, optimizer)
+        else:
+            step(model, batch, optimizer)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
 # --- 3. Training ----------------------------------------------------------------------------------
 
 
@@ -970,6 +1021,7 @@ def run(case: Case, data: Batch, *, breaks_at: int | None = None, **settings: An
             return type(model).loss(model, batch)
 
         model.loss = loss
+    model.to(DEVICE)  # else it comes home to the CPU
     history = training.fit(model, data, **{"progress": False, "log_every": 1, **settings})
     on_device(*model.parameters(), *model.buffers())
     return model, history
@@ -1135,7 +1187,7 @@ def test_a_game_as_on_the_cpu(changes: dict[str, Any]) -> None:
             "wrong": told["wrong"],
         }
         both = text_to_image.fit(model, [batch] * 5, 5)
-        on_device(*model.parameters(), *model.buffers())
+        assert {t.device.type for t in (*model.parameters(), *model.buffers())} == {device.type}
         losses.append(both.losses)
         drawn.append(model.draw(batch["sentence"], codes))
         made.append(model)
@@ -1155,6 +1207,35 @@ def test_what_a_judge_sees_is_changed_on_the_device(alike: int) -> None:
     seen.sum().backward()
     on_device(seen, x.grad)
     assert bool(x.grad.abs().sum() > 0)
+
+
+def test_a_model_comes_home_from_training() -> None:
+    """A model made on the CPU trains on the GPU, is validated where its data are, and is back afterwards."""
+    case, where = WORLD["recipes"], []
+    data, model = case.data(16), case.model()
+    own_loss = model.loss
+
+    def loss(batch: Batch) -> Any:
+        where.append(("loss", next(model.parameters()).device.type))
+        return own_loss(batch)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        where.append(("validate", next(model.parameters()).device.type))
+        return {"loss": float(training._Loss(model)(data)["loss"])}
+
+    model.loss = loss
+    optimizer = functools.partial(torch.optim.SGD, momentum=0.9)
+    settings = dict(optimizer=optimizer, validate=validate, epochs=2, batch_size=8, progress=False)
+    history = training.fit(model, data, **settings)
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    assert set(where) >= {("loss", DEVICE.type), ("validate", "cpu")}
+    other = case.model().to(DEVICE)
+    settings["validate"] = lambda model: {"loss": float(training._Loss(model)(moved(data))["loss"])}
+    stayed = training.fit(other, data, **settings)
+    on_device(*other.parameters())
+    for name, values in history.validation.items():
+        assert stayed.validation[name] == pytest.approx(values, rel=1e-3)
+    assert apart(model, other, case) < 1e-2
 
 
 # --- 4. Writing -----------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +50,118 @@ def device() -> torch.device:
             f"MMTUTOR_DEVICE={wanted!r}, but torch finds no MPS device here; use 'cpu' or unset it"
         )
     return chosen
+
+
+def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of ``train(model, ...)``, which brings the model to a GPU: afterwards it is back on
+    the device that it came from.
+
+    So what worked on the model before training works after it, with the same tensors: a reader who
+    never thinks of devices meets none. Whoever wants the model to stay on the GPU moves it there
+    before, and what it is asked about too. The functions ``validate`` and ``watch`` among the
+    arguments find the model where it came from. A model whose parts lie on several devices, and one
+    that several processes share, stay where they are.
+    """
+    import torch
+
+    names = inspect.signature(train)
+
+    def shared() -> bool:
+        """Asked when it matters: a launcher's processes find one another only within ``train``."""
+        return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+    @functools.wraps(train)
+    def training(model: Any, *args: Any, **settings: Any) -> Any:
+        home = _place(model)
+        if home is None:
+            return train(model, *args, **settings)
+
+        def at_home(call: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(call)
+            def called(*args: Any) -> Any:
+                away = _place(model)
+                if away in (None, home) or shared():
+                    return call(*args)
+                model.to(home)
+                try:
+                    return call(*args)
+                finally:
+                    model.to(away)
+
+            return called
+
+        given = names.bind(model, *args, **settings)
+        for name in ("validate", "watch"):
+            if callable(given.arguments.get(name)):
+                given.arguments[name] = at_home(given.arguments[name])
+        try:
+            return train(*given.args, **given.kwargs)
+        finally:
+            if _place(model) != home and not shared():
+                model.to(home)
+
+    return training
+
+
+def brings(train: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of ``train(model, batches, ...)``, which computes where the model is: a model on the
+    CPU is brought to :func:`device`, each batch follows, and the model comes home
+    (:func:`comes_home`). So do the averages of optimizers that an argument or the result holds."""
+    import torch
+
+    def send(holder: Any, target: torch.device) -> None:
+        for value in getattr(holder, "__dict__", {}).values():
+            for state in value.state.values() if isinstance(value, torch.optim.Optimizer) else ():
+                for name, x in state.items():
+                    if isinstance(x, torch.Tensor) and x.dim():  # a count of steps stays
+                        state[name] = x.to(target)
+
+    @comes_home
+    @functools.wraps(train)
+    def training(model: Any, batches: Any, *args: Any, **settings: Any) -> Any:
+        home, target = _place(model), device()
+        if home is None or home.type != "cpu" or target.type == "cpu":
+            return train(model, batches, *args, **settings)
+        from accelerate.utils import send_to_device
+
+        model.to(target)
+        holders = [*args, *settings.values()]
+        for holder in holders:
+            send(holder, target)
+        try:
+            out = train(model, (send_to_device(b, target) for b in batches), *args, **settings)
+            holders.append(out)
+            return out
+        finally:
+            for holder in holders:
+                send(holder, home)
+
+    return training
+
+
+def takes_along(part: type) -> type:
+    """Decorator of a module that trains a part of a model by ``self.loss``, a method of the model:
+    where the part goes, the whole model goes.
+
+    What the method needs beside the part learns nothing, and must lie on the same device.
+    """
+
+    def _apply(self: Any, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        self.loss.__self__._apply(fn, recurse)  # the part lies in it
+        return self
+
+    part._apply = _apply
+    return part
+
+
+def _place(model: Any) -> torch.device | None:
+    """The device of a model; None if there are several, or it is no model (its trainer will say so)."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        return None
+    places = {p.device for p in (*model.parameters(), *model.buffers())}
+    return places.pop() if len(places) == 1 else None
 
 
 @contextlib.contextmanager

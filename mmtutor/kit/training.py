@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from mmtutor.kit._identity import digest, without_addresses
+from mmtutor.kit.runtime import comes_home
 
 
 @dataclass
@@ -218,6 +219,7 @@ def schedule_factor(
     return factor
 
 
+@comes_home
 def fit(
     model: nn.Module,
     data: Mapping[str, Tensor] | Dataset | DataLoader,
@@ -243,6 +245,10 @@ def fit(
     accumulate: int = 1,
 ) -> History:
     """Train ``model`` in place by minimizing ``model.loss(batch)``, and leave it in ``eval`` mode.
+
+    Training runs on :func:`mmtutor.device`, a GPU where there is one. Afterwards the model is back on
+    the device that it came from, so that what it was asked before it can be asked again; a model
+    that should stay on the GPU is moved there first. (Of several processes each keeps it on its own device.)
 
     A step is one update of the weights. It sees ``accumulate`` batches in each of ``n`` processes
     (``accelerate launch``), and does what one process would do with a single batch of ``n *
@@ -283,8 +289,8 @@ def fit(
         seed: decides the order of the batches and everything drawn at random during training.
         collate: makes a batch from a list of samples of a dataset.
         drop_last: leave out a last batch that is not full.
-        validate: called after each epoch, and at the end, with the model in ``eval`` mode and
-            without gradients; returns named scores: numbers, or tensors of one. A score of NaN is
+        validate: called after each epoch, and at the end, with the model in ``eval`` mode, without
+            gradients, and on the device that it came from; returns named scores: numbers, or tensors of one. A score of NaN is
             recorded with a warning.
         checkpoint: a file. If it exists the run goes on from there, to the same result as an
             unbroken run; it is written after each epoch, every ``checkpoint_every`` steps, and

@@ -17,11 +17,12 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = "mmtutor"
+RUNTIME = "mmtutor.kit.runtime"
 # What moves no number: pages, the cache, where the code runs. And what makes the data sets, which
 # count by their versions.
 PASSED_OVER = (
@@ -92,7 +93,7 @@ def reached(function: Callable[..., Any]) -> dict[str, str]:
             continue
         table = _module(module)
         if name in table.definitions:
-            found[f"{module}:{name}"] = _text(table.definitions[name])
+            found[f"{module}:{name}"] = _text(table.definitions[name], table.imports)
             waiting += _uses(module, table.definitions[name])
         elif name in table.imports:  # passed on from a module that imported it itself
             waiting += _named(*table.imports[name])
@@ -276,15 +277,22 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _text(nodes: list[ast.AST]) -> str:
-    """Code without its comments, docstrings and layout, the same from every version of Python."""
-    return json.dumps([_plain(node) for node in nodes], separators=(",", ":"))
+def _text(nodes: list[ast.AST], imports: Mapping[str, tuple[str, str | None]] | None = None) -> str:
+    """Code without its comments, docstrings and layout, the same from every version of Python; and
+    without the decorators of :mod:`mmtutor.kit.runtime`, which say on which device a function runs: on a
+    CPU they move no number, and a run tells on which machine it was made."""
+    passed = {name for name, (module, _) in (imports or {}).items() if module == RUNTIME}
+    return json.dumps([_plain(node, passed) for node in nodes], separators=(",", ":"))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, passed: Set[str] = frozenset()) -> Any:
     if isinstance(value, ast.AST):
         fields = []
         for name, inner in ast.iter_fields(value):
+            if name == "decorator_list":
+                inner = [
+                    one for one in inner if not isinstance(one, ast.Name) or one.id not in passed
+                ]
             if name == "body" and isinstance(
                 value, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
             ):
@@ -295,8 +303,8 @@ def _plain(value: Any) -> Any:
                 "type_comment",
                 "type_ignores",
             ):
-                fields.append([name, _plain(inner)])
+                fields.append([name, _plain(inner, passed)])
         return [type(value).__name__, *fields]
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(one, passed) for one in value]
     return value if isinstance(value, (str, bool, int)) else ascii(value)

@@ -25,6 +25,7 @@ import math
 import os
 import platform
 import subprocess
+import sys
 import tempfile
 import textwrap
 import time
@@ -558,6 +559,107 @@ def run(
     return results(system, path.parent)
 
 
+def confirm(
+    system: str,
+    experiments: Iterable[Experiment],
+    because: str,
+    *,
+    only: Sequence[str] = (),
+    folder: str | Path | None = None,
+    report: Callable[[str], None] = print,
+) -> bool:
+    """Keep stored runs after a change of code that can move no number, such as a tensor's device.
+
+    One stored run of each stale claim, those of the seed that took least time, is measured again. Only if every
+    number of it is the same to the last digit do the claim's runs, fresh seeds too, get the
+    fingerprint of the code as it is now. The file keeps what was compared, and why no other run can differ.
+    That reason is the author's: one run that repeats is evidence for it and no proof.
+
+    Args:
+        system: the file's name.
+        experiments: those of the system.
+        because: why no number can move.
+        only: ids; all if empty.
+        folder: where the file lies; the book's results if not given.
+        report: called with one line a claim.
+
+    Returns:
+        Whether no claim that was asked for is stale any more.
+
+    Raises:
+        KeyError: an ``only`` id that the system does not have.
+        ValueError: no reason; the settings changed, which are there to move numbers; or a claim's stale
+            runs come from several versions of the code, of which one run can tell of one only.
+        FileNotFoundError: the system has no result file.
+    """
+    from filelock import FileLock
+
+    if not because.strip():
+        raise ValueError("say in a sentence why the change can move no number")
+    path, fresh = Path(folder or results_dir()) / f"{system}.json", True
+    experiments = list(experiments)
+    for id in only:
+        if id not in {e.id for e in experiments}:
+            raise KeyError(
+                f"{system} has no experiment {id}; there are {[e.id for e in experiments]}"
+            )
+    data, waiting = _read(path), []
+    for e in experiments:
+        entry = data["claims"].get(e.id)
+        if (only and e.id not in only) or entry is None:
+            continue
+        runs = [*entry["runs"], *entry.get("replication", [])]
+        stale = {run["seed"]: run for run in runs if run["fingerprint"] != e.fingerprint}
+        if any(run["settings"] != _as_stored(e.settings) for run in stale.values()):
+            raise ValueError(f"{e.id}: the settings changed too; measure it again")
+        if len({run["fingerprint"] for run in stale.values()}) > 1:
+            raise ValueError(f"{e.id}: its stale runs come from several codes; measure it again")
+        if stale:
+            waiting.append((e, stale))
+        else:
+            report(f"{e.id}: not stale")
+    # One seed for all, if there is one: claims that share a trained model find it still in memory.
+    common = set.intersection(*(set(stale) for _, stale in waiting)) if waiting else set()
+    for e, stale in waiting:
+        seed = min(
+            common or stale,
+            key=lambda seed: sum(own[seed]["seconds"] for _, own in waiting if seed in own),
+        )
+        chosen = stale[seed]
+        values = _plain(e.measure(chosen["seed"], **e.settings))
+        other = [
+            n for n in {**values, **chosen["values"]} if values.get(n) != chosen["values"].get(n)
+        ]
+        if other:
+            fresh = False
+            told = (
+                f"{other[0]}: {values.get(other[0])} now, stored {chosen['values'].get(other[0])}"
+            )
+            report(
+                f"{e.id} seed {chosen['seed']}: {len(other)} other number(s), {told}; stays stale"
+            )
+            continue
+        note = {"seed": chosen["seed"], "because": because, "commit": _commit()}
+        with FileLock(path.with_suffix(".lock")):
+            data = _read(path)
+            for place in ("runs", "replication"):
+                for run in data["claims"][e.id].get(place, []):
+                    if run["fingerprint"] in {one["fingerprint"] for one in stale.values()}:
+                        told = {**note, "from": run["fingerprint"]}
+                        run["confirmed"] = [*run.get("confirmed", []), told]
+                        run["fingerprint"] = e.fingerprint
+            _write(path, data)
+        report(
+            f"{e.id} seed {chosen['seed']}: the same to the last digit; {len(stale)} run(s) kept"
+        )
+    return fresh
+
+
+def _as_stored(settings: Mapping[str, Any]) -> Any:
+    """Settings as a result file gives them back: tuples are lists there."""
+    return json.loads(json.dumps(dict(settings)))
+
+
 def _store(
     path: Path, system: str, experiment: Experiment, place: str, runs: list[dict[str, Any]]
 ) -> None:
@@ -760,6 +862,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="measure on as many fresh seeds, stored beside the first",
     )
     runner.add_argument("--again", action="store_true", help="measure again what is stored")
+    confirmer = commands.add_parser(
+        "confirm",
+        help="keep stored runs after a change that moves no number: one run must repeat to the last digit",
+    )
+    confirmer.add_argument("systems", nargs="+", help="for example word2vec")
+    confirmer.add_argument(
+        "--claims", nargs="*", default=[], metavar="ID", help="only these claims"
+    )
+    confirmer.add_argument("--because", required=True, help="why no number can move; is stored")
     commands.add_parser("table", help="print the ledger: verdicts, replications, what is stale")
     options = parser.parse_args(arguments)
     if options.command == "table":
@@ -777,7 +888,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known = sorted(
         p.stem for p in folder.glob("[!._]*.py")
     )  # _ marks a helper, ._ a side-car file of a Mac
-    systems = options.systems or known
+    systems, same = options.systems or known, True
     for system in systems:
         try:
             module = importlib.import_module(f"mmtutor.experiments.{system}")
@@ -786,6 +897,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             parser.error(f"no experiments/{system}.py; there are {', '.join(known)}")
         print(f"== {system}")
+        if options.command == "confirm":
+            about = (system, module.EXPERIMENTS, options.because)
+            same &= confirm(*about, only=options.claims)
+            continue
         run(
             system,
             module.EXPERIMENTS,
@@ -794,6 +909,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             replicate=options.replicate,
             again=options.again,
         )
+    if not same:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

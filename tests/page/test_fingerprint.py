@@ -121,6 +121,22 @@ def test_comments_docstrings_layout_and_what_does_not_run_do_not(digest, edits: 
     assert digest(**edits) == digest()
 
 
+def test_a_decorator_that_is_passed_over_does_not_count(digest, monkeypatch) -> None:
+    """What says where a function runs moves no number; any other decorator may."""
+    decorated = {
+        "model": [
+            (
+                "import math",
+                "import functools\nimport math\nfrom mmtutor.kit.runtime import comes_home",
+            ),
+            ("def helper(", "@comes_home\ndef helper("),
+        ]
+    }
+    assert digest(**decorated) == digest()
+    decorated["model"][1] = ("def helper(", "@functools.cache\ndef helper(")
+    assert digest(**decorated) != digest()
+
+
 def test_settings_count(digest) -> None:
     assert digest({"scale": 2}) != digest({"scale": 1}) != digest()
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})

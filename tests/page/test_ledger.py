@@ -253,6 +253,93 @@ def test_stored_runs_are_not_measured_again_unless_settings_change(tmp_path):
     assert ledger.result("C05", tmp_path)["value"].mean == pytest.approx(20, abs=0.5)
 
 
+def _confirmed(folder, measure, because="only the layout changed", **changes):
+    """What confirm says of a stored result of other code; and the stored runs."""
+    said: list[str] = []
+    e = experiment(measure=measure, **changes)
+    fresh = ledger.confirm("word2vec", [e], because, folder=folder, report=said.append)
+    return fresh, said, ledger.result("C05", folder), e
+
+
+def test_runs_are_kept_after_a_change_that_moves_no_number(tmp_path, monkeypatch):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    with monkeypatch.context() as m:
+        m.setattr(ledger, "FRESH", 5)
+        ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent, replicate=True)
+    before = ledger.result("C05", tmp_path)
+    asked = []
+
+    def same(seed: int) -> dict:
+        asked.append(seed)
+        return noisy(seed)
+
+    fresh, said, after, e = _confirmed(tmp_path, same)
+    assert fresh
+    assert len(asked) == 1
+    assert "10 run(s) kept" in said[0]
+    assert before.stale(e)
+    assert not after.stale(e)
+    assert [r["values"] for r in after.runs] == [r["values"] for r in before.runs]
+    entry = json.loads((tmp_path / "word2vec.json").read_text())["claims"]["C05"]
+    for run in entry["runs"] + entry["replication"]:
+        (told,) = run["confirmed"]
+        assert (told["because"], told["from"]) == (
+            "only the layout changed",
+            before.runs[0]["fingerprint"],
+        )
+        assert told["seed"] == asked[0]
+    assert _confirmed(tmp_path, same)[1] == ["C05: not stale"]
+    assert len(asked) == 1
+    ledger.run("word2vec", [e], folder=tmp_path, report=said.append)  # nothing to measure
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda seed: {**noisy(seed), "value": noisy(seed)["value"] * (1 + 1e-15)},
+        lambda seed: {**noisy(seed), "curve": [seed, 2 * seed + 1 + 1e-9]},
+        lambda seed: {"value": noisy(seed)["value"]},
+        lambda seed: {**noisy(seed), "more": 1.0},
+    ],
+    ids=["last digit", "in a list", "one less", "one more"],
+)
+def test_one_other_digit_and_the_runs_stay_stale(tmp_path, other):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    before = (tmp_path / "word2vec.json").read_text()
+    fresh, said, after, e = _confirmed(tmp_path, other)
+    assert not fresh
+    assert "stays stale" in said[0]
+    assert after.stale(e)
+    assert (tmp_path / "word2vec.json").read_text() == before
+
+
+def test_no_reason_or_other_settings_confirm_nothing(tmp_path):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    with pytest.raises(ValueError, match="why the change can move no number"):
+        _confirmed(tmp_path, lambda seed: noisy(seed), because=" ")
+    with pytest.raises(ValueError, match="settings changed"):
+        _confirmed(tmp_path, lambda seed, scale: noisy(seed, scale), settings={"scale": 1.0})
+
+
+def test_runs_of_several_codes_are_not_kept_for_one_of_them(tmp_path):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    path = tmp_path / "word2vec.json"
+    data = json.loads(path.read_text())
+    run = data["claims"]["C05"]["runs"][2]
+    run["fingerprint"], run["values"]["value"] = "0" * 16, 999.0
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match="several codes"):
+        _confirmed(tmp_path, lambda seed: noisy(seed))
+    assert json.loads(path.read_text()) == data
+
+
+def test_confirm_knows_the_claims_that_it_is_asked_for(tmp_path):
+    ledger.run("word2vec", [experiment()], folder=tmp_path, report=silent)
+    with pytest.raises(KeyError, match="C99"):
+        ledger.confirm("word2vec", [experiment()], "nothing moved", only=["C99"], folder=tmp_path)
+
+
 def test_code_edited_during_a_sweep_does_not_pass_for_the_code_that_ran(tmp_path):
     script = tmp_path / "sweep.py"
     text = (
