@@ -371,6 +371,7 @@ def c47(seed: int) -> Values:
 PARTS: dict[str, dict[str, object]] = {
     "ours": {},
     "ours, hears only": {"deaf": True},
+    "nobody asks": {"by_ear_weight": 1e-6},
     "lips and sound at once": {"by_ear": (), "dilations": (1, 2, 4, 8, 16)},
     "at once, four times as long": {
         "by_ear": (),
