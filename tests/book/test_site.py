@@ -109,9 +109,13 @@ def test_links_inside_the_book_lead_somewhere() -> None:
                 file = file / "index.html"
             if not file.exists():
                 broken.append(f"{path.relative_to(HTML)} -> {target}")
-            elif parts.fragment and file.suffix == ".html" and tag.name == "a":
-                if unquote(parts.fragment) not in places(file):
-                    broken.append(f"{path.relative_to(HTML)} -> {target} (no such place)")
+            elif (
+                parts.fragment
+                and file.suffix == ".html"
+                and tag.name == "a"
+                and unquote(parts.fragment) not in places(file)
+            ):
+                broken.append(f"{path.relative_to(HTML)} -> {target} (no such place)")
     assert sorted(set(broken)) == []
 
 
