@@ -51,12 +51,18 @@ def repository_address(root: Path = ROOT) -> str:
 def setup_source(root: Path = ROOT) -> str:
     """The text of every set-up cell. A notebook in Colab is alone, so this one line of it must know the address."""
     return (
-        "# In Colab: install the package that this chapter explains, if it is missing. Elsewhere: do nothing.\n"
+        "# In Colab: install the package that this chapter explains, if it is missing, and say on\n"
+        "# what models train. Elsewhere: do nothing.\n"
         "import importlib.util\n"
         "import sys\n"
         "\n"
-        'if "google.colab" in sys.modules and importlib.util.find_spec("mmtutor") is None:\n'
-        f'    %pip install -q "mmtutor[corpora] @ git+{repository_address(root)}"'
+        'if "google.colab" in sys.modules:\n'
+        '    if importlib.util.find_spec("mmtutor") is None:\n'
+        '        print("Installing mmtutor and what it needs; this takes a minute or two.")\n'
+        f'        %pip install -q "mmtutor[corpora] @ git+{repository_address(root)}"\n'
+        "    from mmtutor.kit.runtime import where\n"
+        "\n"
+        "    print(where())"
     )
 
 

@@ -1,5 +1,6 @@
 """What all tests share: nothing here may depend on how fast the machine is."""
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,12 @@ settings.register_profile(
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("house")
+
+
+def pytest_runtest_setup() -> None:
+    """Every test begins from one seed: what it draws must not hang on which tests ran before it."""
+    if torch := sys.modules.get("torch"):  # the tests of the pages do without
+        torch.manual_seed(0)
 
 
 @pytest.fixture

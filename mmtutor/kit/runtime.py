@@ -52,6 +52,25 @@ def device() -> torch.device:
     return chosen
 
 
+def where() -> str:
+    """One line for whoever opens a chapter: the version of the package, and what :func:`device`
+    chose. On a CPU it says how one gets a GPU in Colab."""
+    from importlib.metadata import version
+
+    import torch
+
+    chosen = device()
+    if chosen.type == "cuda":
+        runs = torch.cuda.get_device_name(chosen)
+    elif chosen.type == "cpu":
+        cores = torch.get_num_threads()
+        runs = f"the CPU ({cores} thread{'s' if cores > 1 else ''}); "
+        runs += "a GPU is quicker: Runtime, Change runtime type"
+    else:
+        runs = f"{chosen}"
+    return f"mmtutor {version('mmtutor')} is installed. Models train on: {runs}."
+
+
 def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator of ``train(model, ...)``, which brings the model to a GPU: afterwards it is back on
     the device that it came from.

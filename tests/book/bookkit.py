@@ -89,13 +89,14 @@ class Watched:
 Open = Callable[..., contextlib.AbstractContextManager[Watched]]
 
 
-# The tokens of code are most of a chapter's elements, and whether text stands out from its ground depends
-# on nothing but the two colours and the size and weight of the letters: one token of each such kind
-# stands for all of that kind. Marks them, and says how many there are.
-KINDS_OF_TOKEN = """() => {
+# The tokens of code are most of a chapter's elements, and axe looks at every one. Whether text stands out
+# from its ground depends on nothing but the two colours and the size and weight of the letters: one token
+# of each such kind stands for all of that kind, the others become plain text until axe has looked.
+ONE_TOKEN_OF_A_KIND = """() => {
   const seen = new Set();
+  window.mmtTokens = [];
   for (const block of document.querySelectorAll('div.highlight')) {
-    const grounds = new Map();
+    const grounds = new Map(), first = new Set();
     for (const element of [block, ...block.querySelectorAll('*')]) {
       const style = getComputedStyle(element);
       const painted = style.backgroundColor !== 'rgba(0, 0, 0, 0)' || style.backgroundImage !== 'none';
@@ -105,30 +106,38 @@ KINDS_OF_TOKEN = """() => {
       grounds.set(element, ground);
       const kind = [style.color, style.fontSize, style.fontWeight, style.textShadow, ground,
         element.checkVisibility()].join(' ');
-      element.toggleAttribute('data-first-of-its-kind', !seen.has(kind));
+      if (!seen.has(kind)) first.add(element);
       seen.add(kind);
     }
+    for (const code of block.querySelectorAll('pre')) {
+      const copy = code.cloneNode(true);
+      const own = [...code.querySelectorAll('span')], copied = [...copy.querySelectorAll('span')];
+      own.forEach((span, i) => {
+        if (!first.has(span) && span.attributes.length === 1 && span.hasAttribute('class'))
+          copied[i].replaceWith(...copied[i].childNodes);
+      });
+      copy.normalize();
+      code.replaceWith(copy);
+      window.mmtTokens.push([copy, code]);
+    }
   }
-  return seen.size
 }"""
+ALL_TOKENS = "() => { for (const [copy, code] of window.mmtTokens) copy.replaceWith(code); }"
 
 
 def axe_violations(page: Any) -> list[str]:
     """What axe-core finds serious or critical, one line each with the element. It fetches nothing of its own."""
     from axe_playwright_python.sync_playwright import Axe
 
-    options = {"preload": False, "resultTypes": ["violations"]}
-    contrast = {**options, "runOnly": ["color-contrast"]}
-    runs: list[tuple[Any, dict[str, Any]]] = [
-        ("html", {**options, "rules": {"color-contrast": {"enabled": False}}}),
-        ({"exclude": [["div.highlight"]]}, contrast),
-    ]
-    if page.evaluate(KINDS_OF_TOKEN):
-        runs.append(("[data-first-of-its-kind]", contrast))
+    page.evaluate(ONE_TOKEN_OF_A_KIND)
+    try:
+        options = {"preload": False, "resultTypes": ["violations"]}
+        found = Axe().run(page, context="html", options=options).response["violations"]
+    finally:
+        page.evaluate(ALL_TOKENS)
     return [
         f"{violation['id']} ({violation['impact']}): {node['html'][:160]}"
-        for context, how in runs
-        for violation in Axe().run(page, context=context, options=how).response["violations"]
+        for violation in found
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]

@@ -78,6 +78,54 @@ def draws() -> list[list[float]]:
     return [[random.random() for _ in range(3)], np.random.rand(3).tolist(), torch.rand(3).tolist()]  # noqa: NPY002
 
 
+@pytest.mark.parametrize("missing", [True, False])
+def test_the_set_up_cell_of_colab(monkeypatch, capsys, missing):
+    """Run as a cell, pip taken away: it installs what is missing, from the repository, and says
+    what the chapter runs on; outside Colab it does nothing."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+    from check_notebooks import repository_address, setup_source
+
+    asked = []
+
+    class Shell:
+        def run_line_magic(self, name, line):
+            asked.append((name, line))
+
+    code = TransformerManager().transform_cell(setup_source())
+    exec(code, {"get_ipython": Shell})
+    assert (asked, capsys.readouterr().out) == ([], "")
+    find = importlib.util.find_spec
+    hidden = ("mmtutor",) if missing else ()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n in hidden else find(n))
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    monkeypatch.setenv("MMTUTOR_DEVICE", "cpu")
+    exec(code, {"get_ipython": Shell})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(asked) + 1 == missing + 1
+    for name, line in asked:
+        assert name == "pip"
+        assert line.startswith("install -q ")
+        assert f"git+{repository_address()}" in line
+    assert lines[-1] == runtime.where()
+
+
+def test_where_it_runs(monkeypatch, gpus):
+    gpus(0)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert "the CPU (1 thread);" in runtime.where()
+        assert "Change runtime type" in runtime.where()
+    finally:
+        torch.set_num_threads(threads)
+    gpus(1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda d: f"Big Card on {d}")
+    assert runtime.where().endswith("is installed. Models train on: Big Card on cuda.")
+    assert metadata.version("mmtutor") in runtime.where()
+
+
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, np.int64(5)])
 def test_seed_everything_reaches_all_three_libraries(seed):
     assert mmtutor.seed_everything(seed) == seed
