@@ -8,20 +8,25 @@ comes out where. A network that only hears must guess the order, and its loss mu
 
 Nobody can take a true mixture apart, so training mixes clean voices itself, and knows the answer.
 
-Read from top to bottom: the settings, the spectrogram and back, the two streams and the trunk, the
-model, its losses, masks that know the answer, mixtures, mouths, the score, the checks.
+A network that sees lips leans on them alone, and does not learn what hearing by itself is good at:
+to tell a high voice from a low one. So ours first takes the voices apart by ear, in any order, then
+asks the faces whose is whose, and then watches the lips.
+
+Read from top to bottom: the settings, the spectrogram and back, the two streams and the trunk, whose
+voice is whose, the model, its losses, masks that know the answer, mixtures, mouths, the score, the checks.
 
 Sources: the paper; the tables of its layers, which programs of others agree on. Where it is silent
 (how a compressed mask is decompressed, what it multiplies, whether its BLSTM has 400 units or 400
 in each direction) the choice is in the docstring of :class:`Config`. Ours are the small network,
-bounded masks, a last voice that is what the others leave, and the loss in decibels.
+bounded masks, a last voice that is what the others leave, the loss in decibels, and the first
+separation by ear.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -45,6 +50,8 @@ MOST_VOICES = 5
 FLOOR = 1e-3
 #: Added to |X|² before a root is taken of it, or silence had no gradient.
 TINY = 1e-8
+#: The same where a voice is summed up in bands.
+LEAST = 1e-6
 #: Where in a picture of a face the mouth is: top, bottom, left and right, as shares of its sides.
 MOUTH = (28 / 48, 44 / 48, 12 / 48, 36 / 48)
 
@@ -99,6 +106,11 @@ class Config:
         visual: layers over a face's pictures in time, the same for every face; (): no face is
             looked at, and the order of the voices is not told. ``face`` must be () too.
         audio: layers over the sound; with kernels of one number each frequency is a channel.
+        by_ear: dilations of residual convolutions that take the voices apart before a face is looked
+            at, in any order; :class:`Match` then finds whose is whose, and the trunk begins with that.
+            (): sound and faces are joined at once (the paper).
+        by_ear_weight: of the two losses that this adds: of the voices by ear, in their best order,
+            and of the same voices in the order that the faces gave them.
         dilations: of the residual convolutions of the trunk; (): a BiLSTM in their place.
         dense: widths of the layers behind the BiLSTM, each with a ReLU.
         width: channels of the convolutions; or of the BiLSTM's output, half from either direction.
@@ -125,10 +137,12 @@ class Config:
     standard: tuple[float, float] = (0.4, 2.5)
     face: tuple[int, ...] = (16, 24)
     visual: tuple[Layer, ...] = (Layer(64, 1), Layer(48, 5), Layer(48, 5))
-    audio: tuple[Layer, ...] = (Layer(160, 3),)
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 1, 2, 4)
+    audio: tuple[Layer, ...] = (Layer(128, 3),)
+    by_ear: tuple[int, ...] = (1, 2, 4)
+    by_ear_weight: float = 0.5
+    dilations: tuple[int, ...] = (1, 2, 4)
     dense: tuple[int, ...] = ()
-    width: int = 160
+    width: int = 128
     mask: str = "real"
     bounds: tuple[float, float] | None = (-0.5, 1.5)
     remainder: bool = True
@@ -174,8 +188,15 @@ class Config:
                 raise ValueError(
                     f"channels and dilations must be at least 1 and kernels odd, got {own}"
                 )
-        if min(self.dilations, default=1) < 1 or min(self.dense, default=1) < 1:
-            raise ValueError(f"dilations and dense must be at least 1, got {self}")
+        if min((*self.dilations, *self.by_ear, *self.dense), default=1) < 1:
+            raise ValueError(f"dilations, by_ear and dense must be at least 1, got {self}")
+        if self.by_ear and (not self.visual or not self.dilations or self.voices == 1):
+            raise ValueError(
+                "voices that are taken apart by ear are given to faces, several of them, and to a trunk "
+                "of convolutions: with voices = 1, visual = () or dilations = () set by_ear = ()"
+            )
+        if not 0 < self.by_ear_weight < math.inf:
+            raise ValueError(f"by_ear_weight must be above 0, got {self.by_ear_weight}")
         if self.dilations and self.dense:
             raise ValueError("dense layers stand behind the BiLSTM: with dilations set dense = ()")
         if not self.dilations and self.width % 2:
@@ -185,10 +206,14 @@ class Config:
 
     @classmethod
     def world(cls, **changes: Any) -> Config:
-        """A million weights that train on two CPU cores in two minutes, on clips of two seconds: a
-        frame of the spectrogram a picture, each frequency a channel, dense convolutions in time."""
+        """700,000 weights that train on two CPU cores in two minutes, on clips of two seconds: a
+        frame of the spectrogram a picture, each frequency a channel, dense convolutions in time. A
+        network of one voice, one that only hears and one with a BiLSTM have no separation by ear
+        before them."""
         if changes.get("voices", 2) == 1:
             changes = {"remainder": False, **changes}
+        if changes.get("voices", 2) == 1 or () in (changes.get("visual"), changes.get("dilations")):
+            changes = {"by_ear": (), **changes}
         return cls(**changes)
 
     @classmethod
@@ -202,7 +227,7 @@ class Config:
         sizes: dict[str, Any] = dict(
             **dict(rate=16000, window=400, hop=160, n_fft=512, pad=0),
             **dict(hears="complex", standard=(0.0, 1.0), face=(1024,), visual=VISUAL, audio=AUDIO),
-            **dict(dilations=(), dense=(600, 600, 600), width=400),
+            **dict(by_ear=(), dilations=(), dense=(600, 600, 600), width=400),
             **dict(mask="complex", bounds=None, remainder=False, objective="compressed"),
         )
         return cls(**{**sizes, "voices": voices, **changes})
@@ -373,9 +398,18 @@ class Recurrent(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """Ours: residual convolutions over time, all channels of a frame with all of the next."""
+    """Ours: residual convolutions over time, all channels of a frame with all of the next.
 
-    def __init__(self, config: Config, below: int, outputs: int) -> None:
+    Args:
+        config: its ``width``.
+        below: channels that come in. ``None``: as many as ``width``, and no first layer.
+        outputs: channels that go out.
+        dilations: of the residual convolutions.
+    """
+
+    def __init__(
+        self, config: Config, below: int | None, outputs: int, dilations: tuple[int, ...]
+    ) -> None:
         super().__init__()
         width = config.width
 
@@ -385,18 +419,100 @@ class Convolutional(nn.Module):
             )
             return nn.Sequential(nn.BatchNorm1d(width), nn.ReLU(), conv)
 
-        self.first = nn.Conv1d(below, width, 3, padding=1)
-        self.steps = nn.ModuleList(step(width, 3, d) for d in config.dilations)
+        self.first = nn.Identity() if below is None else nn.Conv1d(below, width, 3, padding=1)
+        self.steps = nn.ModuleList(step(width, 3, d) for d in dilations)
         self.last = step(outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
+        return self.last(self.residual(self.first(x)))
+
+    def residual(self, x: Tensor) -> Tensor:
+        """(B, width, M), from the first layer to the last."""
         for step in self.steps:
             x = x + step(x)
-        return self.last(x)
+        return x
+
+
+# --- Whose voice is whose -------------------------------------------------------------------------
+
+#: Seconds before and behind a moment that count for whose voice is whose.
+AROUND = 1.6
+#: Into how many bands of frequencies a voice is summed up for that, and channels of what is compared.
+BANDS, COMPARED = 16, 32
+
+
+class Match(nn.Module):
+    """Gives voices that were taken apart by ear to the faces.
+
+    A voice is loud when its lips are open. Each voice is compared with each face, at every moment,
+    and the evidence is averaged over a few seconds. An order of the voices is as likely as what it
+    has for itself in sum; the voice of a face is then the mean over all orders. That has a gradient,
+    so the losses of the voices teach it, and no label.
+    """
+
+    def __init__(self, config: Config, seen: int) -> None:
+        super().__init__()
+        self.config = c = config
+        # a convolution over voice and face together, in its two halves: each is computed once
+        self.voice = nn.Conv1d(BANDS, COMPARED, 3, padding=1)
+        self.face = nn.Conv1d(seen, COMPARED, 3, padding=1)
+        self.compare = nn.Sequential(
+            nn.BatchNorm1d(COMPARED), nn.ReLU(), block(COMPARED, Layer(COMPARED, 3))
+        )
+        self.evidence = nn.Conv1d(COMPARED, 1, 1)
+        orders = torch.tensor([*itertools.permutations(range(c.voices))])  # (N!, N)
+        self.register_buffer(
+            "orders", torch.eye(c.voices)[orders].mT.contiguous(), persistent=False
+        )
+        self.around = round(AROUND * c.rate / c.hop)  # frames
+
+    def forward(self, heard: Tensor, Y: Tensor, seen: Tensor) -> Tensor:
+        """The masks of voices in the order of the faces.
+
+        Args:
+            heard: masks (B, N, F, M) in any order.
+            Y: the mixture's spectrogram (B, F, M).
+            seen: what the faces do, (B, N, C, M).
+        """
+        n = self.config.voices
+        likely = self.scores(heard, Y, seen)  # (B, N voices, N faces, M)
+        orders = self.orders.to(likely.dtype)  # (N!, N voices, N faces)
+        likely = torch.einsum("ovf,bvfm->bom", orders, likely).softmax(1)
+        share = torch.einsum("ovf,bom->bvfm", orders, likely)  # of each voice, in each face's mask
+        if heard.is_complex():
+            share = share.to(heard.dtype)
+        return sum(share[:, v, :, None] * heard[:, v, None] for v in range(n))
+
+    def scores(self, heard: Tensor, Y: Tensor, seen: Tensor) -> Tensor:
+        """How well each voice goes with each face, (B, N voices, N faces, M)."""
+        c, n = self.config, self.config.voices
+        power = power_of(heard) * power_of(Y)[:, None]  # (B, N, F, M)
+        power = F.adaptive_avg_pool2d(power, (BANDS, power.shape[-1]))  # (B, N, BANDS, M)
+        loud = ((power + LEAST) ** (c.compression / 2) - c.standard[0]) * c.standard[1]
+        voice = self.voice(loud.flatten(0, 1)).unflatten(0, (-1, n))  # (B, N, COMPARED, M)
+        face = self.face(seen.flatten(0, 1)).unflatten(0, (-1, n))
+        pairs = voice[:, :, None] + face[:, None]  # (B, N voices, N faces, COMPARED, M)
+        x = self.evidence(self.compare(pairs.flatten(0, 2)))  # (B · N · N, 1, M)
+        wide = 2 * self.around + 1
+        x = F.avg_pool1d(x, wide, 1, self.around, count_include_pad=False)
+        return x.view(len(Y), n, n, -1)
 
 
 # --- The model ------------------------------------------------------------------------------------
+
+
+class Stages(NamedTuple):
+    """The masks (B, N, F, M) on the way.
+
+    Attributes:
+        masks: the result, in the order of the faces.
+        named: by ear, in the order that the faces gave them; ``None`` without :attr:`Config.by_ear`.
+        heard: by ear, in any order.
+    """
+
+    masks: Tensor
+    named: Tensor | None = None
+    heard: Tensor | None = None
 
 
 class CocktailParty(nn.Module):
@@ -409,9 +525,19 @@ class CocktailParty(nn.Module):
         self.config = c = config
         self.hear = Hear(c)
         self.watch = Watch(c) if c.visual else None
-        below = self.hear.channels + (c.voices * self.watch.channels if self.watch else 0)
         outputs = (c.voices - c.remainder) * (2 if c.mask == "complex" else 1) * c.bins
-        self.trunk = (Convolutional if c.dilations else Recurrent)(c, below, outputs)
+        below = self.hear.channels
+        if c.by_ear:
+            self.ear = Convolutional(c, None if below == c.width else below, outputs, c.by_ear)
+            self.match = Match(c, self.watch.channels)
+            self.told = nn.Conv1d(outputs, c.width, 1)
+            below = c.width
+        below += c.voices * self.watch.channels if self.watch else 0
+        self.trunk: nn.Module = (
+            Convolutional(c, below, outputs, c.dilations)
+            if c.dilations
+            else Recurrent(c, below, outputs)
+        )
 
     def masks(
         self,
@@ -429,6 +555,16 @@ class CocktailParty(nn.Module):
                 paper), which in :func:`mouths` is the face's mean.
             first: the numbers of the first frame and of the first picture, in a longer recording.
         """
+        return self.stages(Y, faces, there, first).masks
+
+    def stages(
+        self,
+        Y: Tensor,
+        faces: Tensor | None = None,
+        there: Tensor | None = None,
+        first: tuple[int, int] = (0, 0),
+    ) -> Stages:
+        """The same, with the masks by ear before."""
         x, many = self.hear(Y), 1
         if self.watch is not None:
             faces = check_faces(faces, there, self.config, len(Y)).to(x.dtype)
@@ -439,11 +575,40 @@ class CocktailParty(nn.Module):
             seen = seen[..., at]  # (B, K, C, M)
             if self.config.voices == 1:  # each face by itself, with the same sound
                 x, seen = x.repeat_interleave(many, 0), seen.flatten(0, 1)[:, None]
+            if self.config.by_ear:
+                return self.by_ear(x, Y, seen)
             x = torch.cat([x, seen.flatten(1, 2)], 1)
         elif faces is not None:
             raise ValueError("this network only hears (visual = ()): leave the faces out")
         mask = self.mask(self.trunk(x).to(Y.real.dtype))  # (B, N, F, M)
-        return mask if self.config.voices > 1 else mask.view(len(Y), -1, *mask.shape[2:])
+        return Stages(mask if self.config.voices > 1 else mask.view(len(Y), -1, *mask.shape[2:]))
+
+    def by_ear(self, x: Tensor, Y: Tensor, seen: Tensor) -> Stages:
+        """First by ear, then whose is whose, then by the lips.
+
+        Args:
+            x: of the audio stream (B, C, M).
+            Y: the spectrogram (B, F, M).
+            seen: of the visual stream (B, N, C, M).
+        """
+        x = self.ear.residual(self.ear.first(x))  # (B, width, M)
+        heard = self.mask(self.ear.last(x).to(Y.real.dtype))
+        named = self.match(heard, Y, seen)
+        start = self.start(named)
+        x = x + self.trunk.first(torch.cat([x.relu(), seen.flatten(1, 2)], 1)) + self.told(start)
+        z = self.trunk.last(self.trunk.residual(x)).to(Y.real.dtype)
+        return Stages(self.mask(z + start), named, heard)
+
+    def start(self, named: Tensor) -> Tensor:
+        """Masks (B, N, F, M) as what the trunk adds to, (B, n · F, M): the inverse of :meth:`mask`,
+        in its middle."""
+        c = self.config
+        parts = (
+            torch.view_as_real(named).movedim(-1, 2) if c.mask == "complex" else named[:, :, None]
+        )
+        parts = parts[:, : c.voices - c.remainder]
+        middle = 0.0 if c.bounds is None else sum(c.bounds) / 2
+        return torch.cat([parts[:, :, :1] - middle, parts[:, :, 1:]], 2).flatten(1, 3)
 
     def mask(self, z: Tensor) -> Tensor:
         """What the trunk says, (B, n · F, M), as masks (B, N, F, M)."""
@@ -478,8 +643,10 @@ class CocktailParty(nn.Module):
                 (B, K, T, *face) and perhaps ``"there"`` (B, K, T), if the network sees.
 
         Returns:
-            ``"loss"``, the mean over mixtures and voices; for the eye ``"snr"``, the ratio of voice
-            to error, dB, at most 30 of a voice that is all there is.
+            ``"loss"``, the mean over mixtures and voices, with those of the voices by ear; for the
+            eye ``"snr"``, the ratio of voice to error, dB, at most 30 of a voice that is all there
+            is; and with :attr:`Config.by_ear` the same of the voices by ear, ``"heard"`` in the
+            order that is best for them, ``"named"`` in the one that the faces gave them.
         """
         c = self.config
         sources = check_sources(batch["sources"], c)
@@ -487,18 +654,26 @@ class CocktailParty(nn.Module):
         mixture = sources.sum(1) if mixture is None else check_mixture(mixture, sources)
         seen = (batch.get("faces"), batch.get("there")) if self.watch else (None, None)
         check_pace(c, sources.shape[2], seen[0])
-        S, Y = transform(c, sources), transform(c, mixture)[:, None]
-        guess = self.masks(Y[:, 0], *seen) * Y  # (B, K, F, M)
-        if guess.shape != S.shape:
-            raise ValueError(f"{S.shape[1]} sources but {guess.shape[1]} faces; each needs its own")
-        if self.watch or c.voices == 1:
-            loss = error(c, guess, S, Y)  # (B, K)
-        else:
-            costs = error(c, guess[:, :, None], S[:, None], Y[:, :, None])  # (B, N, N)
-            loss, order = best_order(costs)
-            guess = guess.take_along_dim(order[..., None, None], 1)
-        snr = -(loss if c.objective == "ratio" else ratio(guess, S, Y)).detach()
-        return {"loss": loss.mean(), "snr": snr.mean()}
+        S, Y = transform(c, sources), transform(c, mixture)
+        masks, named, heard = self.stages(Y, *seen)
+        if masks.shape != S.shape:
+            raise ValueError(f"{S.shape[1]} sources but {masks.shape[1]} faces; each needs its own")
+        costs_of, total, told = costs(c, S, Y), 0.0, {}
+        for name, M, given in (
+            ("snr", masks, self.watch is not None or c.voices == 1),
+            ("heard", heard, False),
+            ("named", named, True),
+        ):
+            if M is None:
+                continue
+            every = costs_of(M)  # (B, N masks, N voices)
+            each, order = (every.diagonal(dim1=1, dim2=2), None) if given else best_order(every)
+            total = total + (1 if name == "snr" else c.by_ear_weight) * each.mean()
+            if c.objective != "ratio":  # for the eye: decibels
+                M = M if order is None else M.take_along_dim(order[..., None, None], 1)
+                each = ratio(M.detach() * Y[:, None], S, Y[:, None])
+            told[name] = -each.detach().mean()
+        return {"loss": total, **told}
 
     # -- recordings of any length
 
@@ -582,19 +757,23 @@ def reach(config: Config) -> tuple[int, int]:
         return sum((k - 1) // 2 * d for k, d in (sides(own)[0] for own in layers))
 
     trunk = 1 + sum(config.dilations) if config.dilations else 0
+    if config.by_ear:  # and behind that a match of voices and faces, with which the trunk begins
+        match = 2 + round(AROUND * config.rate / config.hop)
+        trunk = 1 + sum(config.by_ear) + match + sum(config.dilations)
     return far(config.audio) + trunk, far(config.visual)
 
 
 def twin(config: Config) -> Config:
-    """A network that only hears, as large: without the visual stream, and its trunk so much wider
-    that it has as many weights."""
+    """A network that only hears, as large and as deep: without the visual stream, its trunk has the
+    convolutions by ear too and is so much wider that it has as many weights."""
 
     def weights(c: Config) -> int:
         with torch.device("meta"):
             return sum(p.numel() for p in CocktailParty(c).parameters())
 
     wanted, step = weights(config), 1 if config.dilations else 2
-    deaf_to_faces = replace(config, visual=(), face=())
+    deep = (*config.by_ear, *config.dilations)
+    deaf_to_faces = replace(config, visual=(), face=(), by_ear=(), dilations=deep)
     widths = range(config.width, 8 * config.width, step)
     low, high = 0, len(widths) - 1
     while low < high:  # the first that is not smaller
@@ -622,12 +801,47 @@ def error(config: Config, guess: Tensor, source: Tensor, mixture: Tensor) -> Ten
     return energy(compressed(guess, p) - compressed(source, p)) / source.shape[-2:].numel()
 
 
+def power_of(X: Tensor) -> Tensor:
+    """|X|² of real or complex numbers."""
+    return X.square() if not X.is_complex() else X.real.square() + X.imag.square()
+
+
 def ratio(guess: Tensor, source: Tensor, mixture: Tensor) -> Tensor:
     """The ratio of error to voice, in decibels: 10 log10((‖Ŝ − S‖² + τ) / (‖S‖² + τ)), with τ a
     thousandth of the mixture's energy. Nothing at all as the guess gives 0. Because of τ a voice
     that is silent has a finite ratio too: what is left in it is compared with the mixture."""
     floor = FLOOR * energy(mixture) + TINY
     return 10 * torch.log10((energy(guess - source) + floor) / (energy(source) + floor))
+
+
+def costs(config: Config, sources: Tensor, mixture: Tensor) -> Callable[[Tensor], Tensor]:
+    """What the error of each mask would be as each voice: a function of masks.
+
+    Where the error is counted in the signal, guesses need not be made for that: with D = Y* S_n,
+    ‖M_k Y − S_n‖² = Σ |M_k|² |Y|² − 2 Σ Re(M_k* D) + ‖S_n‖². All but the masks is computed once,
+    and the second sum is a matrix product for all masks and voices.
+
+    Args:
+        sources: S (B, N, F, M).
+        mixture: Y (B, F, M).
+
+    Returns:
+        A function from masks (B, K, F, M), real or complex, to (B, K, N), as :func:`error` has it.
+    """
+    S, Y = sources, mixture[:, None]
+    if config.objective != "ratio":
+        return lambda masks: error(config, (masks * Y)[:, :, None], S[:, None], Y[:, :, None])
+    both, power = Y.conj() * S, power_of(Y)  # (B, N, F, M), (B, 1, F, M)
+    loud = power_of(S).sum((2, 3))[:, None]  # (B, 1, N)
+    floor = FLOOR * power.sum((2, 3))[..., None] + TINY  # (B, 1, 1)
+
+    def of(masks: Tensor) -> Tensor:
+        parts = torch.view_as_real if masks.is_complex() else torch.real
+        shared = parts(masks).flatten(2) @ parts(both).flatten(2).mT  # (B, K, N)
+        own = (power_of(masks) * power).sum((2, 3))[..., None]  # (B, K, 1)
+        return 10 * torch.log10(((own - 2 * shared + loud).clamp(min=0) + floor) / (loud + floor))
+
+    return of
 
 
 def energy(X: Tensor) -> Tensor:

@@ -633,30 +633,78 @@
       return each(normalize(this.w, name + ".1", y, y.length / n), relu);
     }
 
+    /** Residual convolutions of a trunk. */
+    residual(name, x, n, dilations) {
+      dilations.forEach((dilation, i) => {
+        const y = each(normalize(this.w, `${name}.steps.${i}.0`, x.slice(), this.config.width), relu);
+        x = add(x, this.over(`${name}.steps.${i}.2`, y, n, dilation));
+      });
+      return x;
+    }
+
+    last(name, x, n) {
+      return this.over(name + ".last.2", each(normalize(this.w, name + ".last.0", x.slice(), this.config.width), relu), n);
+    }
+
+    /** The first voice's mask, within its bounds. */
+    bounded(z) {
+      const [low, high] = this.config.bounds, middle = (low + high) / 2, half = (high - low) / 2;
+      return each(z, (v) => middle + half * Math.tanh(v / half));
+    }
+
+    /** By how much each voice (a mask) goes with each face, at every frame, and so the mask of the first face. */
+    match(masks, Y, seen) {
+      const { config: c } = this, M = Y.frames, wide = 16, around = Math.round((1.6 * c.rate) / c.hop);
+      const voices = masks.map((mask) => {
+        const y = new Float32Array(wide * M);
+        for (let k = 0; k < wide; k++) {
+          const low = Math.floor((k * Y.bins) / wide), high = Math.ceil(((k + 1) * Y.bins) / wide);
+          for (let t = 0; t < M; t++) {
+            let power = 0;
+            for (let i = low * M + t; i < high * M; i += M) power += mask[i] ** 2 * (Y.re[i] ** 2 + Y.im[i] ** 2);
+            y[k * M + t] = ((power / (high - low) + 1e-6) ** (c.compression / 2) - c.standard[0]) * c.standard[1];
+          }
+        }
+        return this.over("match.voice", y, M);
+      });
+      const faces = seen.map((face) => this.over("match.face", face, M));
+      const fits = voices.map((voice) => faces.map((face) => {
+        const both = add(voice, face), x = this.over("match.evidence", this.block("match.compare.2", each(normalize(this.w, "match.compare.0", both, both.length / M), relu), M), M);
+        return x.map((_, t) => {
+          const near = x.subarray(Math.max(0, t - around), t + around + 1);
+          return near.reduce((a, b) => a + b, 0) / near.length;
+        });
+      }));
+      const as = Float32Array.from({ length: M }, (_, t) => sigmoid(fits[0][0][t] + fits[1][1][t] - fits[0][1][t] - fits[1][0][t])); // as they are, not exchanged
+      return masks[0].map((m, i) => as[i % M] * m + (1 - as[i % M]) * masks[1][i]);
+    }
+
     /** The masks of two voices, from what is heard and from both mouths, (pictures, 384) each. */
     masks(Y, mouths) {
-      const { config: c } = this, M = Y.frames;
+      const { config: c } = this, M = Y.frames, rest = (mask) => mask.map((v) => 1 - v); // both voices together are the mixture
       let x = Y.re.map((re, i) => (Math.hypot(re, Y.im[i]) ** c.compression - c.standard[0]) * c.standard[1]);
       x = this.block("hear.layers.0", x, M);
-      for (const mouth of mouths) {
+      const seen = mouths.map((mouth) => {
         const size = c.face[0] * c.face[1], T = mouth.length / size, flat = new Float32Array(mouth.length);
         for (let t = 0; t < T; t++) for (let k = 0; k < size; k++) flat[k * T + t] = mouth[t * size + k];
-        const seen = c.visual.reduce((y, _, layer) => this.block(`watch.layers.${layer}`, y, T), flat), own = new Float32Array((seen.length / T) * M);
+        const y = c.visual.reduce((y, _, layer) => this.block(`watch.layers.${layer}`, y, T), flat), own = new Float32Array((y.length / T) * M);
         for (let m = 0; m < M; m++) {
           const at = Math.floor(((m * c.hop + (c.window >> 1) - c.pad) * c.fps) / c.rate), t = Math.min(T - 1, Math.max(0, at));
-          for (let k = 0; k < seen.length / T; k++) own[k * M + m] = seen[k * T + t];
+          for (let k = 0; k < y.length / T; k++) own[k * M + m] = y[k * T + t];
         }
-        x = join(x, own);
-      }
-      x = this.over("trunk.first", x, M);
-      c.dilations.forEach((dilation, i) => {
-        const y = each(normalize(this.w, `trunk.steps.${i}.0`, x.slice(), c.width), relu);
-        x = add(x, this.over(`trunk.steps.${i}.2`, y, M, dilation));
+        return own;
       });
-      x = this.over("trunk.last.2", each(normalize(this.w, "trunk.last.0", x, c.width), relu), M);
-      const [low, high] = c.bounds, middle = (low + high) / 2, half = (high - low) / 2;
-      const first = each(x, (v) => middle + half * Math.tanh(v / half));
-      return [first, each(first, (v) => 1 - v)]; // both voices together are the mixture
+      const middle = (c.bounds[0] + c.bounds[1]) / 2;
+      let start = null, y;
+      if (c.by_ear.length) { // first by ear, in any order; then whose is whose; the trunk begins with that
+        if (this.w["ear.first.weight"]) x = this.over("ear.first", x, M);
+        x = this.residual("ear", x, M, c.by_ear);
+        const heard = this.bounded(this.last("ear", x, M));
+        start = each(this.match([heard, rest(heard)], Y, seen), (v) => v - middle);
+        y = add(add(this.over("trunk.first", join(each(x, relu), ...seen), M), x), this.over("told", start, M));
+      } else y = this.over("trunk.first", join(x, ...seen), M);
+      const z = this.last("trunk", this.residual("trunk", y, M, c.dilations), M), first = this.bounded(start ? add(z, start) : z);
+      return [first, rest(first)];
     }
 
     /** The voices of a mixture, to whom these mouths belong. */

@@ -10,7 +10,7 @@ MMT.manifest = {
   "questions-blind": "questions-blind-9208f8d42c.js",
   "search": "search-deb4ebb9da.js",
   "drawing": "drawing-b5da2da845.js",
-  "party": "party-bc72197174.js",
+  "party": "party-b6d57c196c.js",
   "gallery": "gallery-464c993a38.js",
   "voices": "voices-df3746dd90.js",
   "world": "world-111dc8decc.js"
@@ -26,7 +26,7 @@ MMT.manifest = {
   "questions-blind": 266901,
   "search": 636548,
   "drawing": 529787,
-  "party": 1043905,
+  "party": 947900,
   "gallery": 55197,
   "voices": 388490,
   "world": 634404
