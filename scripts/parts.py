@@ -23,15 +23,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("system", help="an experiment with PARTS and without(name, seed)")
     parser.add_argument("seeds", type=int, nargs="+")
+    parser.add_argument("--only", metavar="PART", nargs="+", help="these parts (default: all)")
     asked = parser.parse_args()
     experiment = importlib.import_module(f"mmtutor.experiments.{asked.system}")
+    unknown = set(asked.only or ()) - set(experiment.PARTS)
+    if unknown:
+        parser.error(f"--only: no part {sorted(unknown)}; there are {list(experiment.PARTS)}")
     path = ROOT / "book" / "results" / "parts" / f"{asked.system}.json"
     path.parent.mkdir(exist_ok=True)
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT
     ).stdout.strip()
     for seed in asked.seeds:
-        for name in experiment.PARTS:
+        for name in asked.only or experiment.PARTS:
             stored = json.loads(path.read_text("utf-8")) if path.exists() else []
             if any(run["part"] == name and run["seed"] == seed for run in stored):
                 continue

@@ -55,6 +55,18 @@ def test_runs_are_kept_and_not_measured_twice(tmp_path, monkeypatch, measured):
     assert [p.name for p in path.parent.iterdir()] == ["pretended.json"]  # nothing half written
 
 
+def test_some_parts_of_a_seed(tmp_path, monkeypatch, measured, capsys):
+    program = script(tmp_path, monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["parts.py", "pretended", "1", "--only", "half"])
+    program.main()
+    assert measured == [("half", 1)]
+    monkeypatch.setattr(sys, "argv", ["parts.py", "pretended", "1", "--only", "whole"])
+    with pytest.raises(SystemExit):
+        program.main()
+    assert "no part ['whole']; there are ['all', 'half']" in capsys.readouterr().err
+    assert measured == [("half", 1)]
+
+
 def test_what_was_measured_before_a_failure_stays(tmp_path, monkeypatch, measured):
     program = script(tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["parts.py", "pretended", "13"])
@@ -66,12 +78,14 @@ def test_what_was_measured_before_a_failure_stays(tmp_path, monkeypatch, measure
 
 @pytest.mark.parametrize("path", FILES, ids=[p.stem for p in FILES])
 def test_stored_parts_are_those_of_the_experiment(path: Path):
-    """The same parts for each seed, in their order, with the same scores."""
+    """All parts for the first seed, all or some of them for others, in their order, with the same scores."""
     experiment = importlib.import_module(f"mmtutor.experiments.{path.stem}")
     stored = json.loads(path.read_text("utf-8"))
     seeds = sorted({run["seed"] for run in stored})
-    assert [(run["seed"], run["part"]) for run in stored] == [
-        (seed, name) for seed in seeds for name in experiment.PARTS
-    ]
+    found = {seed: [run["part"] for run in stored if run["seed"] == seed] for seed in seeds}
+    assert [run["seed"] for run in stored] == sorted(run["seed"] for run in stored)
+    assert found[seeds[0]] == list(experiment.PARTS)
+    for parts in found.values():
+        assert parts == [name for name in experiment.PARTS if name in parts]
     assert len({tuple(run["values"]) for run in stored}) == 1
     assert all({"seconds", "torch", "commit"} <= run.keys() for run in stored)
