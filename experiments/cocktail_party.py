@@ -45,7 +45,7 @@ from mmtutor.world import speech, voices
 PIXELS, RATE, SECONDS = 48, 8000, 2
 TRAIN, TEST = 2 * voices.TRAIN_SPEAKERS, 2 * voices.TEST_SPEAKERS  # clips
 STEPS, BATCH, LR, BETAS, WARMUP, DECAY, CLIP = 1_200, 16, 7e-3, (0.9, 0.98), 40, 0.01, 20.0
-#: The single runs are half as long.
+#: The single runs are half as long, but for the one that asks what time does.
 PART_STEPS = STEPS // 2
 #: Mixtures of a test: of any two speakers, and of two within :data:`NEAR` semitones.
 PAIRS, NEAR = 200, 3.0
@@ -490,7 +490,7 @@ EXPERIMENTS = [
         "pitch, and pitch alone sorts them. The twin has the recipe that was chosen for the network that sees.",
         note="Measured twice before. On seeds 0 and 100 with 300 mixtures a test: then the test was made shorter, and the mixtures of one speaker "
         "twice, which held two speakers, were mended; the rule changed in that number alone. And on all ten seeds with a network that joined "
-        "sound and lips at once, and was trained on half as many parties: it gained 5.9 dB with any two speakers and 6.0 with near ones. Then the "
+        "sound and lips at once, and was trained on fewer than half as many parties: it gained 5.9 dB with any two speakers and 6.0 with near ones. Then the "
         "network was given a first separation by ear. With 1,000 steps that gained 7.8 dB on the test of seed 0; after this one look at the test "
         "it was given 1,200, and all seeds were measured. All parts of the rule held each time.",
     ),

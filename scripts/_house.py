@@ -562,11 +562,13 @@ def stored_outputs() -> int:
     paths = chapters()
     if not paths:
         raise Trouble("the table of contents names no notebook")
+    if gone := set(LONGEST) - {path.stem for path in paths}:
+        raise Trouble(f"LONGEST names chapters that are not there: {sorted(gone)}")
     paths.sort(key=lambda path: LONGEST.index(path.stem) if path.stem in LONGEST else len(LONGEST))
     found = [str(path.relative_to(ROOT)) for path in paths]
     # Two chapters at a time, each on one thread: in little more than half the time of one after another on two.
     # A slow machine is no fault of the chapter: the longest cell took 90 to 490 s in CI.
-    limits = ["--nbval-cell-timeout", "1500", "--nbval-kernel-startup-timeout", "180"]
+    limits = ["--nbval-cell-timeout", "900", "--nbval-kernel-startup-timeout", "180"]
     limits += ["--timeout", "2400"]
     order = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     parallel = order if (os.cpu_count() or 1) > 1 else []

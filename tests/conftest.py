@@ -1,5 +1,6 @@
 """What all tests share: nothing here may depend on how fast the machine is."""
 
+import random
 import sys
 from collections.abc import Callable
 
@@ -13,8 +14,10 @@ settings.load_profile("house")
 
 
 def pytest_runtest_setup() -> None:
-    """Every test begins from one seed: what it draws must not hang on which tests ran before it."""
-    if torch := sys.modules.get("torch"):  # the tests of the pages do without
+    """What a test draws must not hang on which tests ran before it: the generators of torch, where it
+    is loaded (the tests of the pages do without), and of Python begin from one seed."""
+    random.seed(0)
+    if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
 
 

@@ -54,10 +54,10 @@ def device() -> torch.device:
 
 def where() -> str:
     """One line for whoever opens a chapter: the version of the package, and what :func:`device`
-    chose. On a CPU it says how one gets a GPU in Colab."""
-    from importlib.metadata import version
-
+    chose. Where there is no GPU it says how one gets one in Colab."""
     import torch
+
+    from mmtutor import __version__
 
     chosen = device()
     if chosen.type == "cuda":
@@ -65,10 +65,13 @@ def where() -> str:
     elif chosen.type == "cpu":
         cores = torch.get_num_threads()
         runs = f"the CPU ({cores} thread{'s' if cores > 1 else ''}); "
-        runs += "a GPU is quicker: Runtime, Change runtime type"
+        if torch.cuda.is_available():
+            runs += "MMTUTOR_DEVICE asks for it, though there is a GPU"
+        else:
+            runs += "no GPU here. In Colab: Runtime, Change runtime type"
     else:
         runs = f"{chosen}"
-    return f"mmtutor {version('mmtutor')} is installed. Models train on: {runs}."
+    return f"mmtutor {__version__} is installed. Models train on: {runs}."
 
 
 def comes_home(train: Callable[..., Any]) -> Callable[..., Any]:

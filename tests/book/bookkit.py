@@ -96,7 +96,7 @@ ONE_TOKEN_OF_A_KIND = """() => {
   const seen = new Set();
   window.mmtTokens = [];
   for (const block of document.querySelectorAll('div.highlight')) {
-    const grounds = new Map(), first = new Set();
+    const grounds = new Map(), kept = new Set(), grounded = [];
     for (const element of [block, ...block.querySelectorAll('*')]) {
       const style = getComputedStyle(element);
       const painted = style.backgroundColor !== 'rgba(0, 0, 0, 0)' || style.backgroundImage !== 'none';
@@ -104,16 +104,17 @@ ONE_TOKEN_OF_A_KIND = """() => {
       const ground = (painted ? [style.backgroundColor, style.backgroundImage] : above)
         + (style.opacity === '1' ? '' : ' through ' + style.opacity);
       grounds.set(element, ground);
+      if (element.tagName === 'SPAN' && (painted || style.opacity !== '1')) grounded.push(element);
       const kind = [style.color, style.fontSize, style.fontWeight, style.textShadow, ground,
         element.checkVisibility()].join(' ');
-      if (!seen.has(kind)) first.add(element);
+      if (!seen.has(kind)) kept.add(element);
       seen.add(kind);
     }
     for (const code of block.querySelectorAll('pre')) {
       const copy = code.cloneNode(true);
       const own = [...code.querySelectorAll('span')], copied = [...copy.querySelectorAll('span')];
       own.forEach((span, i) => {
-        if (!first.has(span) && span.attributes.length === 1 && span.hasAttribute('class'))
+        if (!kept.has(span) && !grounded.some((one) => one.contains(span)) && span.attributes.length === 1 && span.hasAttribute('class'))
           copied[i].replaceWith(...copied[i].childNodes);
       });
       copy.normalize();

@@ -159,6 +159,32 @@ def test_one_pale_sort_of_token_is_found(open_page: Open, dark: bool) -> None:
         assert f'class="{kinds[-1]}"' in found
 
 
+def test_what_is_pale_is_found_wherever_it_stands(open_page: Open, tmp_path: Path) -> None:
+    """A pale token, one that is pale only on the ground of its line, and pale prose; each is found, and the page is
+    as before."""
+    page = tmp_path / "pale.html"
+    line = '<span class="hll">{}<span class="n">a name</span>\n</span>'
+    code = '<span class="n">a name</span> <span class="{}">{}</span>\n'
+    page.write_text(
+        '<!doctype html><html lang="en"><title>pale</title><style>.k { color: #444 } .w { color: #ccc } '
+        "pre, .n { color: #111 } .hll { background: #555 } .hll .n { color: #fff }</style><main><h1>Pale</h1>"
+        f"<div class='highlight'><pre>{code.format('k', 'good')}{code.format('w', 'bad')}"
+        f"{line.format('')}{line.format('<span class=k>bad</span> ')}</pre></div>"
+        "<p style='color: #ccc'>bad</p></main></html>",
+        encoding="utf-8",
+    )
+    with open_page(page, scripts=True) as watched:
+        before = watched.page.content()
+        found = axe_violations(watched.page)
+        assert [one.split(":")[0].split(" ")[0] for one in found] == ["color-contrast"] * 3
+        assert sorted(one.split(": ", 1)[1][:9] for one in found) == [
+            "<p style=",
+            "<span cla",
+            "<span cla",
+        ]
+        assert watched.page.content() == before
+
+
 def test_a_phone_shows_it_without_sideways_scroll(narrow: Watched) -> None:
     wide = narrow.page.evaluate(
         """() => [document.documentElement.scrollWidth, ...[...document.querySelectorAll('article *')]

@@ -22,12 +22,12 @@ CHAPTER = ROOT / "book" / "16_cocktail_party.ipynb"
 
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> experiment.Clips:
-    """Ten clips of noise, and three steps."""
+    """Twenty clips of noise, and three steps."""
     g = torch.Generator().manual_seed(0)
-    wave = (3000 * torch.randn(10, 16_000, generator=g)).short()
-    face = 0.1 * torch.randn(10, 50, 16, 24, generator=g)
-    who = torch.arange(10) % 5
-    data = experiment.Clips(None, wave, face, face.mean(1), ("",) * 10, who)  # type: ignore[arg-type]
+    wave = (3000 * torch.randn(20, 16_000, generator=g)).short()
+    face = 0.1 * torch.randn(20, 50, 16, 24, generator=g)
+    who = torch.arange(20) % 5
+    data = experiment.Clips(None, wave, face, face.mean(1), ("",) * 20, who)  # type: ignore[arg-type]
     monkeypatch.setattr(experiment, "load", lambda split: data)
     monkeypatch.setattr(experiment, "STEPS", 3)
     monkeypatch.setattr(experiment.fit, "__defaults__", (3,))

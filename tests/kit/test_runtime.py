@@ -84,7 +84,7 @@ def test_the_set_up_cell_of_colab(monkeypatch, capsys, missing):
     what the chapter runs on; outside Colab it does nothing."""
     from IPython.core.inputtransformer2 import TransformerManager
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "scripts"))
     from check_notebooks import repository_address, setup_source
 
     asked = []
@@ -112,6 +112,7 @@ def test_the_set_up_cell_of_colab(monkeypatch, capsys, missing):
 
 
 def test_where_it_runs(monkeypatch, gpus):
+    monkeypatch.delenv("MMTUTOR_DEVICE", raising=False)
     gpus(0)
     threads = torch.get_num_threads()
     try:
@@ -123,7 +124,9 @@ def test_where_it_runs(monkeypatch, gpus):
     gpus(1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda d: f"Big Card on {d}")
     assert runtime.where().endswith("is installed. Models train on: Big Card on cuda.")
-    assert metadata.version("mmtutor") in runtime.where()
+    assert mmtutor.__version__ in runtime.where()
+    monkeypatch.setenv("MMTUTOR_DEVICE", "cpu")
+    assert "though there is a GPU" in runtime.where()
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, np.int64(5)])
