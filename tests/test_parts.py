@@ -86,7 +86,9 @@ def test_stored_parts_are_those_of_the_experiment(path: Path):
     assert [run["seed"] for run in stored] == sorted(run["seed"] for run in stored)
     assert found[seeds[0]] == list(experiment.PARTS)
     some = {tuple(parts) for parts in found.values()} - {tuple(experiment.PARTS)}
-    assert len(some) <= 1  # further seeds: all parts, or the same few; a run that broke off is neither
+    assert (
+        len(some) <= 1
+    )  # further seeds: all parts, or the same few; a run that broke off is neither
     assert all(list(few) == [name for name in experiment.PARTS if name in few] for few in some)
     assert len({tuple(run["values"]) for run in stored}) == 1
     assert all({"seconds", "torch", "commit"} <= run.keys() for run in stored)
