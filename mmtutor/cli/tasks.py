@@ -2,8 +2,8 @@
 
 Every task trains the system as it stands in its file, on any data in the world's columns. The
 chapters do more where more is worth it (they teach cells their names, sort captions, compare); what
-a plain run of the same model gives is what one gets here. What draws, separates, hears and speaks
-has a file of its own beside this one.
+a plain run of the same model gives is what one gets here. What cooks, watches films, draws,
+separates, hears, speaks and imagines has a file of its own beside this one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor import finder, joint_embedding, show_and_tell, show_attend_tell, vqa, word2vec, world
+from mmtutor.cli.cooking import Cooking
 from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
 from mmtutor.cli.drawing import Drawing
 from mmtutor.cli.files import say
+from mmtutor.cli.filming import Filming
 from mmtutor.cli.hearing import Hearing
+from mmtutor.cli.imagining import Imagining
 from mmtutor.cli.locating import Locating
 from mmtutor.cli.saying import Saying
 from mmtutor.cli.separating import Separating
@@ -525,13 +528,16 @@ TASKS: dict[str, Task] = {
     for task in (
         Words(),
         JointEmbedding(),
+        Cooking(),
         ShowAndTell(),
         ShowAttendTell(),
+        Filming(),
         Questions(),
         Drawing(),
         Separating(),
         Hearing(),
         Locating(),
         Saying(),
+        Imagining(),
     )
 }
