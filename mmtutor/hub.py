@@ -406,14 +406,18 @@ def _features(kind: Kind, option: int | None) -> datasets.Features:
         "frames": datasets.Array4D((kind.frames, option, option, 3), "uint8"),
         "wave": datasets.Sequence(datasets.Value("int16")),
         "sample_rate": datasets.Value("int32"),
-        "thing": text,
+        **dict.fromkeys(("thing", "title", "class"), text),
         "label": datasets.ClassLabel(names=list(kind.classes))
         if kind.classes
         else datasets.Value("int32"),
         "file": text,
         _TROUBLE: text,
         **dict.fromkeys(
-            ("captions", "questions", "answers", "question_types", "words"), datasets.Sequence(text)
+            (
+                *("captions", "questions", "answers", "question_types", "words"),
+                *("ingredients", "instructions"),
+            ),
+            datasets.Sequence(text),
         ),
     }
     return datasets.Features({column: types[column] for column in kind.columns})
@@ -1021,6 +1025,136 @@ def _recipe_of(row: Row, where: str) -> Row:
     if not isinstance(out["class"], str) or not _is_unicode(out["class"]):
         raise ValueError(f"{where}: class must be text, not {out['class']!r:.80}")
     return out
+
+
+def recipe1m(
+    path: str | Path,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    pixels: int = 64,
+    damaged: str = "refuse",
+) -> datasets.Dataset:
+    """Return Recipe1M, which its authors hand out on request and for research, in the columns of the
+    world's ``dishes``.
+
+    The folder holds what one gets there: ``layer1.json`` (the recipes), ``layer2.json`` (the names
+    of their pictures), and the pictures under ``train``, ``val`` and ``test``, or ``images`` above
+    these, four folders deep (``train/f/a/8/b/fa8b….jpg``). With ``det_ingrs.json`` beside them the
+    ingredients are the names that were found in their lines, else the lines themselves. A recipe
+    comes with the first of its pictures that is there, and not at all without one. (Its classes
+    are handed out as a Python pickle, which could run anything, and are not read.)
+
+    The recipes are read whole: that takes some gigabytes of memory. What is kept in the cache goes
+    by the content of the tables, and by size and time of the pictures.
+
+    Args:
+        path: the folder.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        size, pixels, damaged: as in :func:`folder`.
+
+    Returns:
+        A ``datasets.Dataset`` with ``file``, ``image``, ``title``, ``ingredients``,
+        ``instructions`` and ``class``, which is ``""``.
+
+    Raises:
+        FileNotFoundError: no such folder, or no such table in it.
+        ValueError: a table that is not as Recipe1M has it, another split, no recipe with a picture.
+
+    Warns:
+        FolderWarning: pictures were left out.
+    """
+    _chosen(damaged=(damaged, DAMAGED))
+    pixels = _option("pixels", pixels=pixels)
+    partition = {"train": "train", "validation": "val", "test": "test"}.get(split)
+    if partition is None:
+        raise ValueError(f"Recipe1M has no split {split!r}; it has 'train', 'validation', 'test'")
+    root = _own_root(path)
+    tables = {name: root / f"{name}.json" for name in ("layer1", "layer2", "det_ingrs")}
+    for name in ("layer1", "layer2"):
+        if not tables[name].is_file():
+            raise FileNotFoundError(f"{str(path)!r} holds no {name}.json, as Recipe1M has it")
+    there = [name for name, table in tables.items() if table.is_file()]
+    digests = {name: _content(tables[name]) for name in there}
+    shown = {
+        one["id"]: [each["id"] for each in one["images"]]
+        for one in _table_of(tables["layer2"], ("id", "images"))
+    }
+    found: dict[str, list[str]] = {}
+    if "det_ingrs" in there:
+        for one in _table_of(tables["det_ingrs"], ("id", "ingredients", "valid")):
+            own = zip(one["ingredients"], one["valid"])
+            found[one["id"]] = [each["text"] for each, valid in own if valid]
+    bases = [base / partition for base in (root / "images", root) if (base / partition).is_dir()]
+    samples: list[tuple[Path, Row]] = []
+    needed = ("id", "title", "ingredients", "instructions", "partition")
+    for one in _table_of(tables["layer1"], needed):
+        if one["partition"] != partition:
+            continue
+        lines = {k: [x["text"] for x in one[k]] for k in ("ingredients", "instructions")}
+        lines["ingredients"] = found.get(one["id"], lines["ingredients"])
+        names = shown.get(one["id"], [])
+        if not all(lines.values()) or not names:
+            continue
+        for name in names:
+            if not isinstance(name, str) or len(name) < 5 or Path(name).name != name:
+                raise ValueError(f"{str(tables['layer2'])!r}: {name!r:.80} is no picture's name")
+        places = [base.joinpath(*name[:4], name) for name in names for base in bases]
+        file = next((place for place in places if place.is_file()), None)
+        if file is not None:
+            samples.append((file, {"title": one["title"], "class": "", **lines}))
+    if not samples:
+        raise ValueError(
+            f"no recipe of {str(path)!r}, split {split!r}, has a picture there; they lie four "
+            f"folders deep: {partition}/f/a/8/b/fa8b….jpg"
+        )
+    columns = ["file", "image", "title", "ingredients", "instructions", "class"]
+    columns += [_TROUBLE] if damaged == "skip" else []
+
+    def convert(sample: tuple[Path, Row], pixels: int) -> Row:
+        file, row = sample
+        row, trouble = {"file": file.relative_to(root).as_posix(), **row}, ""
+        try:
+            row["image"] = picture(file, pixels)
+        except (ValueError, FileNotFoundError) as error:
+            if damaged == "refuse":
+                raise
+            row["image"], trouble = np.zeros((pixels, pixels, 3), np.uint8), str(error)
+        return row | ({_TROUBLE: trouble} if damaged == "skip" else {})
+
+    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in samples]
+    place = os.fsencode(root)
+    identity = (
+        f"recipe1m-{_VERSION}-{cache.digest(place, json.dumps([columns, digests, stamps]))[:12]}"
+    )
+    kind = Kind(tuple(columns), _one_by_one, convert, "pixels")
+    title = f"Recipe1M in {str(path)!r}, split {split!r},"
+    recipe = _Recipe(
+        title,
+        "Recipe1M",
+        kind,
+        pixels,
+        lambda: iter(samples),
+        f"{identity}/{split}-{pixels}",
+        split,
+    )
+    data = recipe.load(len(samples) if size is None else size)
+    return _whole_ones(data, root, 4) if damaged == "skip" else data
+
+
+def _table_of(path: Path, columns: tuple[str, ...]) -> list[Row]:
+    """A JSON file that is one list of objects with these names."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is no JSON that can be read ({error})") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"{str(path)!r} must be a list of objects, as Recipe1M has it")
+    for number, row in enumerate(rows):
+        missing = [c for c in columns if not isinstance(row, dict) or c not in row]
+        if missing:
+            raise ValueError(f"{str(path)!r}, entry {number}: no {_listed(missing)}")
+    return rows
 
 
 def films(

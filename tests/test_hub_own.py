@@ -124,6 +124,74 @@ def test_pictures_without_any_recipe(tmp_path: Path) -> None:
         hub.recipes(tmp_path, pixels=16)
 
 
+# --- Recipe1M --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recipe1m(tmp_path: Path) -> Path:
+    """Four recipes as Recipe1M is laid out: the third has no picture there, the last is of the test."""
+    root = tmp_path / "recipe1m"
+
+    def texts(*lines: str) -> list[dict]:
+        return [{"text": line} for line in lines]
+
+    def entry(name: str, partition: str) -> dict:
+        own = {"id": name, "title": f"soup {name}", "url": "", "partition": partition}
+        own["ingredients"] = texts(f"4 {name} things", "water")
+        return own | {"instructions": texts("Chop.", "Boil.")}
+
+    recipes = [entry("a", "train"), entry("b", "train"), entry("c", "train"), entry("d", "test")]
+    pictures = {"a": ["gone1.jpg", "fa8bx.png"], "b": ["01234.png"], "c": ["lost1.jpg"]}
+    pictures["d"] = ["fa8by.png"]
+    layer2 = [{"id": k, "images": [{"id": x, "url": ""} for x in v]} for k, v in pictures.items()]
+    found = [{"id": "b", "valid": [True, False], "ingredients": texts("things", "water")}]
+    paint(root / "images" / "train" / "f" / "a" / "8" / "b" / "fa8bx.png", 40)
+    paint(root / "images" / "train" / "0" / "1" / "2" / "3" / "01234.png", 90)
+    paint(root / "images" / "test" / "f" / "a" / "8" / "b" / "fa8by.png", 140)
+    for name, rows in (("layer1", recipes), ("layer2", layer2), ("det_ingrs", found)):
+        (root / f"{name}.json").write_text(json.dumps(rows))
+    return root
+
+
+def test_recipe1m_as_it_is_handed_out(recipe1m: Path) -> None:
+    rows = hub.recipe1m(recipe1m, pixels=16)
+    assert rows["title"] == ["soup a", "soup b"]
+    assert greys(rows["image"]) == [40, 90]
+    assert rows["file"][0] == "images/train/f/a/8/b/fa8bx.png"  # the first that is there
+    assert rows["ingredients"] == [["4 a things", "water"], ["things"]]
+    assert rows["instructions"][0] == ["Chop.", "Boil."]
+    assert hub.recipe1m(recipe1m, "test", pixels=16)["title"] == ["soup d"]
+    own = world.load("dishes", "test", 1)
+    for column in ("title", "ingredients", "instructions", "class"):
+        assert rows.features[column] == own.features[column]
+
+
+def test_recipe1m_that_is_damaged(recipe1m: Path) -> None:
+    with pytest.raises(ValueError, match="no split 'val'; it has 'train', 'validation', 'test'"):
+        hub.recipe1m(recipe1m, "val")
+    with pytest.raises(ValueError, match=r"no recipe of .*'validation', has a picture there"):
+        hub.recipe1m(recipe1m, "validation")
+    bad = recipe1m / "images" / "train" / "0" / "1" / "2" / "3" / "01234.png"
+    bad.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"01234\.png"):
+        hub.recipe1m(recipe1m, pixels=16)
+    with pytest.warns(hub.FolderWarning, match=r"1 of 2 files cannot be decoded.*01234\.png"):
+        assert hub.recipe1m(recipe1m, pixels=16, damaged="skip")["title"] == ["soup a"]
+    layer2 = [{"id": "a", "images": [{"id": "../../x.jpg"}]}]
+    (recipe1m / "layer2.json").write_text(json.dumps(layer2))
+    with pytest.raises(ValueError, match=r"'\.\./\.\./x\.jpg' is no picture's name"):
+        hub.recipe1m(recipe1m, pixels=16)
+    (recipe1m / "layer1.json").write_text('[{"id": "a"}]')
+    with pytest.raises(ValueError, match=r"layer1\.json', entry 0: no 'title', 'ingredients'"):
+        hub.recipe1m(recipe1m, pixels=16)
+    (recipe1m / "layer1.json").write_text("{")
+    with pytest.raises(ValueError, match="no JSON that can be read"):
+        hub.recipe1m(recipe1m, pixels=16)
+    (recipe1m / "layer1.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no layer1\.json"):
+        hub.recipe1m(recipe1m, pixels=16)
+
+
 # --- Films ----------------------------------------------------------------------------------------
 
 
