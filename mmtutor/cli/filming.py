@@ -53,7 +53,7 @@ class Filming(Task):
         *("track", "naming", "names"),
     )
     recipes: ClassVar[dict[str, Recipe]] = {
-        "world": Recipe(600, 64, 6e-3),
+        "world": Recipe(2000, 64, 6e-3),
         "paper": Recipe(20_000, 64, 1e-4),
     }
     sizes: ClassVar[dict[str, Any]] = dict(
