@@ -139,6 +139,7 @@ def test_a_picture_finds_recipes_of_its_kind(cook: Path, tmp_path: Path) -> None
         lines = call("search", cook, "--picture", tmp_path / f"{colour}.png", "--top", 3).output
         assert len(lines.splitlines()) == 3
         assert f"{colour} soup: " in lines.splitlines()[0]
+        assert "; salt" in lines.splitlines()[0]
         assert lines.splitlines()[0].endswith(".png)")
 
 
@@ -225,6 +226,15 @@ def test_films_are_measured_on_those_kept_back(watcher: Path) -> None:
     call("evaluate", watcher)
     scores = json.loads((watcher / "scores.json").read_text())
     assert scores["BLEU-4"] > 0.9
+
+
+def test_films_of_which_nothing_is_said(cinema: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(cinema / "film00", tmp_path / "films" / "film00")
+    words = ("--data", tmp_path / "films", "--out", tmp_path / "run", *SMALL)
+    assert "the films have no captions" in refused("train", "video_captioning", *words)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_film_is_left_out(cinema: Path, tmp_path: Path) -> None:

@@ -235,4 +235,4 @@ class Together(torch.utils.data.Dataset):
 def told_of(hit: tuple[float, str, list[str], str]) -> str:
     """A recipe that was found, in a line."""
     cosine, title, ingredients, file = hit
-    return f"{cosine:.3f}  {title}: {', '.join(ingredients)}" + (f"  ({file})" if file else "")
+    return f"{cosine:.3f}  {title}: {'; '.join(ingredients)}" + (f"  ({file})" if file else "")

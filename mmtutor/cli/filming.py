@@ -115,6 +115,11 @@ class Filming(Task):
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         frames = self.frames(self.settings(run))
         rows = self.films(run, frames, "train", run["size"])
+        if "captions" not in rows.column_names:
+            raise ValueError(
+                "the films have no captions: write them into metadata.jsonl beside the films, a line "
+                '{"file_name": "rex", "captions": ["a dog runs"]} for each'
+            )
         captions, owner = told_texts(rows)
         layer = self.layer(run)
         x = self.look(rows, frames, encoder_of(run["encoder"], layer))
