@@ -282,6 +282,9 @@ def test_sound_localization(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {"query.1.weight", "video.1.weight"} <= run.moved
     (share,) = numbers(r"(\S+)% of 5 fit their own sound better", left)
     assert share in (0, 20, 40, 60, 80, 100)
+    # the second look is at another's sound
+    assert not left["near"].sound.equal(left["far"].sound)
+    assert left["near"].sound.equal(left["far"].sound.roll(-1, 0))
     row, column = numbers(r"test/0\.png: its sound comes from row (\d+), column (\d+)", left)
     assert 1 <= row <= 20
     assert 1 <= column <= 20
