@@ -228,6 +228,16 @@ def test_films_are_measured_on_those_kept_back(watcher: Path) -> None:
     assert scores["BLEU-4"] > 0.9
 
 
+def test_without_places_in_time_the_papers_number_of_pictures_counts(
+    cinema: Path, tmp_path: Path
+) -> None:
+    small = [f"--set={name}=8" for name in ("hidden", "embedding", "attention")]
+    words = ("--data", cinema, "--out", tmp_path / "run", "--steps", 1, *SMALL, *small)
+    call("train", "video_captioning", "--scale", "paper", *words)
+    assert json.loads((tmp_path / "run" / "model.json").read_text())["more"]["frames"] == 28
+    assert "film00" in call("caption", tmp_path / "run", cinema / "film00").output
+
+
 def test_films_of_which_nothing_is_said(cinema: Path, tmp_path: Path) -> None:
     import shutil
 

@@ -76,19 +76,21 @@ class Filming(Task):
                 raise ValueError(
                     f"--pixels of {self.system} must be 64, 96 or 128, got {run['pixels']}"
                 )
-            if self.frames(made) > world_clips.FRAMES:
+            frames = self.frames(run, made)
+            if run["scale"] == "world" and frames > world_clips.FRAMES:
                 raise ValueError(
-                    f"the world's clips have {world_clips.FRAMES} pictures, and {self.frames(made)} "
-                    "are to be looked at: lower --set frames, or give a folder"
+                    f"the world's clips have {world_clips.FRAMES} pictures, and {frames} are to be "
+                    "looked at: lower --set frames, or give a folder"
                 )
         return made
 
     @staticmethod
-    def frames(config: Any) -> int:
-        """Pictures of a film that are looked at."""
+    def frames(run: dict[str, Any], config: Any) -> int:
+        """Pictures of a film that are looked at: what the settings say, or where they do not, the
+        paper's number and the world's."""
         if config.time != "none":
             return config.frames
-        return 28 if config.hidden > 1000 else 6  # the papers' number; the world's
+        return 28 if run["scale"] == "paper" else 6
 
     def films(self, run: dict[str, Any], frames: int, split: str, size: int | None) -> Any:
         """Rows with ``frames`` and ``captions``."""
@@ -113,7 +115,7 @@ class Filming(Task):
         return torch.cat(parts)
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
-        frames = self.frames(self.settings(run))
+        frames = self.frames(run, self.settings(run))
         rows = self.films(run, frames, "train", run["size"])
         if "captions" not in rows.column_names:
             raise ValueError(
@@ -133,15 +135,16 @@ class Filming(Task):
         decay = 0.3 if run["scale"] == "world" else 0.0
         with cpu_threads(1):  # the operations are small
             history = self.fit(model, loader, folder, run, weight_decay=decay, clip=5.0)
-        note = dict(vocabulary=words_of(vocabulary), eyes=eyes.note())
+        note = dict(vocabulary=words_of(vocabulary), eyes=eyes.note(), frames=frames)
         saving.save(model, folder, **note, mean=eyes.mean, scale=eyes.scale)
         return history
 
-    def load(self, folder: Path) -> tuple[Any, Eyes, Vocabulary]:
-        """A trained captioner with its eyes and its words."""
+    def load(self, folder: Path) -> tuple[Any, Eyes, Vocabulary, int]:
+        """A trained captioner with its eyes, its words, and the number of pictures it looks at."""
         model, more = saving.load(self.model, folder)
         eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
-        return model.to(device()).eval(), eyes, vocabulary_of(more["vocabulary"])
+        words = vocabulary_of(more["vocabulary"])
+        return model.to(device()).eval(), eyes, words, more["frames"]
 
     def write(self, model: Any, vocabulary: Vocabulary, x: Tensor, beam: int) -> list[str]:
         """The best caption of each film, of what is seen in it (N, frames, D)."""
@@ -154,8 +157,7 @@ class Filming(Task):
     def evaluate(
         self, folder: Path, run: dict[str, Any], size: int | None = None
     ) -> dict[str, float]:
-        model, eyes, vocabulary = self.load(folder)
-        frames = self.frames(model.config)
+        model, eyes, vocabulary, frames = self.load(folder)
         rows = worded(self.films(run, frames, "test", size))
         x = standardized(eyes, self.look(rows, frames, encoder_of(eyes.name, eyes.layer)))
         said = self.write(model, vocabulary, x, beam=3)
@@ -170,11 +172,11 @@ class Filming(Task):
         self, folder: Path, films: list[str], beam: int
     ) -> Iterator[tuple[str, str | None, str]]:
         """For each film: its name, a caption or None, what is wrong or an empty string."""
-        model, eyes, vocabulary = self.load(folder)
+        model, eyes, vocabulary, frames = self.load(folder)
         encoder = encoder_of(eyes.name, eyes.layer)
         for file in films:
             try:
-                shown = hub.film(file, self.frames(model.config), eyes.pixels)
+                shown = hub.film(file, frames, eyes.pixels)
             except (OSError, ValueError) as error:
                 yield file, None, str(error)
                 continue
