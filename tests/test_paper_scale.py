@@ -5,10 +5,12 @@ Data are made, of the columns that the real sets have; see ``papercells``.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-import torch
-from papercells import Paper, calls, chapters, paper_branch, run_paper, tagged
-from test_hub import fake_hub, folder, repositories  # noqa: F401 (fixtures)
+from papercells import calls, chapters, paper_branch, run_paper, tagged
+from test_hub import fake_hub, folder, packed, photograph, recording, write_parquet
+from test_hub import repositories  # noqa: F401 (a fixture, as fake_hub and folder)
 
 #: A chapter without a model: its paper branch measures a curve.
 NO_MODEL = "03_sound"
@@ -35,6 +37,66 @@ def test_what_does_not_train_is_seen() -> None:
     source = 'if scale == "world":\n    training.fit(model)\nif scale == "paper":\n    print(1)'
     assert calls(paper_branch(source)) == {"print"}
     assert "fit" in calls(paper_branch('if scale == "paper":\n    training.fit(model)'))
+
+
+def pictures(root: Path, splits: dict[str, int], names: tuple[str, ...]) -> Path:
+    """A folder of pictures, so many of each name in each split; a name has its own grey."""
+    for split, count in splits.items():
+        for label, name in enumerate(names):
+            place = root / split / name
+            place.mkdir(parents=True)
+            for k in range(count):
+                (place / f"{k}.png").write_bytes(photograph(90 * label + k))
+    return root
+
+
+def longer_sounds(repositories: Path) -> None:
+    """ESC-50 with sounds of a second: 30 of three names, a pitch for each."""
+    import datasets as d
+
+    text, whole, names = d.Value("string"), d.Value("int64"), ("dog", "sea_waves", "rain")
+    kinds = [k // 5 % 3 for k in range(30)]
+    waves = [recording(300 + 400 * kind, seconds=1.0) for kind in kinds]
+    write_parquet(
+        repositories / "esc50" / "data" / "train-00000-of-00002.parquet",
+        {
+            "fold": [1 + k % 5 for k in range(30)],
+            "target": kinds,
+            "category": [names[kind] for kind in kinds],
+            "audio": [packed(wave, None) for wave in waves],
+        },
+        {
+            "fold": whole,
+            "target": whole,
+            "category": text,
+            "audio": d.Audio(sampling_rate=44100),
+        },
+    )
+
+
+@pytest.mark.usefixtures("fake_hub")
+def test_fusion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repositories: Path) -> None:
+    longer_sounds(repositories)
+    own = pictures(tmp_path / "things", {"train": 10, "test": 2}, ("dog", "rain", "sea waves"))
+    where = {'"my/things"': repr(str(own))}
+    left = run_paper("01_fusion", monkeypatch, steps=2, replace=where)
+    left.check(4)
+    for run in left.runs:
+        assert (run.model.config.mlp, run.model.config.inputs) == (
+            (2048, 2048),
+            (("picture", 2048), ("sound", 2048)),
+        )
+    assert [run.model.config.fusion for run in left.runs] == ["picture", "sound", "late", "late"]
+    assert sum(left.runs[3].model.config.blend) == pytest.approx(1)
+    assert left["test"]["label"].unique().tolist() == [0, 1, 2]
+    assert left["names"] == ["dog", "rain", "sea waves"]
+    said = left.printed.splitlines()[-3:]
+    assert [line.split(":")[0] for line in said] == [
+        "without ()",
+        "without ('sound',)",
+        "without ('picture',)",
+    ]
+    assert {line.split(": ")[1] for line in said} <= set(left["names"])
 
 
 @pytest.mark.usefixtures("fake_hub")
