@@ -5,6 +5,10 @@ Data are made, of the columns that the real sets have; see ``papercells``.
 
 from __future__ import annotations
 
+import ast
+import math
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +101,51 @@ def test_fusion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repositories: P
         "without ('picture',)",
     ]
     assert {line.split(": ")[1] for line in said} <= set(left["names"])
+
+
+@pytest.mark.usefixtures("fake_hub")
+def test_word2vec(monkeypatch: pytest.MonkeyPatch, repositories: Path) -> None:
+    """The real settings on 20,000 words; more frequent ones are thinned, as the paper has it."""
+    import datasets as d
+
+    asked = "man woman king queen paris france rome italy music song car cars".split()
+    draw = random.Random(0)
+    written = " ".join(draw.choice(asked + [f"w{k}" for k in range(400)]) for _ in range(20_000))
+    written = re.sub(r"\d", lambda digit: "abcdefghij"[int(digit[0])], written)
+    write_parquet(
+        repositories / "text8" / "data" / "train-00000-of-00001.parquet",
+        {"text": [written]},
+        {"text": d.Value("string")},
+    )
+    left = run_paper("02_word2vec", monkeypatch)
+    left.check(0)  # it has a trainer of its own
+    model, vectors = left["big"].model, left["big"].vectors
+    assert model.config == left["word2vec"].Config.paper()
+    assert all(map(math.isfinite, left["big"].losses))
+    assert float(model.context.detach().abs().min(1).values.max()) > 0  # it begins at 0
+    printed = left.printed.splitlines()
+    assert printed[0].startswith("42,600,000 ")
+    assert [line.split()[0] for line in printed[1:4]] == ["capital", "family", "king"]
+    near = ast.literal_eval(printed[-1].removeprefix("near music: "))
+    assert len(near) == 5
+    assert set(near) <= set(vectors.vocabulary.words) - {"music"}
+
+
+@pytest.mark.usefixtures("fake_hub")
+def test_joint_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = run_paper("04_joint_embedding", monkeypatch, batch_size=16)
+    left.check()
+    (run,) = left.runs
+    config = run.model.config
+    assert (config.joint, config.words, config.image, config.loss) == (1024, 300, 512, "ranking")
+    assert {"image.weight", "words.weight", "sentence.weight_hh_l0"} <= run.moved
+    assert run.settings["lr"] == 2e-4
+    printed = left.printed.splitlines()
+    measured = {line[:24].strip(): float(line[24:]) for line in printed[3:-3]}
+    assert len(measured) == 8
+    assert 1 <= measured["to picture, median rank"] <= 5
+    assert 0 <= measured["to text, R@1"] <= measured["to text, R@10"] <= 1
+    assert set(printed[-3:]) <= set(left["texts"]["test"])
 
 
 @pytest.mark.usefixtures("fake_hub")
