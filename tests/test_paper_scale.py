@@ -160,3 +160,22 @@ def test_show_and_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "BLEU-4" in scores
     assert caption.endswith("people: picture 200 said 0")
     assert set(caption.split(" | ")[0].split()) <= set(left["words"].words)
+
+
+@pytest.mark.usefixtures("fake_hub")
+def test_show_attend_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real sizes; the captions that it reads in a step are few."""
+    left = run_paper("09_show_attend_tell", monkeypatch, steps=3)
+    left.check()
+    (run,) = left.runs
+    config = run.model.config
+    assert (config.hidden, config.attention, config.grid) == (1800, 512, (14, 14))
+    assert {"words.weight"} <= run.moved
+    printed = left.printed.splitlines()
+    assert "BLEU-4" in printed[1]
+    looked = [re.fullmatch(r"(\S+) +row (\d+), column (\d+)", line) for line in printed[2:]]
+    assert looked
+    for found in looked:
+        assert found[1] in left["words"]
+        assert 1 <= int(found[2]) <= 14
+        assert 1 <= int(found[3]) <= 14
