@@ -6,6 +6,7 @@ Data are made, of the columns that the real sets have; see ``papercells``.
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import random
 import re
@@ -13,8 +14,13 @@ from pathlib import Path
 
 import pytest
 from papercells import calls, chapters, paper_branch, run_paper, tagged
-from test_hub import fake_hub, folder, packed, photograph, recording, write_parquet
-from test_hub import repositories  # noqa: F401 (a fixture, as fake_hub and folder)
+from test_hub import (
+    packed,
+    photograph,
+    recording,
+    repositories,  # noqa: F401 (a fixture, as fake_hub and folder)
+    write_parquet,
+)
 
 #: A chapter without a model: its paper branch measures a curve.
 NO_MODEL = "03_sound"
@@ -108,7 +114,20 @@ def test_word2vec(monkeypatch: pytest.MonkeyPatch, repositories: Path) -> None:
     """The real settings on 20,000 words; more frequent ones are thinned, as the paper has it."""
     import datasets as d
 
-    asked = "man woman king queen paris france rome italy music song car cars".split()
+    asked = [
+        "man",
+        "woman",
+        "king",
+        "queen",
+        "paris",
+        "france",
+        "rome",
+        "italy",
+        "music",
+        "song",
+        "car",
+        "cars",
+    ]
     draw = random.Random(0)
     written = " ".join(draw.choice(asked + [f"w{k}" for k in range(400)]) for _ in range(20_000))
     written = re.sub(r"\d", lambda digit: "abcdefghij"[int(digit[0])], written)
@@ -179,3 +198,112 @@ def test_show_attend_tell(monkeypatch: pytest.MonkeyPatch) -> None:
         assert found[1] in left["words"]
         assert 1 <= int(found[2]) <= 14
         assert 1 <= int(found[3]) <= 14
+
+
+def more_coco(repositories: Path) -> None:
+    """The other parts of COCO: 8 photographs to learn from and 20 to test on, two captions each."""
+    import datasets as d
+
+    text, whole = d.Value("string"), d.Value("int64")
+    for split, count in (("train", 8), ("test", 20)):
+        rows = [k // 2 for k in range(2 * count)]
+        write_parquet(
+            repositories / "coco_captions" / "data" / f"{split}-00000-of-00001.parquet",
+            {
+                "image": [packed(photograph(20 * k), "x") for k in rows],
+                "cocoid": rows,
+                "caption": [f"a grey picture with number {k}" for k in range(2 * count)],
+            },
+            {"image": d.Image(), "cocoid": whole, "caption": text},
+        )
+
+
+@pytest.mark.usefixtures("fake_hub")
+def test_text_to_image(monkeypatch: pytest.MonkeyPatch, repositories: Path) -> None:
+    """The real sizes, in batches of 4, for two steps of each lesson."""
+    more_coco(repositories)
+    games = []
+
+    def prepare(names: dict) -> None:
+        real = names["fit"]
+
+        def short(model, batches, steps):
+            games.append(({n: p.clone() for n, p in model.named_parameters()}, steps))
+            return real(model, batches, 2)
+
+        names["fit"] = short
+
+    small = {"size = 64  # samples": "size = 4  # samples"}
+    left = run_paper("11_text_to_image", monkeypatch, prepare=prepare, replace=small)
+    left.check()
+    ((before, steps),) = games
+    assert steps == 83_000
+    model, game = left["model"], left["game"]
+    assert model.config == left["Config"].paper()
+    moved = {n.split(".")[0] for n, p in model.named_parameters() if not p.equal(before[n])}
+    assert moved == {"generator", "discriminator"}
+    assert game.step == 2
+    assert all(math.isfinite(one) for values in game.losses.values() for one in values)
+    assert left["drawn"].shape == (8, 3, 64, 64)
+    assert -1 <= float(left["drawn"].min()) <= float(left["drawn"].max()) <= 1
+    assert [line.split(":")[0] for line in left.printed.splitlines()] == ["drawings", "photographs"]
+
+
+@pytest.mark.usefixtures("fake_hub")
+def test_vqa(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = run_paper("13_vqa", monkeypatch)
+    left.check()
+    (run,) = left.runs
+    config = run.model.config
+    assert (config.hidden, config.layers, config.joint, config.mlp) == (512, 2, 1024, (1000, 1000))
+    assert (config.image, config.answers) == (512, 32)
+    assert {name.split(".")[0] for name in run.moved} == {
+        name.split(".")[0] for name, _ in run.model.named_parameters()
+    }
+    shares, asked = left.printed.splitlines()[-2:]
+    assert re.fullmatch(r"right \d+\.\d%, always '\w+' \d+\.\d%", shares)
+    told = re.fullmatch(r"question 0\? It says '(.+)'; true is '0'\.", asked)
+    assert told[1] in left["answers"]
+
+
+@pytest.mark.usefixtures("fake_hub")
+def test_the_two_berts(monkeypatch: pytest.MonkeyPatch, repositories: Path) -> None:
+    """Everything but the depth and the widths: a base model in 12 layers needs 2 GB and minutes."""
+    more_coco(repositories)
+
+    def prepare(names: dict) -> None:
+        small = {
+            "vlbert": dict(width=24, heads=2, layers=2, hidden=32),
+            "vilbert": dict(
+                **dict(connections=1, width=24, heads=2, layers=2, hidden=32, region_width=16),
+                **dict(region_heads=2, region_hidden=16, shared=16, shared_heads=2, pooled=16),
+                answer_hidden=32,
+            ),
+        }
+        for system, sizes in small.items():
+            real = names[system].Config.paper
+            smaller = functools.partial(made, real, sizes)
+            monkeypatch.setattr(names[system].Config, "paper", staticmethod(smaller))
+
+    def made(real, sizes, *_, **more):
+        return real(**{**sizes, **more})
+
+    few = {'{"told": 20_000, "train": 20_000, "test": 5000}': "dict(told=8, train=8, test=2)"}
+    left = run_paper("14_vlbert", monkeypatch, prepare=prepare, replace=few)
+    left.check(4)
+    first, second, third, fourth = (run.model for run in left.runs)
+    assert first.model is second
+    assert third.model is fourth
+    for model in (second, fourth):
+        assert model.config.region == 2048
+        assert model.config.answer_loss == "sigmoid"
+        assert model.config.answers == 32
+    assert left["boxes"].shape == (50, 4)
+    assert left["boxes"][1].tolist() == pytest.approx([0, 0, 1 / 7, 1 / 7])
+    assert left["boxes"][2].tolist() == pytest.approx([1 / 7, 0, 2 / 7, 1 / 7])  # to the right
+    printed = left.printed.splitlines()
+    assert [line.split(":")[0] for line in printed[3::2]] == ["VL-BERT", "ViLBERT"]
+    for line in printed[4::2]:
+        assert (
+            re.fullmatch(r"question 0\? It says '(.+)'; true is '0'\.", line)[1] in left["answers"]
+        )
