@@ -3,6 +3,7 @@
 Data are made, of the columns that the real sets have; see ``papercells``.
 """
 
+# ruff: noqa: F811 (a fixture that is asked for has its name)
 from __future__ import annotations
 
 import ast
