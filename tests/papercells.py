@@ -187,6 +187,7 @@ def run_paper(
         paper = paper.replace(old, new)
 
     left = Paper({"__name__": "__main__"}, calls_out=no_network(monkeypatch))
+    monkeypatch.setenv("MMTUTOR_PROGRESS", "0")
     monkeypatch.setattr("mmtutor.kit.vision._torchvision", blind)
     for name in fits:
         module, _, function = name.rpartition(".")
