@@ -393,6 +393,26 @@ def test_stopped_at_each_second_checkpoint_it_ends_with_the_same_weights(
     assert not list(broken.glob("checkpoint*"))
 
 
+@pytest.mark.parametrize("system", ["recipes", "video_captioning", "speech2face"])
+def test_small_lies_between_the_world_and_the_paper(
+    system: str, kitchen: Path, cinema: Path, tmp_path: Path
+) -> None:
+    data = {
+        "recipes": ("--data", kitchen, *SMALL),
+        "video_captioning": ("--data", cinema, *SMALL),
+        "speech2face": ("--size", 4, "--batch", 2),
+    }[system]
+    count = {}
+    for scale in ("world", "small"):
+        out = tmp_path / scale
+        call("train", system, "--scale", scale, "--out", out, "--steps", 1, *data)
+        count[scale] = sum(x.numel() for x in weights(out).values())
+    config = json.loads((out / "model.json").read_text())["config"]
+    for name, value in TASKS[system].small.items():
+        assert config[name] == json.loads(json.dumps(value)), name
+    assert count["small"] > count["world"]
+
+
 def test_the_three_stand_in_the_list() -> None:
     shown = call("list").output
     for system, then in (

@@ -76,7 +76,17 @@ def test_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (c.image, c.sentence, c.joint, c.pairs, c.classes) == (2048, 1024, 1024, "drawn", 3)
     assert (run.settings["lr"], run.settings["batch_size"]) == (1e-4, 160)
     assert {"picture.weight", "sentences.weight_hh_l0", "classify.weight"} <= run.moved
-    assert left["encoded"]("train")["label"].tolist() == [-1, 1, 0, 2, 1, 0, 2, 1, 0]  # 0.png has no class
+    assert left["encoded"]("train")["label"].tolist() == [
+        -1,
+        1,
+        0,
+        2,
+        1,
+        0,
+        2,
+        1,
+        0,
+    ]  # 0.png has no class
     for way in ("dish → recipe", "recipe → dish"):
         rank, share = numbers(rf"{way}: median rank (\S+) of 6, R@10 (\S+)", left)
         assert 1 <= rank <= 6

@@ -47,8 +47,12 @@ class Cooking(Task):
     fixed = ("ingredients", "words", "classes", "image", "filters")
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(750, 64, 3e-3),
+        "small": Recipe(6000, 64, 1e-3),
         "paper": Recipe(20_000, 160, 1e-4),
     }
+    small: ClassVar[dict[str, Any]] = dict(
+        filters=64, ingredient=64, word=64, sentence=128, instruction=256, joint=256
+    )
 
     def settings(self, run: dict[str, Any], **sizes: Any) -> Any:
         """``sizes``: ingredients, words, classes and image, once they are known."""
@@ -65,7 +69,9 @@ class Cooking(Task):
             own["semantic"] = 0.0
         if own.get("semantic") == 0:
             own["classes"] = 0
-        return getattr(self.config, run["scale"])(**own)
+        if run["scale"] == "small":
+            own = {**self.small, **own}
+        return (self.config.paper if paper else self.config.world)(**own)
 
     def read(self, run: dict[str, Any], split: str, size: int | None) -> tuple[Any, list, list]:
         """Rows, the ingredients of each, and the sentences of each as words."""

@@ -54,10 +54,14 @@ class Filming(Task):
     )
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(2000, 64, 6e-3),
+        "small": Recipe(6000, 64, 1e-3),
         "paper": Recipe(20_000, 64, 1e-4),
     }
     sizes: ClassVar[dict[str, Any]] = dict(
         width=48, embedding=64, hidden=160, attention=96, frames=6, dropout=0.0
+    )
+    small: ClassVar[dict[str, Any]] = dict(
+        width=256, embedding=256, hidden=512, attention=256, frames=12, dropout=0.3
     )
 
     def settings(self, run: dict[str, Any], words: int = 1000, features: int = 1120) -> Any:
@@ -65,7 +69,7 @@ class Filming(Task):
         if run["scale"] == "paper":
             made = self.config.paper(vocabulary=words, features=features, **own)
         else:
-            sizes = dict(self.sizes)
+            sizes = dict(self.small if run["scale"] == "small" else self.sizes)
             if own.get("pooling") == "mean":
                 sizes.pop("attention")
             if own.get("time") == "none":
@@ -77,7 +81,7 @@ class Filming(Task):
                     f"--pixels of {self.system} must be 64, 96 or 128, got {run['pixels']}"
                 )
             frames = self.frames(run, made)
-            if run["scale"] == "world" and frames > world_clips.FRAMES:
+            if run["scale"] != "paper" and frames > world_clips.FRAMES:
                 raise ValueError(
                     f"the world's clips have {world_clips.FRAMES} pictures, and {frames} are to be "
                     "looked at: lower --set frames, or give a folder"

@@ -40,14 +40,27 @@ class Imagining(Task):
     model = speech2face.Speech2Face
     fixed = ("pixels", "people", "points", "feature")
     takes = ("steps", "batch", "lr")
-    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(360, 16, 8e-3)}
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(360, 16, 8e-3),
+        "small": Recipe(1500, 16, 3e-3),
+    }
+    small: ClassVar[dict[str, Any]] = dict(
+        **dict(rate=16000, window=400, hop=160, n_fft=512, hidden=128),
+        stack=(
+            speech2face.Layer(24, (4, 4), (2, 2)),
+            speech2face.Layer(48, (4, 4), (1, 2), 2),
+            speech2face.Layer(64, (4, 4), (1, 2)),
+            speech2face.Layer(128, (4, 4), (1, 2)),
+        ),
+    )
     lacks: ClassVar[dict[str, str]] = {
         "paper": "the paper's frozen face networks do not come with the book; its chapter has a "
         "cell that takes vectors of your own"
     }
 
     def settings(self, run: dict[str, Any]) -> Any:
-        made = self.config.world(**run["set"])
+        sizes = self.small if run["scale"] == "small" else {}
+        made = self.config.world(**{**sizes, **run["set"]})
         if made.rate not in RATES:
             raise ValueError(f"rate must be 8000 or 16000 here, got {made.rate}")
         if made.seconds not in SECONDS:
