@@ -164,7 +164,9 @@ def test_pretended_gpu(case: str) -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
-@pytest.mark.parametrize("system", ["joint_embedding", "text_to_image"])
+@pytest.mark.parametrize(
+    "system", ["joint_embedding", "text_to_image", "fusion", "vlbert", "vilbert"]
+)
 def test_the_command_trains_and_evaluates_there(system: str, tmp_path: Path) -> None:
     code = BEGIN + textwrap.dedent(
         f"""

@@ -20,6 +20,7 @@ from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
 from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.sound import MelSpectrogram, pcm_to_float, power_to_db
+from mmtutor.world.sounds import sounding
 
 RATE, BANDS, MOMENTS = 16000, 40, 12  # of a sound: bands at moments, whatever it lasts
 LONGEST, SHORTEST = 10.0, 0.1  # seconds of a sound that are read; shorter ones are repeated
@@ -70,13 +71,15 @@ class Fusing(Task):
         own, pixels = source(run), run["pixels"]
         if own.kind == "folder":
             return things_of(own.name, split, size, pixels)
-        usual = (6000, 1680) if split == "train" else (4000, 1008)
-        rows = own.rows("portraits", split, usual[0], pixels, usual[0], things=144)
-        heard = own.rows("sounds", split, usual[1], None, usual[1], sample_rate=RATE)
+        many, few = (6000, 1680) if split == "train" else (4000, 1008)
+        if size is not None:  # a third of the portraits can sound, each as often as the others
+            many, few = min(many, 12 * size), min(few, 2 * size)
+        rows = own.rows("portraits", split, many, pixels, many, things=144)
+        heard = own.rows("sounds", split, few, None, few, sample_rate=RATE)
         waiting: dict[str, list[int]] = {}
         for row, name in enumerate(rows["name"]):
             waiting.setdefault(name, []).append(row)
-        names = sorted(set(heard["thing"]))
+        names = sorted(thing.name for thing in sounding())
         both = [
             (waiting[name].pop(0), row, names.index(name))
             for row, name in enumerate(heard["thing"])

@@ -135,7 +135,7 @@ class ShowAndTell(Captions):
         "small": Recipe(6000, 64, 2e-3),
         "paper": Recipe(20_000, 64, 1e-3),
     }
-    small: ClassVar[dict[str, Any]] = dict(embedding=256, hidden=512, dropout=0.4)
+    small: ClassVar[dict[str, Any]] = dict(embedding=384, hidden=512, dropout=0.4)
 
     def sizes(self, seen: Tensor) -> dict[str, Any]:
         return {"image": seen.shape[1]}
