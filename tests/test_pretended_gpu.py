@@ -169,6 +169,8 @@ def test_pretended_gpu(case: str) -> None:
     [
         (["joint_embedding"], 60),
         (["text_to_image"], 60),
+        (["fusion"], 60),
+        (["vlbert", "vilbert"], 60),
         (["recipes", "video_captioning", "speech2face"], 12),
     ],
 )

@@ -25,13 +25,17 @@ WORDS = 71_000  # of the text8 corpus; of other vocabularies a system's own, mos
 SAID = 12  # words of a caption or a question
 COOKED = 10  # ingredients of a recipe, and sentences
 FRAMES = 28  # of a film
+REGIONS = 36  # that a detector found
 UNITS = 40  # of a picture told in units
 #: The model's class, where one class is all there is.
 MODELS = {
+    "fusion": "Fusion",
     "joint_embedding": "JointEmbedding",
     "show_and_tell": "ShowAndTell",
     "show_attend_tell": "ShowAttendTell",
     "vqa": "VQA",
+    "vlbert": "VLBert",
+    "vilbert": "ViLBert",
     "text_to_image": "TextToImage",
     "cocktail_party": "CocktailParty",
     "soundnet": "SoundNet",
@@ -137,6 +141,20 @@ def question(model: Any) -> Pass:
     return lambda: model(seen, ids(SAID)), f"a question of {SAID} words, and a picture's features"
 
 
+def regions(model: Any) -> Pass:
+    c, seen = model.config, REGIONS + 1  # and the whole picture
+    boxes, there = zeros(1, seen, 4), zeros(1, seen, kind=torch.bool)
+    return (
+        lambda: model.eval()(ids(SAID), zeros(1, seen, c.region), boxes, there),
+        f"a question of {SAID} words, and the features of {REGIONS} regions",
+    )
+
+
+def fused(model: Any) -> Pass:
+    inputs = {name: zeros(1, size) for name, size in model.config.read.items()}
+    return lambda: model.eval()(inputs), "the features of a picture and of a sound"
+
+
 def drawing(model: Any) -> Pass:
     c = model.config
     # the encoder looks at its letters, which what is hollow has not; it is small
@@ -223,6 +241,9 @@ PASSES: dict[str, Callable[[Any], Pass]] = {
     "show_and_tell": caption,
     "show_attend_tell": caption,
     "vqa": question,
+    "vlbert": regions,
+    "vilbert": regions,
+    "fusion": fused,
     "text_to_image": drawing,
     "cocktail_party": mixture,
     "soundnet": wave,
