@@ -1,5 +1,5 @@
 """Real data in the world's columns: known sets from the Hugging Face Hub, and a reader's own
-pictures and sounds.
+pictures, sounds, recipes, films, and pictures that somebody talks about.
 
 A chapter that was read with ``world.load("scenes")`` runs on photographs after one change of name::
 
@@ -52,6 +52,7 @@ _CHUNK = 100  # samples in a stored shard
 _END = 1 << 16  # bytes of each end of a Parquet file that are looked at
 PIXELS = (16, 1024)
 SAMPLE_RATES = (4000, 48000)
+FRAMES = (1, 10_000)
 
 
 # --- From a source's rows to the world's columns --------------------------------------------------
@@ -66,7 +67,7 @@ class Kind:
     sample_rate.
 
     ``classes`` names the labels, where they are known before the rows are read; ``reads`` the
-    source's columns that are looked at.
+    source's columns that are looked at; ``frames`` is how many pictures a film has.
     """
 
     columns: tuple[str, ...]
@@ -75,6 +76,7 @@ class Kind:
     option: str | None
     classes: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
+    frames: int = 0
 
 
 def picture(source: Mapping[str, Any] | str | Path, pixels: int) -> np.ndarray:
@@ -94,15 +96,12 @@ def picture(source: Mapping[str, Any] | str | Path, pixels: int) -> np.ndarray:
         ValueError: the file is no picture, or of a sort that does not say what is white; the
             message names it.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     name, file = _open(source)
     try:
         with Image.open(file) as image:
-            square = ImageOps.fit(
-                pictures.rgb(image), (pixels, pixels), method=Image.Resampling.BICUBIC
-            )
-        return np.asarray(square, dtype=np.uint8)
+            return _square(image, pixels)
     except (FileNotFoundError, MemoryError):
         raise
     except UnidentifiedImageError as error:  # its own message names an object in memory
@@ -111,6 +110,127 @@ def picture(source: Mapping[str, Any] | str | Path, pixels: int) -> np.ndarray:
         ) from error
     except Exception as error:  # a decoder of foreign bytes fails in many ways
         raise ValueError(f"{name} cannot be read as a picture: {error}") from error
+
+
+def _square(image: Any, pixels: int) -> np.ndarray:
+    """The largest central square of a picture, uint8 (pixels, pixels, 3)."""
+    from PIL import Image, ImageOps
+
+    flat = pictures.rgb(image)
+    square = ImageOps.fit(flat, (pixels, pixels), method=Image.Resampling.BICUBIC)
+    return np.asarray(square, dtype=np.uint8)
+
+
+def film(path: str | Path, frames: int, pixels: int) -> np.ndarray:
+    """Pictures of a film without a video library, evenly spread over its time.
+
+    The time of a film is cut into so many equal parts; of each part comes the picture that is shown
+    in its middle. A film is a folder of pictures in the order of their names (``2.png`` before
+    ``10.png``), a moving picture (GIF, PNG, WebP) whose own times count, or an array in a file
+    ``.npy``, uint8 (T, H, W, 3) or (T, H, W). Only what is wanted is decoded.
+
+    Args:
+        path: the folder or the file.
+        frames: so many pictures, 1 to 10,000; a film that has fewer shows some of them again.
+        pixels: side of the pictures, which are cut to their central square.
+
+    Returns:
+        uint8 array (frames, pixels, pixels, 3).
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: no film, or one that cannot be decoded; the message names it.
+    """
+    frames = _between("frames", frames, FRAMES)
+    path = _at_home(path)
+    if path.is_dir():
+        own = _in_order(path)
+        if not own:
+            raise ValueError(
+                f"{str(path)!r} is a folder without pictures ({_endings(_FRAMES)}), and no film"
+            )
+        return np.stack([picture(own[at], pixels) for at in _moments(len(own), None, frames)])
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
+    if path.suffix.lower() == ".npy":
+        return _filmed_array(path, frames, pixels)
+    return _moving_picture(path, frames, pixels)
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """The pictures of a folder that is a film, in the order of the numbers in their names."""
+    own = [one for one in folder.iterdir() if one.suffix.lower() in _FRAMES and one.name[0] != "."]
+    return sorted(own, key=_by_numbers)
+
+
+def _by_numbers(path: Path) -> list[tuple[int, str]]:
+    """A name by its runs of digits as numbers: 2.png comes before 10.png."""
+    return [(int(x), "") if x.isdecimal() else (-1, x) for x in re.split(r"(\d+)", path.stem) if x]
+
+
+def _moments(count: int, ends: np.ndarray | None, frames: int) -> np.ndarray:
+    """Which of ``count`` pictures are shown in the middles of ``frames`` equal parts of the time.
+    ``ends``: when each picture ends, in seconds; None: all are shown equally long."""
+    ends = np.arange(1, count + 1) if ends is None else ends
+    middles = (np.arange(frames) + 0.5) * (float(ends[-1]) / frames)
+    return np.minimum(np.searchsorted(ends, middles, side="right"), count - 1)
+
+
+def _filmed_array(path: Path, frames: int, pixels: int) -> np.ndarray:
+    from PIL import Image
+
+    whole = array(path)
+    shaped = whole.ndim == 3 or (whole.ndim == 4 and whole.shape[3] == 3)
+    if whole.dtype != np.uint8 or 0 in whole.shape or not shaped:
+        got = f"{whole.dtype} {whole.shape}"
+        raise ValueError(
+            f"{str(path)!r} must hold uint8 (T, H, W, 3) or (T, H, W) to be a film, got {got}"
+        )
+    at = _moments(len(whole), None, frames)
+    return np.stack([_square(Image.fromarray(np.array(whole[k])), pixels) for k in at])
+
+
+def array(path: str | Path) -> np.ndarray:
+    """An array that NumPy saved, left on disk; nothing in the file is executed.
+
+    Raises:
+        ValueError: no such array; the message names the file.
+    """
+    try:
+        whole = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:
+        raise ValueError(f"{str(path)!r} is no array that NumPy can read: {error}") from error
+    if not isinstance(whole, np.ndarray):
+        raise ValueError(f"{str(path)!r} must hold one array, and holds several")
+    return whole
+
+
+def _moving_picture(path: Path, frames: int, pixels: int) -> np.ndarray:
+    from PIL import Image
+
+    name = repr(str(path))
+    try:
+        with Image.open(path) as image:
+            count, long = getattr(image, "n_frames", 1), []
+            for k in range(count):  # the times first: decoding is what costs
+                image.seek(k)
+                long.append(float(image.info.get("duration", 0)) / 1000)
+            ends = np.cumsum(long) if min(long) > 0 else None
+            if count < 2:
+                raise ValueError(f"{name} is one picture, and a film has two or more")
+            seen: dict[int, np.ndarray] = {}
+            for k in _moments(count, ends, frames).tolist():
+                if k not in seen:
+                    image.seek(k)
+                    seen[k] = _square(image.convert("RGBA"), pixels)
+            return np.stack([seen[k] for k in _moments(count, ends, frames).tolist()])
+    except (MemoryError, ValueError):
+        raise
+    except Exception as error:  # a decoder of foreign bytes fails in many ways
+        raise ValueError(
+            f"{name} cannot be read as a film: give a folder of pictures, a GIF, or .npy "
+            "(ffmpeg -i film.mp4 frames/%04d.png makes a folder)"
+        ) from error
 
 
 def sound(source: Mapping[str, Any] | str | Path, sample_rate: int) -> np.ndarray:
@@ -283,16 +403,21 @@ def _features(kind: Kind, option: int | None) -> datasets.Features:
     text = datasets.Value("string")
     types = {
         "image": datasets.Array3D((option, option, 3), "uint8"),
+        "frames": datasets.Array4D((kind.frames, option, option, 3), "uint8"),
         "wave": datasets.Sequence(datasets.Value("int16")),
         "sample_rate": datasets.Value("int32"),
-        "thing": text,
+        **dict.fromkeys(("thing", "title", "class"), text),
         "label": datasets.ClassLabel(names=list(kind.classes))
         if kind.classes
         else datasets.Value("int32"),
         "file": text,
         _TROUBLE: text,
         **dict.fromkeys(
-            ("captions", "questions", "answers", "question_types", "words"), datasets.Sequence(text)
+            (
+                *("captions", "questions", "answers", "question_types", "words"),
+                *("ingredients", "instructions"),
+            ),
+            datasets.Sequence(text),
         ),
     }
     return datasets.Features({column: types[column] for column in kind.columns})
@@ -656,6 +781,9 @@ _UNREAD = {
     ".arw", ".avif", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl",
     ".nef", ".aac", ".m4a", ".wma",
 }  # fmt: skip
+#: Pictures that a folder of a film holds; files that are films themselves.
+_FRAMES = _PICTURES - {".gif"}
+_FILMS = {".apng", ".gif", ".npy"}
 _SPLIT_NAMES = {
     "train": "train", "training": "train",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
@@ -735,16 +863,8 @@ def folder(
         FolderWarning: files were left out, as was asked, or because their sort is not read; or no
             captions were found, but a file that may hold them (``captions.txt``).
     """
-    for name, value, known in (
-        ("damaged", damaged, DAMAGED),
-        ("uncaptioned", uncaptioned, UNCAPTIONED),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, got {value!r}")
-    root = _at_home(path)
-    if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(path)!r}")
-    root = root.resolve()
+    _chosen(damaged=(damaged, DAMAGED), uncaptioned=(uncaptioned, UNCAPTIONED))
+    root = _own_root(path)
     with _unchanged(root):
         return _folder(root, path, split, size, pixels, sample_rate, damaged, uncaptioned)
 
@@ -811,6 +931,511 @@ def asked(
     return rows.select([at for at, some in enumerate(own) if some])
 
 
+# --- Recipes, films, and pictures that somebody talks about ---------------------------------------
+
+
+def recipes(
+    path: str | Path, split: str = "train", *, pixels: int = 64, damaged: str = "refuse"
+) -> datasets.Dataset:
+    """Return your own recipes with pictures of the dishes, in the columns of the world's
+    ``dishes``.
+
+    The folder is laid out as :func:`folder` reads it. The recipe of each picture is a line of
+    ``metadata.jsonl``, or of ``metadata.csv``, where the entries of a list stand in lines of their
+    own in one cell::
+
+        {"file_name": "soup.jpg", "title": "tomato soup",
+         "ingredients": ["4 tomatoes", "1 onion"],
+         "instructions": ["Chop the onion.", "Boil all of it for ten minutes."],
+         "class": "soup"}
+
+    A recipe with several pictures has a line for each. ``class``, the kind of dish, may be left out.
+
+    Args:
+        path, split, pixels, damaged: as in :func:`folder`.
+
+    Returns:
+        A ``datasets.Dataset`` with ``file``, ``image``, ``title``, ``ingredients`` and
+        ``instructions`` (lists of texts), and ``class`` (``""`` where a line has none); pictures
+        without a recipe are left out.
+
+    Raises:
+        ValueError: besides what :func:`folder` raises: no recipe of any picture, two of one
+            picture, or one without a title, an ingredient or an instruction; the line is named.
+            Sounds.
+
+    Warns:
+        FolderWarning: pictures were left out.
+    """
+    import datasets
+
+    rows = folder(path, split, pixels=pixels, damaged=damaged, uncaptioned="keep")
+    if "image" not in rows.column_names:
+        raise ValueError(f"{str(path)!r} holds sounds, and a recipe has pictures")
+    root = _at_home(path).resolve()
+    with _unchanged(root):
+        everything = _own_files(root)
+        read = [name for name in everything if Path(name).suffix.lower() in _PICTURES | _SOUNDS]
+        lines, _ = _own_lines(root, split, _own_splits(root, read), everything)
+    found: dict[str, Row] = {}
+    for name, where, row in lines:
+        if name in found:
+            raise ValueError(f"{where}: {row['file_name']!r} has a recipe already; keep one")
+        found[name] = _recipe_of(row, where)
+    names = [unicodedata.normalize("NFC", file) for file in rows["file"]]
+    kept = [place for place, name in enumerate(names) if name in found]
+    if not kept:
+        raise ValueError(
+            f"no picture of {str(path)!r}, split {split!r}, has a recipe: write "
+            '{"file_name": "soup.jpg", "title": …, "ingredients": […], "instructions": […]} into '
+            f"{_TABLES[0]}, a line for each picture"
+        )
+    if len(kept) < len(names):
+        missing = [name for name in names if name not in found]
+        _warn_left_out(missing, len(names), "have no recipe", 3)
+    kind, text = rows.format["type"], datasets.Value("string")
+    rows = rows.select_columns(["file", "image"]).select(kept)
+    for column, type_ in (
+        ("title", text),
+        ("ingredients", datasets.Sequence(text)),
+        ("instructions", datasets.Sequence(text)),
+        ("class", text),
+    ):
+        own = [found[names[place]][column] for place in kept]
+        rows = rows.add_column(column, own, feature=type_)
+    return rows.with_format(kind, columns=["image"], output_all_columns=True)
+
+
+def _recipe_of(row: Row, where: str) -> Row:
+    """Title, ingredients, instructions and class of a line."""
+    out: Row = {"class": row.get("class") or ""}
+    for column in ("title", "ingredients", "instructions"):
+        value = row.get(column)
+        many = [value] if column == "title" else value
+        if column != "title" and isinstance(value, str):  # of a table: a line each
+            many = [line for line in value.splitlines() if line.strip()]
+        if (
+            not isinstance(many, list)
+            or not many
+            or not all(isinstance(x, str) and x.strip() and _is_unicode(x) for x in many)
+        ):
+            wanted = "text" if column == "title" else "a list of texts"
+            raise ValueError(f"{where}: a recipe needs {column}, {wanted}, not {value!r:.80}")
+        out[column] = many[0].strip() if column == "title" else [x.strip() for x in many]
+    if not isinstance(out["class"], str) or not _is_unicode(out["class"]):
+        raise ValueError(f"{where}: class must be text, not {out['class']!r:.80}")
+    return out
+
+
+def recipe1m(
+    path: str | Path,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    pixels: int = 64,
+    damaged: str = "refuse",
+) -> datasets.Dataset:
+    """Return Recipe1M, which its authors hand out on request and for research, in the columns of the
+    world's ``dishes``.
+
+    The folder holds what one gets there: ``layer1.json`` (the recipes), ``layer2.json`` (the names
+    of their pictures), and the pictures under ``train``, ``val`` and ``test``, or ``images`` above
+    these, four folders deep (``train/f/a/8/b/fa8b….jpg``). With ``det_ingrs.json`` beside them the
+    ingredients are the names that were found in their lines, else the lines themselves. A recipe
+    comes with the first of its pictures that is there, and not at all without one. (Its classes
+    are handed out as a Python pickle, which could run anything, and are not read.)
+
+    The recipes are read whole: that takes some gigabytes of memory. What is kept in the cache goes
+    by the content of the tables, and by size and time of the pictures.
+
+    Args:
+        path: the folder.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        size, pixels, damaged: as in :func:`folder`.
+
+    Returns:
+        A ``datasets.Dataset`` with ``file``, ``image``, ``title``, ``ingredients``,
+        ``instructions`` and ``class``, which is ``""``.
+
+    Raises:
+        FileNotFoundError: no such folder, or no such table in it.
+        ValueError: a table that is not as Recipe1M has it, another split, no recipe with a picture.
+
+    Warns:
+        FolderWarning: pictures were left out.
+    """
+    _chosen(damaged=(damaged, DAMAGED))
+    pixels = _option("pixels", pixels=pixels)
+    partition = {"train": "train", "validation": "val", "test": "test"}.get(split)
+    if partition is None:
+        raise ValueError(f"Recipe1M has no split {split!r}; it has 'train', 'validation', 'test'")
+    root = _own_root(path)
+    tables = {name: root / f"{name}.json" for name in ("layer1", "layer2", "det_ingrs")}
+    for name in ("layer1", "layer2"):
+        if not tables[name].is_file():
+            raise FileNotFoundError(f"{str(path)!r} holds no {name}.json, as Recipe1M has it")
+    there = [name for name, table in tables.items() if table.is_file()]
+    digests = {name: _content(tables[name]) for name in there}
+    shown = {
+        one["id"]: [each["id"] for each in one["images"]]
+        for one in _table_of(tables["layer2"], ("id", "images"))
+    }
+    found: dict[str, list[str]] = {}
+    if "det_ingrs" in there:
+        for one in _table_of(tables["det_ingrs"], ("id", "ingredients", "valid")):
+            own = zip(one["ingredients"], one["valid"])
+            found[one["id"]] = [each["text"] for each, valid in own if valid]
+    bases = [base / partition for base in (root / "images", root) if (base / partition).is_dir()]
+    samples: list[tuple[Path, Row]] = []
+    needed = ("id", "title", "ingredients", "instructions", "partition")
+    for one in _table_of(tables["layer1"], needed):
+        if one["partition"] != partition:
+            continue
+        lines = {k: [x["text"] for x in one[k]] for k in ("ingredients", "instructions")}
+        lines["ingredients"] = found.get(one["id"], lines["ingredients"])
+        names = shown.get(one["id"], [])
+        if not all(lines.values()) or not names:
+            continue
+        for name in names:
+            if not isinstance(name, str) or len(name) < 5 or Path(name).name != name:
+                raise ValueError(f"{str(tables['layer2'])!r}: {name!r:.80} is no picture's name")
+        places = [base.joinpath(*name[:4], name) for name in names for base in bases]
+        file = next((place for place in places if place.is_file()), None)
+        if file is not None:
+            samples.append((file, {"title": one["title"], "class": "", **lines}))
+    if not samples:
+        raise ValueError(
+            f"no recipe of {str(path)!r}, split {split!r}, has a picture there; they lie four "
+            f"folders deep: {partition}/f/a/8/b/fa8b….jpg"
+        )
+    columns = ["file", "image", "title", "ingredients", "instructions", "class"]
+    columns += [_TROUBLE] if damaged == "skip" else []
+
+    def convert(sample: tuple[Path, Row], pixels: int) -> Row:
+        file, row = sample
+        row, trouble = {"file": file.relative_to(root).as_posix(), **row}, ""
+        try:
+            row["image"] = picture(file, pixels)
+        except (ValueError, FileNotFoundError) as error:
+            if damaged == "refuse":
+                raise
+            row["image"], trouble = np.zeros((pixels, pixels, 3), np.uint8), str(error)
+        return row | ({_TROUBLE: trouble} if damaged == "skip" else {})
+
+    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f, _ in samples]
+    place = os.fsencode(root)
+    identity = (
+        f"recipe1m-{_VERSION}-{cache.digest(place, json.dumps([columns, digests, stamps]))[:12]}"
+    )
+    kind = Kind(tuple(columns), _one_by_one, convert, "pixels")
+    title = f"Recipe1M in {str(path)!r}, split {split!r},"
+    recipe = _Recipe(
+        title,
+        "Recipe1M",
+        kind,
+        pixels,
+        lambda: iter(samples),
+        f"{identity}/{split}-{pixels}",
+        split,
+    )
+    data = recipe.load(len(samples) if size is None else size)
+    return _whole_ones(data, root, 4) if damaged == "skip" else data
+
+
+def _table_of(path: Path, columns: tuple[str, ...]) -> list[Row]:
+    """A JSON file that is one list of objects with these names."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{str(path)!r} is no JSON that can be read ({error})") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"{str(path)!r} must be a list of objects, as Recipe1M has it")
+    for number, row in enumerate(rows):
+        missing = [c for c in columns if not isinstance(row, dict) or c not in row]
+        if missing:
+            raise ValueError(f"{str(path)!r}, entry {number}: no {_listed(missing)}")
+    return rows
+
+
+def films(
+    path: str | Path,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    frames: int = 12,
+    pixels: int = 64,
+    sample_rate: int | None = None,
+    damaged: str = "refuse",
+    uncaptioned: str = "refuse",
+) -> datasets.Dataset:
+    """Return your own films, with captions, sounds or both: in the columns of the world's
+    ``clips``.
+
+    A film is a folder of pictures (``ffmpeg -i film.mp4 -r 5 rex/%04d.png`` makes one), a GIF, or an
+    array (T, H, W, 3) that NumPy saved, ``.npy``; see :func:`film`. Splits are subfolders, as for
+    :func:`folder`. Captions stand in ``metadata.jsonl`` or ``metadata.csv`` beside the films, in
+    which a folder goes by its name::
+
+        {"file_name": "rex", "captions": ["a dog runs to the left", "Rex comes home"]}
+        {"file_name": "tom.gif", "caption": "a cat jumps over a fence"}
+
+    A film's sound lies beside it and has its name: ``rex.wav``, ``tom.wav``.
+
+    Args:
+        path: the folder.
+        split: which of its splits.
+        size: the first so many films, in the order of their names; None means all.
+        frames: pictures of each film, evenly spread over its time.
+        pixels: side of the pictures, which are cut to their central square.
+        sample_rate: of the sounds, in hertz; None: sounds are not read.
+        damaged: what becomes of a film that cannot be decoded, or whose sound cannot or is missing
+            while ``sample_rate`` asks for it: ``"refuse"`` it, or ``"skip"`` it with a warning.
+        uncaptioned: as in :func:`folder`.
+
+    Returns:
+        A ``datasets.Dataset`` with ``file`` and ``frames`` (uint8, frames × pixels × pixels × 3);
+        with ``wave`` (int16) and ``sample_rate`` if asked for; with ``captions`` where there is
+        metadata.
+
+    Raises:
+        FileNotFoundError: there is no such folder, a link leads nowhere, or metadata names a film
+            that is not there.
+        ValueError: no films, pictures that lie in no folder of a film, a film outside the splits, a
+            number out of range, metadata that cannot be read.
+        RuntimeError: the folder changed while it was read.
+
+    Warns:
+        FolderWarning: films were left out.
+    """
+    _chosen(damaged=(damaged, DAMAGED), uncaptioned=(uncaptioned, UNCAPTIONED))
+    frames = _between("frames", frames, FRAMES)
+    pixels = _option("pixels", pixels=pixels)
+    if sample_rate is not None:
+        sample_rate = _option("sample_rate", sample_rate=sample_rate)
+    root = _own_root(path)
+    with _unchanged(root):
+        everything = _own_files(root)
+        own = _own_films(root, everything)
+        if not own:
+            raise ValueError(
+                f"{str(path)!r} holds no film: folders of pictures, or files {_endings(_FILMS)} "
+                "(ffmpeg -i film.mp4 -r 5 rex/%04d.png makes a folder of pictures)"
+            )
+        splits = _own_splits(root, list(own))
+        names = _of_split(path, split, splits)
+        readable = f"be a folder of pictures or end in one of {_endings(_FILMS)}"
+        lines, tables = _own_lines(root, split, splits, everything, readable)
+        captions: dict[str, list[str]] = {}
+        for name, where, row in lines:
+            captions.setdefault(name, []).extend(_captions_of(row, where, uncaptioned != "refuse"))
+        if captions:
+            names = _captioned(names, captions, own, uncaptioned, 4)
+
+        def parts(name: str) -> list[Path]:
+            """The files that make a sample."""
+            film_ = _in_order(own[name]) if own[name].is_dir() else [own[name]]
+            return [*film_, *(_sounds_beside(own[name]) if sample_rate is not None else [])]
+
+        def content(name: str) -> Row:
+            row: Row = {"frames": film(own[name], frames, pixels)}
+            if sample_rate is not None:
+                row |= {"wave": sound(_beside(own[name]), sample_rate), "sample_rate": sample_rate}
+            return row
+
+        empty: Row = {"frames": np.zeros((frames, pixels, pixels, 3), np.uint8)}
+        if sample_rate is not None:
+            empty |= {"wave": np.zeros(0, np.int16), "sample_rate": sample_rate}
+        made = _Made(root, own, parts, content, empty, captions, frames)
+        data = made.recipe(
+            f"{str(path)!r}, split {split!r},", split, names, pixels, tables, damaged
+        )
+        data = data.load(len(names) if size is None else size)
+        return _whole_ones(data, root, 4) if damaged == "skip" else data
+
+
+def spoken(
+    path: str | Path,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    pixels: int = 64,
+    sample_rate: int = 16000,
+    damaged: str = "refuse",
+) -> datasets.Dataset:
+    """Return your own pictures, each with a recording of what somebody says of it: in the columns of
+    the world's ``spoken_scenes``.
+
+    The recording lies beside the picture and has its name: ``rex.png``, ``rex.wav``. Splits are
+    subfolders, as for :func:`folder`.
+
+    Args:
+        path, split, size, pixels, sample_rate: as in :func:`folder`.
+        damaged: what becomes of a picture that cannot be decoded, or whose recording cannot or is
+            missing: ``"refuse"`` it, or ``"skip"`` it with a warning.
+
+    Returns:
+        A ``datasets.Dataset`` with ``file``, ``image``, ``wave`` (int16) and ``sample_rate``.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or a link leads nowhere.
+        ValueError: no pictures, a picture outside the splits, a number out of range.
+        RuntimeError: the folder changed while it was read.
+
+    Warns:
+        FolderWarning: pictures were left out.
+    """
+    _chosen(damaged=(damaged, DAMAGED))
+    pixels = _option("pixels", pixels=pixels)
+    sample_rate = _option("sample_rate", sample_rate=sample_rate)
+    root = _own_root(path)
+    with _unchanged(root):
+        own = {
+            name: file
+            for name, file in _own_files(root).items()
+            if file.suffix.lower() in _PICTURES
+        }
+        if not own:
+            raise ValueError(f"{str(path)!r} holds no pictures ({_endings(_PICTURES)})")
+        names = _of_split(path, split, _own_splits(root, list(own)))
+
+        def content(name: str) -> Row:
+            heard = sound(_beside(own[name]), sample_rate)
+            shown = picture(own[name], pixels)
+            return {"image": shown, "wave": heard, "sample_rate": sample_rate}
+
+        empty = {
+            "image": np.zeros((pixels, pixels, 3), np.uint8),
+            "wave": np.zeros(0, np.int16),
+            "sample_rate": sample_rate,
+        }
+        made = _Made(root, own, lambda n: [own[n], *_sounds_beside(own[n])], content, empty, {}, 0)
+        data = made.recipe(f"{str(path)!r}, split {split!r},", split, names, pixels, {}, damaged)
+        data = data.load(len(names) if size is None else size)
+        return _whole_ones(data, root, 4) if damaged == "skip" else data
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Samples of a reader's folder, each of which may be several files.
+
+    Attributes:
+        own: the file or the folder that gives each sample its name.
+        parts: the files that make a sample.
+        content: a sample's columns, decoded.
+        empty: those of a sample that cannot be decoded.
+        captions: of each sample; none at all: there is no such column.
+        frames: pictures of a film.
+    """
+
+    root: Path
+    own: Mapping[str, Path]
+    parts: Callable[[str], list[Path]]
+    content: Callable[[str], Row]
+    empty: Row
+    captions: Mapping[str, list[str]]
+    frames: int
+
+    def recipe(
+        self,
+        title: str,
+        split: str,
+        names: list[str],
+        option: int,
+        tables: Mapping[str, str],
+        damaged: str,
+    ) -> _Recipe:
+        """What is kept in the cache goes by the content of all files."""
+        files = {name: self.parts(name) for name in names}
+        digests = {name: [_content(file) for file in parts] for name, parts in files.items()}
+        columns = ["file", *self.empty, *(["captions"] if self.captions else [])]
+        columns += [_TROUBLE] if damaged == "skip" else []
+
+        def convert(name: str, _: int) -> Row:
+            row: Row = {"file": self.own[name].relative_to(self.root).as_posix()}
+            trouble = ""
+            try:
+                row |= self.content(name)
+            except (ValueError, FileNotFoundError) as error:
+                if damaged == "refuse":
+                    raise
+                row |= self.empty
+                trouble = str(error)
+            finally:  # half of a file that is just being written?
+                for file, digest in zip(files[name], digests[name]):
+                    _check_same(file, digest, self.root)
+            if self.captions:
+                row["captions"] = self.captions[name]
+            return row | ({_TROUBLE: trouble} if damaged == "skip" else {})
+
+        numbers = [value for value in self.empty.values() if isinstance(value, int)]
+        spelled = [
+            [[file.relative_to(self.root).as_posix() for file in files[name]], digests[name]]
+            for name in names
+        ]
+        origin = json.dumps([columns, numbers, self.frames, spelled, dict(tables)])
+        place = os.fsencode(self.root) if damaged == "skip" else b""
+        identity = f"own-{_VERSION}-{cache.digest(place, origin)[:12]}/{split}-{option}"
+        which = "films" if self.frames else "pictures"
+        kind = Kind(tuple(columns), _one_by_one, convert, "pixels", frames=self.frames)
+        heading = f"the {which} of {self.root.name}"
+        return _Recipe(title, heading, kind, option, lambda: iter(names), identity, split)
+
+
+def _chosen(**choices: tuple[str, tuple[str, ...]]) -> None:
+    for name, (value, known) in choices.items():
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+
+
+def _own_root(path: str | Path) -> Path:
+    root = _at_home(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(path)!r}")
+    return root.resolve()
+
+
+def _of_split(path: str | Path, split: str, splits: Mapping[str, str]) -> list[str]:
+    """The names of a split."""
+    known = sorted(set(splits.values()), key=["train", "validation", "test"].index)
+    if split not in known:
+        raise ValueError(f"{str(path)!r} has no split {split!r}; it has {_listed(known)}")
+    return [name for name, own in splits.items() if own == split]
+
+
+def _own_films(root: Path, everything: Mapping[str, Path]) -> dict[str, Path]:
+    """The films of a folder by their names: files that are films, and folders that hold pictures."""
+    own: dict[str, Path] = {}
+    for name, file in everything.items():
+        if file.suffix.lower() in _FILMS:
+            own[name] = file
+        elif file.suffix.lower() in _FRAMES:
+            above = name.rpartition("/")[0]
+            if not above or above.lower() in _SPLIT_NAMES:
+                raise ValueError(
+                    f"{str(file)!r} lies in no folder of a film; put the pictures of each film into "
+                    "a folder of its own"
+                )
+            own[above] = file.parent
+    return dict(sorted(own.items(), key=lambda item: item[0].split("/")))
+
+
+def _sounds_beside(path: Path) -> list[Path]:
+    """The sounds beside a film or a picture that have its name."""
+    stem = path.name if path.is_dir() else path.stem
+    beside = [path.with_name(stem + end) for end in sorted(_SOUNDS)]
+    return [own for own in beside if own.is_file()]
+
+
+def _beside(path: Path) -> Path:
+    """The one sound beside a film or a picture."""
+    there = _sounds_beside(path)
+    if len(there) != 1:
+        has = "no sound" if not there else "several sounds"
+        stem = path.name if path.is_dir() else path.stem
+        raise ValueError(f"{str(path)!r} has {has} beside it; one is needed: {stem}.wav")
+    return there[0]
+
+
 def _folder(
     root: Path,
     path: str | Path,
@@ -825,10 +1450,7 @@ def _folder(
     splits = _own_splits(
         root, [name for name in everything if Path(name).suffix.lower() in _PICTURES | _SOUNDS]
     )
-    known = sorted(set(splits.values()), key=["train", "validation", "test"].index)
-    if split not in known:
-        raise ValueError(f"{str(path)!r} has no split {split!r}; it has {_listed(known)}")
-    names = [name for name, of_split in splits.items() if of_split == split]
+    names = _of_split(path, split, splits)
     kinds = {Path(name).suffix.lower() in _PICTURES for name in names}
     if len(kinds) > 1:
         raise ValueError(
@@ -919,6 +1541,7 @@ def _captioned(
     captions: dict[str, list[str]],
     everything: Mapping[str, Path],
     uncaptioned: str,
+    level: int = 5,
 ) -> list[str]:
     """The names that are to be read, of files with a caption and without."""
     missing = [name for name in names if not captions.get(name)]
@@ -935,11 +1558,11 @@ def _captioned(
         return names
     if len(missing) == len(names):
         raise ValueError(f"no file has a caption: {first!r} and {len(names) - 1} more")
-    _warn_left_out(missing, len(names), "have no caption")
+    _warn_left_out(missing, len(names), "have no caption", level)
     return [name for name in names if captions.get(name)]
 
 
-def _whole_ones(data: datasets.Dataset, root: Path) -> datasets.Dataset:
+def _whole_ones(data: datasets.Dataset, root: Path, level: int = 5) -> datasets.Dataset:
     """The rows whose file could be decoded, without the column that says so; the rest is named."""
     troubles = data.with_format(None, columns=[_TROUBLE])[:][_TROUBLE]
     data = data.remove_columns(_TROUBLE)
@@ -948,7 +1571,7 @@ def _whole_ones(data: datasets.Dataset, root: Path) -> datasets.Dataset:
         return data
     if len(bad) == len(data):
         raise ValueError(f"no file of {str(root)!r} can be decoded; the first one: {bad[0]}")
-    _warn_left_out(bad, len(data), "cannot be decoded")
+    _warn_left_out(bad, len(data), "cannot be decoded", level)
     return data.select([place for place, trouble in enumerate(troubles) if not trouble])
 
 
@@ -981,12 +1604,12 @@ def _warn_of_tables(everything: Mapping[str, Path]) -> None:
         )
 
 
-def _warn_left_out(which: list[str], of: int, reason: str) -> None:
+def _warn_left_out(which: list[str], of: int, reason: str, level: int = 5) -> None:
     more = f"; and {len(which) - 5} more" if len(which) > 5 else ""
     warnings.warn(
         f"{len(which)} of {of} files {reason} and are left out: {'; '.join(which[:5])}{more}",
         FolderWarning,
-        stacklevel=5,  # who called folder
+        stacklevel=level,  # who called folder
     )
 
 
@@ -1072,11 +1695,15 @@ def _own_captions(
 
 
 def _own_lines(
-    root: Path, split: str, splits: Mapping[str, str], everything: Mapping[str, Path]
+    root: Path,
+    split: str,
+    splits: Mapping[str, str],
+    everything: Mapping[str, Path],
+    readable: str = "",
 ) -> tuple[list[tuple[str, str, Row]], dict[str, str]]:
     """The lines of the metadata tables that speak of files of a split: the file's name, the place of
     the line, for messages, and the line itself; and the names of the tables with digests of their
-    content."""
+    content. ``readable``: what a file that is read must be, for messages."""
     lines: list[tuple[str, str, Row]] = []
     origin: dict[str, Path] = {}  # of what is said of a file: the table
     folders: dict[Path, Path] = {}
@@ -1097,7 +1724,7 @@ def _own_lines(
             if not isinstance(row, dict) or not isinstance(row.get("file_name"), str):
                 has = f"; this one has {_listed(row)}" if isinstance(row, dict) else ""
                 raise ValueError(f"{where}: every line needs a file_name{has}")
-            name = _meant(root, table, row["file_name"], splits, where)
+            name = _meant(root, table, row["file_name"], splits, where, readable)
             if origin.setdefault(name, table) != table:
                 raise ValueError(
                     f"{where}: {str(origin[name])!r} has a line for {row['file_name']!r} too; keep one"
@@ -1111,7 +1738,9 @@ def _own_lines(
     return lines, digests
 
 
-def _meant(root: Path, table: Path, file_name: str, names: Iterable[str], where: str) -> str:
+def _meant(
+    root: Path, table: Path, file_name: str, names: Iterable[str], where: str, readable: str = ""
+) -> str:
     """The name, from the root, of the file that a line of a table speaks of; one of ``names``."""
     place = Path(os.path.normpath(table.parent / file_name))
     if not place.is_relative_to(root) and os.path.isfile(
@@ -1123,10 +1752,10 @@ def _meant(root: Path, table: Path, file_name: str, names: Iterable[str], where:
     name = unicodedata.normalize("NFC", place.relative_to(root).as_posix())
     if name in names:
         return name
-    if os.path.isfile(place):
-        endings = _endings(_PICTURES | _SOUNDS)
+    if os.path.exists(place):
+        readable = readable or f"end in one of {_endings(_PICTURES | _SOUNDS)}"
         raise ValueError(
-            f"{where}: {file_name!r} is not read; a file must not be hidden, and end in one of {endings}"
+            f"{where}: {file_name!r} is not read; a file must not be hidden, and {readable}"
         )
     raise FileNotFoundError(f"{where}: there is no file {file_name!r}")
 
@@ -1383,10 +2012,13 @@ def _option(which: str | None, **values: Any) -> int | None:
     """Check the one number that shapes a kind of data."""
     if which is None:
         return None
-    low, high = {"pixels": PIXELS, "sample_rate": SAMPLE_RATES}[which]
-    value = _store.integer(which, values[which])
-    if not low <= value <= high:
-        raise ValueError(f"{which} must lie from {low} to {high}, not {value}")
+    return _between(which, values[which], {"pixels": PIXELS, "sample_rate": SAMPLE_RATES}[which])
+
+
+def _between(which: str, value: Any, limits: tuple[int, int]) -> int:
+    value = _store.integer(which, value)
+    if not limits[0] <= value <= limits[1]:
+        raise ValueError(f"{which} must lie from {limits[0]} to {limits[1]}, not {value}")
     return value
 
 

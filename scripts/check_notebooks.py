@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAX_BYTES = 3_000_000
 TAGS = {
     "parameters",  # papermill may vary this cell
+    "paper-scale",  # the cell that trains at the paper's sizes; tests run it on a few made samples
     "training",  # the lines that train; a test holds them equal to the experiment
     "setup",  # the cell that installs the package in Colab; its text is made by setup_source()
     "hide-input",

@@ -75,7 +75,18 @@ def captioner(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_says_what_there_is_without_loading_torch() -> None:
     shown = call("--help").output
-    used = ("caption", "ask", "search", "words", "draw", "separate", "hear", "locate", "say")
+    used = (
+        "caption",
+        "ask",
+        "name",
+        "search",
+        "words",
+        "draw",
+        "separate",
+        "hear",
+        "locate",
+        "say",
+    )
     for command in ("list", "train", "evaluate", *used):
         assert f"  {command} " in shown
         assert call(command, "--help").output.startswith("Usage: main " + command)
@@ -307,8 +318,8 @@ def test_wrong_words_have_one_clear_line(tmp_path: Path, photos: Path) -> None:
     new = ("--out", tmp_path / "new")
     train = ("train", "show_and_tell", *new)
     assert "there is no folder 'nowhere'" in refused(*train, "--data", "nowhere")
-    assert "scale of show_and_tell must be one of: world, paper" in refused(
-        *train, "--scale", "small"
+    assert "scale of show_and_tell must be one of: world, small, paper; got 'tiny'" in refused(
+        *train, "--scale", "tiny"
     )
     assert "did you mean hidden?" in refused(*train, "--set", "hiden=3")
     assert "vocabulary follows from the data" in refused(*train, "--set", "vocabulary=3")

@@ -782,7 +782,7 @@ def test_a_speaker_that_was_stopped_ends_with_the_same_weights(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("vqa", "--scale", "small"), "--scale of vqa must be one of: world, paper"),
+        (("vqa", "--scale", "tiny"), "--scale of vqa must be one of: world, small, paper"),
         (("vqa", "--scale", "paper", "--set", "image=5"), "image follows from the data"),
         (("vqa", "--scale", "paper", "--set", "looks=3"), "looks = 3 has no effect with fusion"),
         (("vqa", "--set", "hidden=many"), "hidden must be a whole number, got 'many'"),
@@ -792,13 +792,13 @@ def test_a_speaker_that_was_stopped_ends_with_the_same_weights(
             ("cocktail_party", "--scale", "paper"),
             "none comes with the book. Give a folder in which",
         ),
-        (("cocktail_party", "--scale", "small"), "must be one of: world, paper"),
+        (("cocktail_party", "--scale", "tiny"), "must be one of: world, small, paper"),
         (
             ("soundnet", "--scale", "paper"),
             "listens to 9.5 s at a time, and the world's sounds last 2 s",
         ),
-        (("soundnet", "--scale", "small"), "must be one of: world, paper"),
-        (("image_to_speech", "--scale", "small"), "must be one of: world, paper"),
+        (("soundnet", "--scale", "tiny"), "must be one of: world, small, paper"),
+        (("image_to_speech", "--scale", "tiny"), "must be one of: world, small, paper"),
         (("image_to_speech", "--set", "rate=11025"), "the world's rate is 8000, 16000 or 22050"),
         (("sound_localization", "--scale", "paper"), "got 'paper': its ears are a SoundNet that"),
         (("sound_localization", "--data", "flickr8k"), "must be one of: world; it does not learn"),

@@ -164,17 +164,30 @@ def test_pretended_gpu(case: str) -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
 
 
-@pytest.mark.parametrize("system", ["joint_embedding", "text_to_image"])
-def test_the_command_trains_and_evaluates_there(system: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("systems", "size"),
+    [
+        (["joint_embedding"], 60),
+        (["text_to_image"], 60),
+        (["fusion"], 60),
+        (["vlbert", "vilbert"], 60),
+        (["recipes", "video_captioning", "speech2face"], 12),
+    ],
+)
+def test_the_command_trains_and_evaluates_there(
+    systems: list[str], size: int, tmp_path: Path
+) -> None:
     code = BEGIN + textwrap.dedent(
         f"""
         from click.testing import CliRunner
         from mmtutor import cli
-        out = {str(tmp_path / "run")!r}
-        for told in (["train", {system!r}, "--out", out, "--steps", "2", "--size", "60"], ["evaluate", out, "--size", "20"]):
-            ran = CliRunner().invoke(cli.main, told)
-            assert ran.exit_code == 0, ran.output
-            assert told[0] != "train" or "pretended GPU" in ran.output
+        for system in {systems!r}:
+            out = {str(tmp_path)!r} + "/" + system
+            made = ["train", system, "--out", out, "--steps", "2", "--size", "{size}"]
+            for told in (made, ["evaluate", out, "--size", "{size // 3}"]):
+                ran = CliRunner().invoke(cli.main, told)
+                assert ran.exit_code == 0, ran.output
+                assert told[0] != "train" or "pretended GPU" in ran.output
         """
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -143,9 +143,10 @@ def list_(costs: bool) -> None:
 def systems() -> list[str]:
     """The names that ``train`` takes; kept here so that ``--help`` need not load torch."""
     return [
-        *("word2vec", "joint_embedding", "show_and_tell", "show_attend_tell", "vqa"),
+        *("fusion", "word2vec", "joint_embedding", "recipes", "show_and_tell"),
+        *("show_attend_tell", "video_captioning", "vqa", "vlbert", "vilbert"),
         *("text_to_image", "cocktail_party", "soundnet", "sound_localization"),
-        "image_to_speech",
+        *("image_to_speech", "speech2face"),
     ]
 
 
@@ -176,7 +177,7 @@ def rate(ctx: click.Context, option: click.Parameter, value: float | None) -> fl
     "--scale",
     default="world",
     show_default=True,
-    help="The sizes of the model: world, small or paper.",
+    help="The sizes of the model: world, small or paper; see above.",
 )
 @click.option(
     "--size", type=click.IntRange(1), default=None, help="Learn from the first so many samples."
@@ -222,6 +223,10 @@ def train(
 
     Stop it whenever you like (Ctrl-C, or a power cut): the same command goes on where it was, to
     the same result. (word2vec, which takes a minute, begins anew.)
+
+    Scales: world learns the book's drawn world in minutes on two cores. small is for real
+    photographs and sounds, on one small GPU or with patience. paper has the sizes of the paper, and
+    wants its data and a large GPU.
     """
     from dataclasses import asdict
 
@@ -429,7 +434,11 @@ def trained(folder: Path, *kinds: str) -> tuple[Any, dict[str, Any]]:
     help="Sentences that are kept at a time.",
 )
 def caption(folder: Path, pictures: tuple[str, ...], beam: int) -> None:
-    """Say what is in PICTURES, a line each. Files that cannot be read are named at the end."""
+    """Say what is in PICTURES, a line each. Files that cannot be read are named at the end.
+
+    A video captioner takes films: folders of pictures, GIFs, or arrays (T, H, W, 3) in files .npy.
+    (With ffmpeg: ffmpeg -i film.mp4 -r 5 frames/%04d.png)
+    """
     task, _ = trained(folder, "caption")
     bad = []
     for file, said, wrong in task.caption(folder, list(pictures), beam):
@@ -465,17 +474,48 @@ def ask(folder: Path, picture: str, question: str, top: int) -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("picture")
+@click.argument("sound")
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="So many names.")
+def name(folder: Path, picture: str, sound: str, top: int) -> None:
+    """Name the thing that PICTURE shows and SOUND lets hear; the numbers are probabilities."""
+    from mmtutor.cli import files
+
+    task, _ = trained(folder, "name")
+    try:
+        found = task.name(folder, picture, sound, top)
+    except files.Unread as error:
+        finish(error.lines, error.of)
+        return
+    for thing, sure in found:
+        click.echo(f"{sure:5.1%}  {thing}")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--text", default=None, help="Find pictures of this.")
 @click.option("--picture", default=None, help="Find words for this picture.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="So many.")
 def search(folder: Path, text: str | None, picture: str | None, top: int) -> None:
-    """Find pictures of the collection for a --text, or its texts for a --picture."""
+    """Find pictures of the collection for a --text, or its texts for a --picture. A model of recipes
+    finds recipes of its collection for a --picture of a dish."""
     from mmtutor.finder import Finder
 
     if (text is None) == (picture is None):
         raise click.UsageError("give either --text or --picture")
-    trained(folder, "search")
+    task, _ = trained(folder, "search")
     from mmtutor.cli.data import a_file
+
+    if task.system == "recipes":
+        from mmtutor.cli.cooking import told_of
+
+        if picture is None:
+            raise ValueError(
+                f"{str(folder)!r} finds recipes for a picture of a dish: give --picture"
+            )
+        for hit in task.search(folder, picture, top):
+            click.echo(told_of(hit))
+        return
 
     found = Finder.load(folder)
     if picture is not None:
@@ -676,6 +716,54 @@ def say_(folder: Path, pictures: tuple[str, ...], out: Path) -> None:
         files.write_sound(path, wave, rate)
         click.echo(f"{path}: {len(wave) / rate:.2f} s")
     finish(bad, len(pictures), "gave no speech")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("sounds", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The drawing: a .png, say; for several sounds a folder.",
+)
+@click.option(
+    "--zoom",
+    type=click.IntRange(1, 16),
+    default=4,
+    show_default=True,
+    help="Pixels of the file for one of the drawing.",
+)
+def imagine(folder: Path, sounds: tuple[str, ...], out: Path, zoom: int) -> None:
+    """Draw the face that the network imagines at a voice in SOUNDS. It is nobody's portrait.
+
+    The network has learned from drawn faces and made voices, and draws the mean of those that go
+    with such a voice. Of a person who speaks it knows nothing: use it to see what a network makes
+    of a sound, never to say what somebody looks like. A second of speech is the least.
+    """
+    from mmtutor.cli import files
+    from mmtutor.cli.imagining import NOBODY
+
+    task, _ = trained(folder, "imagine")
+    many = len(sounds) > 1
+    if many:
+        files.folder_for(out)
+    else:
+        files.ending(out)
+    bad, names = [], set()
+    for place, (file, drawn, wrong) in enumerate(task.imagine(folder, list(sounds))):
+        if drawn is None:
+            bad.append(f"{file}: {wrong}")
+            continue
+        name = Path(file).stem
+        name = f"{name}-{place + 1}" if name in names else name
+        names.add(name)
+        path = out / f"{name}.png" if many else out
+        files.write_grid(path, drawn[None].numpy(), zoom)
+        click.echo(f"{path}: {drawn.shape[0]} × {drawn.shape[1]} pixels")
+    if len(bad) < len(sounds):
+        files.say(NOBODY)
+    finish(bad, len(sounds), "gave no drawing")
 
 
 @main.command("export")

@@ -23,17 +23,26 @@ CARDS = (
 )
 WORDS = 71_000  # of the text8 corpus; of other vocabularies a system's own, mostly 10,000
 SAID = 12  # words of a caption or a question
+COOKED = 10  # ingredients of a recipe, and sentences
+FRAMES = 28  # of a film
+REGIONS = 36  # that a detector found
 UNITS = 40  # of a picture told in units
 #: The model's class, where one class is all there is.
 MODELS = {
+    "fusion": "Fusion",
     "joint_embedding": "JointEmbedding",
     "show_and_tell": "ShowAndTell",
     "show_attend_tell": "ShowAttendTell",
     "vqa": "VQA",
+    "vlbert": "VLBert",
+    "vilbert": "ViLBert",
     "text_to_image": "TextToImage",
     "cocktail_party": "CocktailParty",
     "soundnet": "SoundNet",
     "sound_localization": "SoundLocalizer",
+    "recipes": "RecipeEmbedding",
+    "video_captioning": "VideoCaptioner",
+    "speech2face": "Speech2Face",
 }
 
 
@@ -44,13 +53,14 @@ def costs_of(system: str) -> dict[str, str]:
     config = module.Config.paper()
     if system == "word2vec":
         weights = 2 * WORDS * config.dim
+        learned = weights
         adds, what = config.dim * (1 + config.negatives), "a pair of words, with its noise words"
     else:
         model = hollow(system, config)
-        weights = parameter_count(model)
+        weights, learned = parameter_count(model), parameter_count(model, trainable=True)
         pass_, what = PASSES[system](model)
         adds = multiply_adds(pass_)
-    memory = 16 * weights / 1e9  # weights, gradients, two moments: 4 bytes each
+    memory = (4 * weights + 12 * learned) / 1e9  # weights; gradients, two moments: 4 bytes each
     fits = next((name for size, name in CARDS if memory < 0.5 * size), "more than one card")
     return {
         "at paper size": f"{weights:,} weights, {memory:.2f} GB to train them",
@@ -131,6 +141,20 @@ def question(model: Any) -> Pass:
     return lambda: model(seen, ids(SAID)), f"a question of {SAID} words, and a picture's features"
 
 
+def regions(model: Any) -> Pass:
+    c, seen = model.config, REGIONS + 1  # and the whole picture
+    boxes, there = zeros(1, seen, 4), zeros(1, seen, kind=torch.bool)
+    return (
+        lambda: model.eval()(ids(SAID), zeros(1, seen, c.region), boxes, there),
+        f"a question of {SAID} words, and the features of {REGIONS} regions",
+    )
+
+
+def fused(model: Any) -> Pass:
+    inputs = {name: zeros(1, size) for name, size in model.config.read.items()}
+    return lambda: model.eval()(inputs), "the features of a picture and of a sound"
+
+
 def drawing(model: Any) -> Pass:
     c = model.config
     # the encoder looks at its letters, which what is hollow has not; it is small
@@ -182,14 +206,50 @@ def spoken(model: Any) -> Pass:
     return forward, f"a picture's features in {UNITS} units, spoken in {2 * UNITS} frames"
 
 
+def cooked(model: Any) -> Pass:
+    c = model.config
+
+    def forward() -> None:
+        model.embed_picture(zeros(1, c.image))
+        model.embed_recipe(ids(COOKED), zeros(1, COOKED, c.sentence) + 1)
+
+    what = f"a picture's features, and {COOKED} ingredients and vectors of {COOKED} sentences"
+    return forward, what
+
+
+def film(model: Any) -> Pass:
+    c = model.config
+
+    def forward() -> None:
+        memory, state = model.begin(zeros(1, FRAMES, c.features))
+        for _ in range(SAID + 1):  # and the end of the sentence
+            _, state = model.step(zeros(1, kind=torch.int64), state, memory)
+
+    return forward, f"a caption of {SAID} words, from the features of {FRAMES} pictures"
+
+
+def voice(model: Any) -> Pass:
+    c = model.config
+    return (
+        lambda: model.eval().decoder(model.voice(zeros(1, c.samples))),
+        f"{c.seconds:g} seconds of speech, and a drawing of {c.pixels} × {c.pixels} pixels",
+    )
+
+
 PASSES: dict[str, Callable[[Any], Pass]] = {
     "joint_embedding": embedding,
     "show_and_tell": caption,
     "show_attend_tell": caption,
     "vqa": question,
+    "vlbert": regions,
+    "vilbert": regions,
+    "fusion": fused,
     "text_to_image": drawing,
     "cocktail_party": mixture,
     "soundnet": wave,
     "sound_localization": place,
     "image_to_speech": spoken,
+    "recipes": cooked,
+    "video_captioning": film,
+    "speech2face": voice,
 }

@@ -20,6 +20,7 @@ from mmtutor.kit import vision
 
 HELD_BACK = 10  # without a split of its own, each tenth picture of a folder is kept back
 WORLD_PIXELS, PIXELS = 96, 224  # the side of pictures, if nobody says
+NO_THINGS = ("dishes", "clips")  # the world's data sets that have no such option
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,21 @@ class Source:
             size: at most so many; None: ``usual`` of the world, all of the others.
             pixels: side of the pictures; None: there are none.
             usual: how many the world makes if nobody says.
-            more: other options of the world's data set, by default 24 things.
+            more: other options of the world's data set, by default 24 things; of a folder's films
+                the number of pictures.
         """
         if self.kind == "world":
             sides = {} if pixels is None else {"pixels": pixels}
-            return world.load(name, split, size or usual, **sides, **(more or {"things": 24}))
+            if name not in NO_THINGS:
+                more = more or {"things": 24}
+            return world.load(name, split, size or usual, **sides, **more)
         if self.kind == "hub":
             return hub.load(self.name, split, size, path=self.path, pixels=pixels)
-        captioned = functools.partial(hub.folder, uncaptioned="skip")
-        read = hub.asked if name == "questions" else captioned
+        read = {"questions": hub.asked, "dishes": hub.recipes}.get(name)
+        if read is None:
+            films = functools.partial(hub.films, **more)
+            read = films if name == "clips" else hub.folder
+            read = functools.partial(read, uncaptioned="skip")
         return self._folder(functools.partial(read, pixels=pixels, damaged="skip"), split, size)
 
     def _folder(self, read: Callable[..., Any], split: str, size: int | None) -> Any:

@@ -107,16 +107,21 @@ class Drawing(Task):
     instead = "use --set size for the pictures, and --set rates for the two networks"
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(2600, 32, 6e-4),
+        "small": Recipe(12_000, 64, 6e-4),
         "paper": Recipe(20_000, 64, 2e-4),
     }
+    small: ClassVar[dict[str, Any]] = dict(
+        **dict(size=64, words=64, hidden=128, sentence=128, code=64),
+        **dict(generator=48, discriminator=48),
+    )
 
     def settings(self, run: dict[str, Any], words: int = 1000) -> Any:
-        own = {**(WORLD if run["scale"] == "world" else {}), **run["set"]}
+        own = {**(WORLD if run["scale"] != "paper" else {}), **run["set"]}
         if own.get("code") == 0 and "seeking" not in run["set"]:
             own["seeking"] = 0.0  # what has no code cannot be asked to heed it
         letters = own.get("words", 0 if run["scale"] == "paper" else 1) == 0
         own["vocabulary"] = len(text_to_image.ALPHABET) + 1 if letters else words
-        made = getattr(self.config, run["scale"])(**own)
+        made = self.maker(run["scale"])(**own)
         if run["batch"] < 2:
             raise ValueError(f"--batch of {self.system} must be at least 2, got {run['batch']}")
         if made.pairs and run["batch"] % 2:

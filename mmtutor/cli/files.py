@@ -226,7 +226,7 @@ def vectors(file: str, fps: int, given: float | None, size: int) -> np.ndarray:
     )
     if path.is_dir() or path.suffix.lower() != ".npy":
         raise ValueError(f"{file!r} holds pictures, and this network takes vectors: {wanted}")
-    whole = _saved(path)
+    whole = hub.array(path)
     fits = whole.ndim == 2 and whole.shape[1] == size and len(whole) > 1
     if not fits or whole.dtype.kind != "f":
         raise ValueError(f"{file!r} must be {wanted}; got {whole.dtype} {whole.shape}")
@@ -257,7 +257,7 @@ def _folder(path: Path, pixels: int) -> tuple[np.ndarray, None]:
     if not files:
         raise ValueError(f"{str(path)!r} holds no picture ({', '.join(FRAMES)})")
     shown, size = [], None
-    for one in sorted(files, key=_by_number):
+    for one in sorted(files, key=hub._by_numbers):
         try:
             with Image.open(one) as image:
                 own = image.size
@@ -273,32 +273,14 @@ def _folder(path: Path, pixels: int) -> tuple[np.ndarray, None]:
     return np.stack(shown), None
 
 
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """A name by its runs of digits as numbers."""
-    import re
-
-    return [(int(x), "") if x.isdigit() else (-1, x) for x in re.split(r"(\d+)", path.stem) if x]
-
-
 def _array(path: Path, pixels: int) -> tuple[np.ndarray, None]:
     """The pictures of an array that NumPy saved."""
-    whole = _saved(path)
+    whole = hub.array(path)
     fits = whole.dtype == np.uint8 and 0 not in whole.shape
     if not fits or not (whole.ndim == 3 or (whole.ndim == 4 and whole.shape[3] == 3)):
         got = f"{whole.dtype} {whole.shape}"
         raise ValueError(f"{str(path)!r} must hold uint8 (T, H, W, 3) or (T, H, W), got {got}")
     return np.stack([_small(np.array(one), pixels, repr(str(path))) for one in whole]), None
-
-
-def _saved(path: Path) -> np.ndarray:
-    """An array that NumPy saved, left on disk."""
-    try:
-        whole = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:
-        raise ValueError(f"{str(path)!r} is no array that NumPy can read: {error}") from error
-    if not isinstance(whole, np.ndarray):
-        raise ValueError(f"{str(path)!r} must hold one array, and holds several")
-    return whole
 
 
 def _moving(path: Path, pixels: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -41,11 +41,22 @@ class Hearing(Task):
     takes = ("steps", "batch", "lr")
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(735, 32, 3e-3),
+        "small": Recipe(6000, 32, 1e-3),
         "paper": Recipe(20_000, 64, 1e-3),
     }
+    small: ClassVar[dict[str, Any]] = dict(
+        rate=16000,
+        stack=(
+            soundnet.Layer(48, 64, 8, 32, 8),
+            soundnet.Layer(96, 16, 2, 8, 0),
+            soundnet.Layer(192, 8, 2, 4, 0),
+            soundnet.Layer(256, 4, 2, 2, 2),
+            soundnet.Layer(384, 4, 2, 2, 0),
+        ),
+    )
 
     def settings(self, run: dict[str, Any], classes: int = CLASSES) -> Any:
-        made = getattr(self.config, run["scale"])(heads=((HEAD, classes),), **run["set"])
+        made = self.maker(run["scale"])(heads=((HEAD, classes),), **run["set"])
         if source(run).kind == "world":
             least = soundnet.least_length(made) / made.rate
             if least > CLIP_SECONDS:

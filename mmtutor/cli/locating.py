@@ -66,13 +66,18 @@ class Locating(Task):
     model = sound_localization.SoundLocalizer
     fixed = ("image", "given", "metric", "supervision")
     takes = ("steps", "batch", "lr")
-    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(400, 64, 2e-3)}
+    recipes: ClassVar[dict[str, Recipe]] = {
+        "world": Recipe(400, 64, 2e-3),
+        "small": Recipe(2000, 64, 1e-3),
+    }
+    small: ClassVar[dict[str, Any]] = dict(sound=256)
     lacks: ClassVar[dict[str, str]] = {
         "paper": "its ears are a SoundNet that has heard two million videos; none comes with the book"
     }
 
     def settings(self, run: dict[str, Any]) -> Any:
-        sizes = {"sound": 64, "sharpness": 1.0, **run["set"]}
+        sizes = {"sound": 64, "sharpness": 1.0}
+        sizes |= {**(self.small if run["scale"] == "small" else {}), **run["set"]}
         if sizes.get("hears", "vector") == "vector":
             sizes["given"] = GIVEN
         made = self.config.world(**sizes)

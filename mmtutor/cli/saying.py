@@ -51,11 +51,17 @@ class Saying(Task):
     takes = ("steps", "batch", "lr", "pixels", "encoder")
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(700, 32, 5e-3),
+        "small": Recipe(6000, 32, 2e-3),
         "paper": Recipe(20_000, 64, 4e-4),
     }
+    small: ClassVar[dict[str, Any]] = dict(
+        **dict(widths=(128, 128, 128, 128), teachers=128, units=128),
+        **dict(prepare=192, embedding=192, hidden=384, attention=96, dropout=0.3),
+        **dict(voice=128, voice_bands=80),
+    )
 
     def settings(self, run: dict[str, Any], **sizes: Any) -> Any:
-        made = getattr(self.config, run["scale"])(**{**sizes, **run["set"]})
+        made = self.maker(run["scale"])(**{**sizes, **run["set"]})
         drawn = source(run).kind == "world"
         if drawn and made.rate not in (8000, 16000, 22050):
             raise ValueError(f"the world's rate is 8000, 16000 or 22050, got {made.rate}")

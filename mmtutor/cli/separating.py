@@ -18,8 +18,8 @@ from mmtutor.kit.arrays import column
 from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.world import voices
 
-SECONDS = {"world": 2, "paper": 3}  # of a clip
-HEARD = {"world": 1.6, "paper": 3}  # of it, that a training batch has
+SECONDS = {"world": 2, "small": 2, "paper": 3}  # of a clip
+HEARD = {"world": 1.6, "small": 1.6, "paper": 3}  # of it, that a training batch has
 DILATIONS = (1, 2, 4, 8, 16)  # as the chapter's model
 TEST = 200  # mixtures
 
@@ -36,14 +36,19 @@ class Separating(Task):
     takes = ("steps", "batch", "lr")
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(1000, 8, 5e-3),
+        "small": Recipe(8000, 8, 1e-3),
         "paper": Recipe(20_000, 6, 3e-5),
     }
+    small: ClassVar[dict[str, Any]] = dict(
+        **dict(rate=16000, window=1280, hop=640, n_fft=1280, pad=320),
+        **dict(audio=(cocktail_party.Layer(256, 3, 1), cocktail_party.Layer(256, 3, 1)), width=256),
+    )
 
     def settings(self, run: dict[str, Any]) -> Any:
-        own = {**({"dilations": DILATIONS} if run["scale"] == "world" else {}), **run["set"]}
+        own = {**({"dilations": DILATIONS} if run["scale"] != "paper" else {}), **run["set"]}
         if own.get("visual") == ():  # it only hears
             own["face"] = ()
-        made = getattr(self.config, run["scale"])(**own)
+        made = self.maker(run["scale"])(**own)
         if made.rate not in (8000, 16000):
             raise ValueError(f"rate must be 8000 or 16000 here, got {made.rate}")
         if not made.visual and made.voices == 1:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from mmtutor import finder
 from mmtutor.cli import runs
 from mmtutor.cli.data import Source, told
+from mmtutor.cli.files import say
 from mmtutor.kit import training
 from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, tokenize
@@ -45,6 +47,8 @@ class Task:
         holds: what such a folder holds, in a line.
         config: its settings; ``fixed``: those that the data decide.
         recipes: how it trains, by scale.
+        small: the sizes between the world's and the paper's, as changes of the world's; for real
+            photographs and sounds, on one small GPU or with patience. A system may have its own.
         lacks: why there is no recipe for a scale, where that is not plain.
         takes: the options of ``train`` that it reads, beside those that all read.
         instead: what to give in place of one that it does not.
@@ -60,9 +64,16 @@ class Task:
     model: ClassVar[type]
     fixed: ClassVar[tuple[str, ...]] = ()
     recipes: ClassVar[dict[str, Recipe]]
+    small: ClassVar[dict[str, Any]] = {}
     lacks: ClassVar[dict[str, str]] = {}
     takes: ClassVar[tuple[str, ...]] = ("steps", "batch", "lr", "pixels", "encoder")
     instead: ClassVar[str] = "leave it out"
+
+    def maker(self, scale: str) -> Callable[..., Any]:
+        """What makes the settings of a scale."""
+        if scale == "small" and not hasattr(self.config, "small"):
+            return functools.partial(self.config.world, **self.small)
+        return getattr(self.config, scale)
 
     def settings(self, run: dict[str, Any]) -> Any:
         """The settings of a run, with some size for what only the data will tell."""
@@ -185,6 +196,25 @@ def none_kept(what: str) -> str:
 def source(run: dict[str, Any]) -> Source:
     """Where the data of a run come from."""
     return Source(**run["data"])
+
+
+def asked_of(rows: Any) -> tuple[list[str], list[str], Tensor]:
+    """Questions, answers and the picture of each; questions without a word are left out, and
+    counted."""
+    if "question" in rows.column_names:
+        return list(rows["question"]), list(rows["answer"]), torch.arange(len(rows))
+    found = [
+        (question, answer, row)
+        for row, (own, said) in enumerate(zip(rows["questions"], rows["answers"]))
+        for question, answer in zip(own, said)
+    ]
+    kept = [one for one in found if tokenize(one[0])]
+    if len(kept) < len(found):
+        say(f"questions without a word are left out: {len(found) - len(kept)} of {len(found)}")
+    if not kept:
+        raise ValueError("no question has a word")
+    questions, answers, owner = zip(*kept)
+    return list(questions), list(answers), torch.tensor(owner)
 
 
 def words_of(vocabulary: Vocabulary) -> dict[str, Any]:

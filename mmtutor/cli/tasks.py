@@ -2,8 +2,8 @@
 
 Every task trains the system as it stands in its file, on any data in the world's columns. The
 chapters do more where more is worth it (they teach cells their names, sort captions, compare); what
-a plain run of the same model gives is what one gets here. What draws, separates, hears and speaks
-has a file of its own beside this one.
+a plain run of the same model gives is what one gets here. What cooks, watches films, draws,
+separates, hears, speaks and imagines has a file of its own beside this one.
 """
 
 from __future__ import annotations
@@ -19,17 +19,22 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor import finder, joint_embedding, show_and_tell, show_attend_tell, vqa, word2vec, world
+from mmtutor.cli.cooking import Cooking
 from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
 from mmtutor.cli.drawing import Drawing
-from mmtutor.cli.files import say
+from mmtutor.cli.filming import Filming
+from mmtutor.cli.fusing import Fusing
 from mmtutor.cli.hearing import Hearing
+from mmtutor.cli.imagining import Imagining
 from mmtutor.cli.locating import Locating
+from mmtutor.cli.reading import ViLBert, VLBert
 from mmtutor.cli.saying import Saying
 from mmtutor.cli.separating import Separating
 from mmtutor.cli.task import (
     CAPTIONED,
     Recipe,
     Task,
+    asked_of,
     batches,
     none_kept,
     source,
@@ -56,7 +61,7 @@ class Captions(Task):
     layer: ClassVar[str]
 
     def settings(self, run: dict[str, Any]) -> Any:
-        return getattr(self.config, run["scale"])(1000, **run["set"])
+        return self.maker(run["scale"])(1000, **run["set"])
 
     def sizes(self, seen: Tensor) -> dict[str, Any]:
         """What the pictures' features decide of the settings."""
@@ -71,7 +76,7 @@ class Captions(Task):
         least = 1 if len(rows) < 5000 or source(run).kind == "world" else 5
         vocabulary = Vocabulary(chain.from_iterable(map(tokenize, captions)), min_count=least)
         ids = text.encode_captions(captions, vocabulary)
-        make = getattr(self.config, run["scale"])
+        make = self.maker(run["scale"])
         torch.manual_seed(run["seed"])
         model = self.model(make(len(vocabulary), **{**self.sizes(seen), **run["set"]}))
         loader = text.caption_batches(eyes.standardized(seen), ids, owner, run["batch"])
@@ -130,8 +135,10 @@ class ShowAndTell(Captions):
     fixed = ("vocabulary", "image")
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(2000, 64, 1e-2),
+        "small": Recipe(6000, 64, 2e-3),
         "paper": Recipe(20_000, 64, 1e-3),
     }
+    small: ClassVar[dict[str, Any]] = dict(embedding=384, hidden=512, dropout=0.4)
 
     def sizes(self, seen: Tensor) -> dict[str, Any]:
         return {"image": seen.shape[1]}
@@ -155,8 +162,12 @@ class ShowAttendTell(Captions):
     )
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(2300, 32, 8e-3),
+        "small": Recipe(8000, 64, 1e-3),
         "paper": Recipe(20_000, 64, 4e-4),
     }
+    small: ClassVar[dict[str, Any]] = dict(
+        **dict(embedding=256, hidden=512, attention=256, prepare=256, dropout=0.4)
+    )
 
     def sizes(self, seen: Tensor) -> dict[str, Any]:
         return {"annotation": seen.shape[1], "grid": tuple(seen.shape[2:])}
@@ -189,7 +200,7 @@ class JointEmbedding(Task):
                 f"--batch of {self.system} must be at least 2, got {run['batch']}: it learns to "
                 "tell a text from the others of its batch"
             )
-        make, sizes = getattr(self.config, run["scale"]), {"image": 1280, **run["set"]}
+        make, sizes = self.maker(run["scale"]), {"image": 1280, **run["set"]}
         return make(**sizes) if run["scale"] == "paper" else make(1000, **sizes)
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
@@ -209,7 +220,7 @@ class JointEmbedding(Task):
             chain.from_iterable(map(split, captions)), min_count=1 if drawn else 2
         )
         ids = joint_embedding.encode_texts(captions, vocabulary, split)
-        make = getattr(self.config, run["scale"])
+        make = self.maker(run["scale"])
         own = {"image": seen.shape[1], **run["set"]}
         if run["scale"] == "paper":
             own["vocabulary"] = len(vocabulary)
@@ -268,10 +279,15 @@ class Questions(Task):
     fixed = ("vocabulary", "answers", "image", "names", "naming", "things")
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(900, 128, 5e-3),
+        "small": Recipe(8000, 128, 1e-3),
         "paper": Recipe(20_000, 500, 3e-4),
     }
+    small: ClassVar[dict[str, Any]] = dict(word=200, hidden=256, mlp=(512,))
     most = 1000  # answers that a model can give
     sizes: ClassVar[dict[str, Any]] = dict(fusion="stacked", joint=144, start="torch", dropout=0.1)
+    smaller: ClassVar[dict[str, Any]] = dict(
+        fusion="stacked", joint=256, start="torch", dropout=0.3
+    )
 
     def settings(self, run: dict[str, Any]) -> Any:
         image = (112, 6, 6) if self.layer(run) == "map" else 1280
@@ -280,39 +296,22 @@ class Questions(Task):
     def layer(self, run: dict[str, Any]) -> str:
         """What is seen of a picture: a map, but for the paper a vector, unless one is to look."""
         looks = run["set"].get("fusion") in vqa.ATTENTION
-        return "map" if run["scale"] == "world" or looks else "vector"
+        return "map" if run["scale"] != "paper" or looks else "vector"
 
     def made(
         self, run: dict[str, Any], words: int, answers: int, image: int | tuple[int, ...]
     ) -> vqa.Config:
         """The settings of a run whose data are known."""
-        own = {**(self.sizes if run["scale"] == "world" else {}), **run["set"]}
+        usual = {"world": self.sizes, "small": self.smaller}.get(run["scale"], {})
+        own = {**usual, **run["set"]}
         if "image" not in vqa.UNREAD.get(own.get("fusion"), ()):
             own["image"] = image
-        make = getattr(self.config, run["scale"])
+        make = self.maker(run["scale"])
         return make(vocabulary=words, answers=answers, **own)
-
-    def asked(self, rows: Any) -> tuple[list[str], list[str], Tensor]:
-        """Questions, answers and the picture of each; questions without a word are left out, and
-        counted."""
-        if "question" in rows.column_names:
-            return list(rows["question"]), list(rows["answer"]), torch.arange(len(rows))
-        found = [
-            (question, answer, row)
-            for row, (own, said) in enumerate(zip(rows["questions"], rows["answers"]))
-            for question, answer in zip(own, said)
-        ]
-        kept = [one for one in found if tokenize(one[0])]
-        if len(kept) < len(found):
-            say(f"questions without a word are left out: {len(found) - len(kept)} of {len(found)}")
-        if not kept:
-            raise ValueError("no question has a word")
-        questions, answers, owner = zip(*kept)
-        return list(questions), list(answers), torch.tensor(owner)
 
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         rows = source(run).rows("questions", "train", run["size"], run["pixels"], 14_000)
-        questions, said, owner = self.asked(rows)
+        questions, said, owner = asked_of(rows)
         answers = Vocabulary(said, specials=(), max_size=self.most)
         if len(answers) < 2:
             raise ValueError(
@@ -356,7 +355,7 @@ class Questions(Task):
         if not len(rows):
             raise ValueError(none_kept("picture with a question"))
         seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, eyes.layer)))
-        questions, said, owner = self.asked(rows)
+        questions, said, owner = asked_of(rows)
         ids, found = vqa.encode_questions(questions, vocabulary), []
         for part in batches(len(ids), 256):
             maps = seen[owner[part]].float().to(device())
@@ -423,12 +422,13 @@ class Words(Task):
     folders = True
     holds = "texts: files that end in .txt, in UTF-8"
     config = word2vec.Config
-    recipes: ClassVar[dict[str, Recipe]] = {"world": Recipe(0, 0, 0), "paper": Recipe(0, 0, 0)}
+    recipes: ClassVar[dict[str, Recipe]] = {s: Recipe(0, 0, 0) for s in ("world", "small", "paper")}
+    small: ClassVar[dict[str, Any]] = dict(dim=200, subsample=1e-4, min_count=5, batch=2048)
     takes = ()
     instead = "use --set (epochs, batch, lr)"
 
     def settings(self, run: dict[str, Any]) -> Any:
-        return getattr(self.config, run["scale"])(**run["set"])
+        return self.maker(run["scale"])(**run["set"])
 
     def sentences(self, run: dict[str, Any]) -> Iterable[Any]:
         """Rows of words."""
@@ -523,15 +523,21 @@ def lines_of(folder: Path) -> Iterator[list[str]]:
 TASKS: dict[str, Task] = {
     task.system: task
     for task in (
+        Fusing(),
         Words(),
         JointEmbedding(),
+        Cooking(),
         ShowAndTell(),
         ShowAttendTell(),
+        Filming(),
         Questions(),
+        VLBert(),
+        ViLBert(),
         Drawing(),
         Separating(),
         Hearing(),
         Locating(),
         Saying(),
+        Imagining(),
     )
 }
