@@ -3,7 +3,7 @@
 Data are made, of the columns that the real sets have; see ``papercells``.
 """
 
-# ruff: noqa: F811 (a fixture that is asked for has its name)
+
 from __future__ import annotations
 
 import ast
@@ -16,12 +16,16 @@ from pathlib import Path
 import pytest
 from papercells import calls, chapters, paper_branch, run_paper, tagged
 from test_hub import (
+    fake_hub,
+    folder,
     packed,
     photograph,
     recording,
-    repositories,  # noqa: F401 (a fixture, as fake_hub and folder)
+    repositories,
     write_parquet,
 )
+
+__all__ = ["fake_hub", "folder", "repositories"]  # fixtures
 
 #: A chapter without a model: its paper branch measures a curve.
 NO_MODEL = "03_sound"
