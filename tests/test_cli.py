@@ -496,6 +496,8 @@ def test_a_full_disk_is_named_whoever_says_it() -> None:
     with pytest.raises(RuntimeError) as caught:  # which does not speak of a disk
         torch.save({"x": torch.zeros(100_000)}, FullDisk())
     assert line_of(caught.value).startswith("the disk is full; what was saved last is whole")
+    told = "the disk is full (No space left on device): c.pt takes about 3.0 MB; what to do"
+    assert line_of(OSError(28, told, "c.pt")) == told
     assert "the memory is full" in line_of(MemoryError())
     assert "the memory is full" in line_of(
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from mmtutor.kit._identity import digest, without_addresses
+from mmtutor.kit.cache import why_not_written
 from mmtutor.kit.runtime import comes_home
 
 
@@ -319,7 +320,8 @@ def fit(
         ValueError: no data, no trainable parameter, a setting out of range, a loss that is not a
             scalar, or a checkpoint that is damaged, of another version or of another run (the model
             is then as before).
-        OSError: the checkpoint must not be read, or cannot be written; known before the first step.
+        OSError: the checkpoint must not be read, or cannot be written, which is known before the
+            first step; or the disk is full when it is written, and then the one before it is whole.
         FloatingPointError: the loss or its gradient is not finite; the message names the step and
             the terms. The weights are those from before that step.
     """
@@ -876,9 +878,33 @@ class _Checkpoint:
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, self.path)
+            except Exception as error:
+                temporary.unlink(missing_ok=True)
+                told = self._not_written(error, content, step)
+                if told is None:
+                    raise
+                raise told from error
             finally:
                 temporary.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
+
+    def _not_written(self, error: Exception, content: Any, step: int) -> OSError | None:
+        rest = f"there is no checkpoint before it: make room, and start the run again (step {step} was done)"
+        if self.path.exists():
+            rest = (
+                "the checkpoint before it is whole: make room, start the same run again, and it goes on "
+                f"from there (this one would have been that of step {step})"
+            )
+        return why_not_written(error, self.path, _size(content), rest)
+
+
+def _size(content: Any) -> int:
+    """The bytes of all tensors in a checkpoint."""
+    if isinstance(content, Tensor):
+        return content.numel() * content.element_size()
+    if isinstance(content, Mapping):
+        content = list(content.values())
+    return sum(map(_size, content)) if isinstance(content, (list, tuple)) else 0
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:
