@@ -247,6 +247,58 @@ def test_every_source_is_described() -> None:
 # --- The cache ------------------------------------------------------------------------------------
 
 
+def test_a_stream_has_the_rows_of_a_loaded_set(repositories: Path, fake_hub: list[str]) -> None:
+    options = {"path": repositories / "flickr8k", "pixels": 32}
+    check = hub.load("flickr8k", **options)
+    read = hub.stream("flickr8k", size=30, buffer=1, **options)
+    check_flickr_rows = [read[i] for i in range(30)]
+    for mine, row in zip(check_flickr_rows, check, strict=True):
+        assert mine["captions"] == row["captions"]
+        assert (mine["image"] == row["image"]).all()
+    shuffled = hub.stream("flickr8k", size=30, buffer=10, **options).__getitems__(list(range(30)))
+    told = [row["captions"][0] for row in check_flickr_rows]
+    assert [row["captions"][0] for row in shuffled] != told
+    assert sorted(row["captions"][0] for row in shuffled) == sorted(told)
+    from_hub = hub.stream("coco_captions", "test", 3, buffer=1)  # some rows are one sample
+    assert from_hub[2]["captions"] == [f"caption {i}" for i in range(10, 15)]
+    assert fake_hub == ["jxie/coco_captions"]
+
+
+def test_a_stream_is_trained_on_and_stores_nothing(repositories: Path, folder: Path) -> None:
+    import torch
+
+    from mmtutor.kit.training import fit
+
+    class Mean(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.seen = torch.nn.Parameter(torch.zeros(3)), []
+
+        def loss(self, batch: dict) -> torch.Tensor:
+            self.seen += batch["told"]
+            return (batch["image"].float().mean((1, 2)) / 255 - self.w).square().mean()
+
+    def collate(rows: list[dict]) -> dict:
+        pictures = torch.stack([torch.as_tensor(row["image"]) for row in rows])
+        return {"image": pictures, "told": [row["captions"][0] for row in rows]}
+
+    model = Mean()
+    data = hub.stream("flickr8k", size=30, path=repositories / "flickr8k", pixels=32, buffer=7)
+    fit(model, data, batch_size=4, collate=collate, progress=False)
+    assert sorted(model.seen) == sorted(f"picture {i} said 0" for i in range(30))
+    assert not (folder / "hub").exists()
+
+
+def test_a_stream_that_cannot_be(repositories: Path) -> None:
+    options = {"path": repositories / "flickr8k", "pixels": 32}
+    with pytest.raises(ValueError, match="say how many samples an epoch has"):
+        hub.stream("flickr8k", **options)
+    with pytest.raises(ValueError, match="has no split 'tests'"):
+        hub.stream("flickr8k", "tests", 3, **options)
+    with pytest.raises(RuntimeError, match="its length was said to be 31"):
+        hub.stream("flickr8k", size=31, **options).__getitems__(list(range(31)))
+
+
 def test_second_load_needs_no_network(fake_hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = hub.load("flickr8k", size=20)
     hub.load("flickr8k", "test")

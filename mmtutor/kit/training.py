@@ -18,7 +18,7 @@ import random
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -156,15 +156,28 @@ class ShuffledBatches:
         samples = sum(map(sum, rounds))
         return [self.processes * sizes[self.process] / samples for sizes in rounds]
 
+    def order(self) -> Sequence[int]:
+        """The samples of the epoch in their order."""
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        order = self.order()
         for i in range(len(self)):
             turn, process = divmod(i, self.processes)
             sizes = self.sizes(turn)
             start = turn * self.batch_size * self.processes + sum(sizes[:process])
             _seed_all(self.seed, _BATCH, self.epoch, i, self.process)
             # Never an empty batch, on which the model could not run.
-            yield (order[start : start + sizes[process]] if sizes[process] else order[-1:]).tolist()
+            own = order[start : start + sizes[process]] if sizes[process] else order[-1:]
+            yield np.asarray(own).tolist()
+
+
+class OrderedBatches(ShuffledBatches):
+    """The same rounds of a :class:`mmtutor.kit.streams.Stream`, which shuffles its rows itself: they
+    are asked for by ``epoch × n + place``."""
+
+    def order(self) -> Sequence[int]:
+        return range(self.epoch * self.n, (self.epoch + 1) * self.n)
 
 
 class _Loss(nn.Module):
@@ -271,7 +284,8 @@ def fit(
             frozen part that must stay in ``eval`` mode sees to that itself, by overriding
             ``train``.
         data: a dictionary of tensors (fastest), a map-style dataset (a Hugging Face one in torch
-            format too), or a ready ``DataLoader``, which then decides batches and order (a
+            format too), a :class:`mmtutor.kit.streams.Stream` of a set that does not fit into
+            memory, or a ready ``DataLoader``, which then decides batches and order (a
             generator that it brings is seeded anew each epoch).
         epochs: passes over the data, at least 1.
         batch_size: samples in a batch.
@@ -560,7 +574,7 @@ def _batches(
     if not mapped or isinstance(data, IterableDataset):
         raise TypeError(
             "data must be a dictionary of tensors, a dataset with a length and an index, or a DataLoader of one, "
-            f"got {_kind(dataset)}"
+            f"got {_kind(dataset)}; rows that only come one after another: kit.streams.Stream"
         )
     if len(dataset) == 0:
         raise ValueError("no batch to train on: the data is empty")
@@ -572,9 +586,8 @@ def _batches(
             )
     else:
         process, processes = accelerator.process_index, accelerator.num_processes
-        sampler = ShuffledBatches(
-            len(dataset), int(batch_size), int(seed), drop_last, process, processes
-        )
+        kind = OrderedBatches if getattr(dataset, "in_order", False) else ShuffledBatches
+        sampler = kind(len(dataset), int(batch_size), int(seed), drop_last, process, processes)
         loader = DataLoader(
             dataset, batch_sampler=sampler, collate_fn=(lambda b: b) if whole else collate
         )
