@@ -347,6 +347,63 @@ def test_many_shards(tmp_path: Path) -> None:
         hub.load("wikitext2", size=451, path=file)
 
 
+class Breaking:
+    """A stream from the Hub that breaks off after some rows."""
+
+    def __init__(self, data, after: float) -> None:
+        self.data, self.after = data, after
+
+    def with_format(self, kind: str) -> Breaking:
+        return Breaking(self.data.with_format(kind), self.after)
+
+    def iter(self, batch_size: int):
+        for number, table in enumerate(self.data.iter(batch_size)):
+            if (number + 1) * batch_size > self.after:
+                raise ConnectionResetError(104, "Connection reset by peer")
+            yield table
+
+
+def test_a_download_that_breaks_off_loses_nothing_and_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    lines = datasets.Dataset.from_dict({"text": [f"line {i}" for i in range(450)]})
+    ends = iter([250, 330, float("inf")])
+    opened, converted, real = [], [], hub._Recipe._convert
+
+    def load_dataset(*_: object, **__: object) -> Breaking:
+        opened.append(1)
+        return Breaking(lines, next(ends))
+
+    def convert(recipe: hub._Recipe, sample: object, number: int) -> object:
+        converted.append(number)
+        return real(recipe, sample, number)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(hub._Recipe, "_convert", convert)
+
+    def stored() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.arrow")}
+
+    with pytest.raises(ConnectionError, match=r"ConnectionResetError.*With a network, try again"):
+        hub.load("wikitext2")
+    first = stored()
+    assert sorted(first) == ["0000000-100.arrow", "0000100-100.arrow"]
+    assert not list(folder.rglob("*.partial"))
+    with pytest.raises(ConnectionError, match="Connection reset"):
+        hub.load("wikitext2")
+    assert first.items() <= stored().items()  # nothing was written again
+    assert len(stored()) == 3
+    data = hub.load("wikitext2")
+    assert [row["words"] for row in data] == [["line", str(i)] for i in range(450)]
+    assert first.items() <= stored().items()
+    assert sorted(converted) == list(range(450))  # each once
+    assert len(opened) == 3
+    hub.load("wikitext2")
+    assert len(opened) == 3  # all is there
+
+
 def test_unusable_cache_warns_and_still_answers(
     repositories: Path, monkeypatch, tmp_path: Path
 ) -> None:

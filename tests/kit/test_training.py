@@ -485,6 +485,43 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path, unbroken, die_at
     assert same(resumed, model)
 
 
+@pytest.mark.parametrize("when", ["step", "save"])
+def test_told_to_stop_within_a_step_or_a_save_it_leaves_a_whole_checkpoint(
+    tmp_path, monkeypatch, unbroken, when
+):
+    """SIGTERM, as the command line takes it: what a machine sends that is about to be taken away."""
+    file, real, saves = tmp_path / "c.pt", torch.save, []
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    class Told(Net):
+        def loss(self, batch):
+            if when == "step" and self.calls == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(batch)
+
+    def save(content, target):
+        saves.append(1)
+        real(content, target)
+        if when == "save" and len(saves) == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(torch, "save", save)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(Told(), points(), validate=score, checkpoint=file, **RUN)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+    assert torch.load(file, weights_only=True)["step"] == 8
+    resumed = Net()
+    assert fit(resumed, points(), validate=score, checkpoint=file, **RUN) == unbroken[1]
+    assert resumed.calls == 15 - 8
+    assert same(resumed, unbroken[0])
+
+
 # --- checkpoints that cannot be used --------------------------------------------------------------
 
 
