@@ -356,6 +356,8 @@ def fit(
     batches, sampler = _batches(data, batch_size, seed, collate, drop_last, accelerator)
     opt = _optimizer(optimizer, parameters, lr, weight_decay)
     peaks = [float(group["lr"]) for group in opt.param_groups]
+    if _shares_out(accelerator):
+        _check_shardable(model)
     wrapped, opt, loader = accelerator.prepare(_Loss(model), opt, batches)
     parameters = _trainable(model)  # FSDP has put shards in the place of those of before
     per_epoch = _steps_per_epoch(loader, accumulate)
@@ -740,6 +742,15 @@ def _check_shards(accelerator: Any) -> None:
         raise ValueError(
             "FSDP would wrap parts of the model for good; fit wraps the whole for as long as it trains: "
             "accelerate launch --fsdp_auto_wrap_policy NO_WRAP"
+        )
+
+
+def _check_shardable(model: nn.Module) -> None:
+    single = [name for name, p in model.named_parameters() if p.ndim == 0]
+    if single:
+        raise ValueError(
+            f"FSDP cannot share out a weight that is a single number: {', '.join(single)}; train "
+            f"{type(model).__name__} in several processes without FSDP"
         )
 
 

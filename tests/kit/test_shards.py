@@ -133,6 +133,11 @@ if how == "FSDP":
     t.share_out()
 rank = os.environ["RANK"]
 done = {{name: t.trained(name) for name in t.NAMES}}
+if how == "FSDP":
+    try:
+        t.trained("joint_embedding")
+    except ValueError as error:
+        done["refused"] = str(error)
 done["net"], done["accumulated"] = t.net(), t.net(accumulate=2, batch_size=3)
 file = dict(checkpoint=f"{{folder}}/c.pt", checkpoint_every=1)
 try:
@@ -176,6 +181,8 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path: Path, ho
         same(first[name], second[name], exactly=True)
         same(first[name], trained(name, processes=1))
         assert len(first[name]["losses"]["loss"]) == 6
+    if how == "FSDP":  # its temperature is learned
+        assert "a weight that is a single number: log_scale; train Joint" in first["refused"]
     alone = net(batch_size=10)
     same(first["net"], alone)
     torch.testing.assert_close(first["net"]["forward"], alone["forward"], atol=1e-4, rtol=1e-4)
