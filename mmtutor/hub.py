@@ -45,6 +45,8 @@ from mmtutor.world import _store
 if TYPE_CHECKING:
     import datasets
 
+    from mmtutor.kit.streams import Stream
+
 Row = dict[str, Any]
 
 _VERSION = 2  # of the conversion; raise it when the same source would give other samples
@@ -596,6 +598,62 @@ def load(
         ValueError: a file that cannot be read, or without the columns that are needed; the message
             names it.
     """
+    return _recipe(name, split, path, pixels, sample_rate).load(size)
+
+
+def stream(
+    name: str,
+    split: str = "train",
+    size: int | None = None,
+    *,
+    path: str | Path | None = None,
+    pixels: int = 64,
+    sample_rate: int = 16000,
+    buffer: int = 1000,
+    seed: int = 0,
+) -> Stream:
+    """Return a real data set in the world's columns whose rows are read when their turn comes.
+
+    For sets that fit neither into memory nor onto the disk: nothing is stored, and no more than
+    ``buffer`` samples (their pictures still encoded) are held. :func:`mmtutor.kit.training.fit`
+    takes it as it takes a set of :func:`load`; each epoch reads the source anew, and of several
+    processes each reads all of it and converts its own rows.
+
+    Args:
+        name, split, path, pixels, sample_rate: as for :func:`load`.
+        size: the first so many samples are an epoch; it must be given.
+        buffer: how many samples are held, out of which the next one is drawn; 1 keeps the order.
+        seed: of the drawing.
+
+    Returns:
+        A :class:`mmtutor.kit.streams.Stream` of rows like those of :func:`load`: pictures and waves
+        are arrays.
+
+    Raises:
+        ValueError: as for :func:`load`, or no ``size``.
+        ConnectionError, FileNotFoundError: as for :func:`load`; of the Hub once rows are read.
+        RuntimeError: (once rows are read) the source ends before ``size`` samples.
+    """
+    from mmtutor.kit.streams import Stream
+
+    if size is None:
+        raise ValueError(
+            "a stream does not know its end: say how many samples an epoch has, size=…"
+        )
+    recipe = _recipe(name, split, path, pixels, sample_rate)
+    return Stream(
+        recipe.gather,
+        _store.integer("size", size),
+        convert=recipe.row,
+        buffer=buffer,
+        seed=seed,
+        identity=recipe.identity,
+    )
+
+
+def _recipe(
+    name: str, split: str, path: str | Path | None, pixels: int, sample_rate: int
+) -> _Recipe:
     source = _source(name)
     if split not in source.splits:
         raise ValueError(f"{name!r} has no split {split!r}; it has {_listed(source.splits)}")
@@ -622,8 +680,7 @@ def load(
         f"-{option}" if option else ""
     )
     title = f"{name!r}{'' if path is None else f' in {str(path)!r}'}, split {split!r},"
-    recipe = _Recipe(title, source.heading, source.kind, option, gather, identity, split)
-    return recipe.load(size)
+    return _Recipe(title, source.heading, source.kind, option, gather, identity, split)
 
 
 def corpus(
@@ -1980,6 +2037,17 @@ class _Recipe:
             if start == 0:
                 raise ValueError(f"{self.title} is empty")
         return tables
+
+    def row(self, sample: Any) -> Row:
+        """One sample in our columns; its number is lost where samples come in a shuffled order."""
+        try:
+            row = self.kind.convert(sample, self.option)
+        except Exception as error:
+            error.add_note(f"This was a sample of {self.title.rstrip(',')}.")
+            raise
+        # pictures are views of memory that is not theirs to write to, which torch warns of
+        arrays = {name: np.array(value) for name, value in row.items() if name in ("image", "wave")}
+        return {column: (row | arrays)[column] for column in self.kind.columns}
 
     def _convert(self, sample: Any, number: int) -> Row:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -185,24 +186,42 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def test_killed_at_random_moments_it_ends_with_the_same_weights(
     photos: Path, tmp_path: Path
 ) -> None:
-    steps, quiet = 150, {**os.environ, "MMTUTOR_PROGRESS": "0", "OMP_NUM_THREADS": "1"}
+    """Four times; with ``MMTUTOR_TEST_KILLS=10`` ten times in a longer run, every second time only
+    after it has written a further checkpoint."""
+    most = int(os.environ.get("MMTUTOR_TEST_KILLS", "4"))
+    steps = 150 if most == 4 else 100 * most
+    quiet = {**os.environ, "MMTUTOR_PROGRESS": "0", "OMP_NUM_THREADS": "1"}
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     assert subprocess.run(command(photos, straight, steps), env=quiet).returncode == 0
-    draw, kills, resumed = random.Random(0), 0, False
+    draw, kills, resumed, reached = random.Random(0), 0, False, []
     while not (broken / "model.json").exists():
         process = subprocess.Popen(
             command(photos, broken, steps), env=quiet, stdout=subprocess.PIPE, text=True
         )
-        begun = (broken / "checkpoint.pt").exists()
-        while kills < 4 and process.poll() is None and not (broken / "checkpoint.pt").exists():
+        begun = went_on = (broken / "checkpoint.pt").exists()
+        while kills < most and process.poll() is None and not (broken / "checkpoint.pt").exists():
             time.sleep(0.01)
-        if kills < 4 and process.poll() is None:
-            time.sleep(draw.random() * (0.3 if not begun else 4))
+        if most > 4 and kills % 2 and kills < most:
+            written = (broken / "checkpoint.pt").stat().st_mtime_ns
+            while process.poll() is None:
+                time.sleep(0.01)
+                with contextlib.suppress(FileNotFoundError):
+                    if (broken / "checkpoint.pt").stat().st_mtime_ns != written:
+                        break
+            begun = False  # it needs no more time to start
+        if kills < most and process.poll() is None:
+            time.sleep(draw.random() * (0.3 if not begun else 4 if most == 4 else 12))
             process.kill()
             kills += 1
+            with contextlib.suppress(FileNotFoundError):  # it had just ended
+                file = torch.load(broken / "checkpoint.pt", weights_only=True)
+                reached.append(file["step"])
         process.wait()
-        resumed |= begun
+        resumed |= went_on
+    print(f"killed {kills} times; the checkpoints were those of the steps {reached} of {steps}")
     assert resumed
+    assert reached == sorted(reached)
+    assert most == 4 or kills == most
     a, b = weights(straight), weights(broken)
     assert a.keys() == b.keys()
     for name in a:
@@ -507,6 +526,8 @@ def test_a_full_disk_is_named_whoever_says_it() -> None:
     with pytest.raises(RuntimeError) as caught:  # which does not speak of a disk
         torch.save({"x": torch.zeros(100_000)}, FullDisk())
     assert line_of(caught.value).startswith("the disk is full; what was saved last is whole")
+    told = "the disk is full (No space left on device): c.pt takes about 3.0 MB; what to do"
+    assert line_of(OSError(28, told, "c.pt")) == told
     assert "the memory is full" in line_of(MemoryError())
     assert "the memory is full" in line_of(
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")

@@ -247,6 +247,58 @@ def test_every_source_is_described() -> None:
 # --- The cache ------------------------------------------------------------------------------------
 
 
+def test_a_stream_has_the_rows_of_a_loaded_set(repositories: Path, fake_hub: list[str]) -> None:
+    options = {"path": repositories / "flickr8k", "pixels": 32}
+    check = hub.load("flickr8k", **options)
+    read = hub.stream("flickr8k", size=30, buffer=1, **options)
+    check_flickr_rows = [read[i] for i in range(30)]
+    for mine, row in zip(check_flickr_rows, check, strict=True):
+        assert mine["captions"] == row["captions"]
+        assert (mine["image"] == row["image"]).all()
+    shuffled = hub.stream("flickr8k", size=30, buffer=10, **options).__getitems__(list(range(30)))
+    told = [row["captions"][0] for row in check_flickr_rows]
+    assert [row["captions"][0] for row in shuffled] != told
+    assert sorted(row["captions"][0] for row in shuffled) == sorted(told)
+    from_hub = hub.stream("coco_captions", "test", 3, buffer=1)  # some rows are one sample
+    assert from_hub[2]["captions"] == [f"caption {i}" for i in range(10, 15)]
+    assert fake_hub == ["jxie/coco_captions"]
+
+
+def test_a_stream_is_trained_on_and_stores_nothing(repositories: Path, folder: Path) -> None:
+    import torch
+
+    from mmtutor.kit.training import fit
+
+    class Mean(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w, self.seen = torch.nn.Parameter(torch.zeros(3)), []
+
+        def loss(self, batch: dict) -> torch.Tensor:
+            self.seen += batch["told"]
+            return (batch["image"].float().mean((1, 2)) / 255 - self.w).square().mean()
+
+    def collate(rows: list[dict]) -> dict:
+        pictures = torch.stack([torch.as_tensor(row["image"]) for row in rows])
+        return {"image": pictures, "told": [row["captions"][0] for row in rows]}
+
+    model = Mean()
+    data = hub.stream("flickr8k", size=30, path=repositories / "flickr8k", pixels=32, buffer=7)
+    fit(model, data, batch_size=4, collate=collate, progress=False)
+    assert sorted(model.seen) == sorted(f"picture {i} said 0" for i in range(30))
+    assert not (folder / "hub").exists()
+
+
+def test_a_stream_that_cannot_be(repositories: Path) -> None:
+    options = {"path": repositories / "flickr8k", "pixels": 32}
+    with pytest.raises(ValueError, match="say how many samples an epoch has"):
+        hub.stream("flickr8k", **options)
+    with pytest.raises(ValueError, match="has no split 'tests'"):
+        hub.stream("flickr8k", "tests", 3, **options)
+    with pytest.raises(RuntimeError, match="its length was said to be 31"):
+        hub.stream("flickr8k", size=31, **options).__getitems__(list(range(31)))
+
+
 def test_second_load_needs_no_network(fake_hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = hub.load("flickr8k", size=20)
     hub.load("flickr8k", "test")
@@ -293,6 +345,63 @@ def test_many_shards(tmp_path: Path) -> None:
     assert len(hub.load("wikitext2", path=file)) == 450
     with pytest.raises(ValueError, match=r"has 450 samples; 451 were asked for"):
         hub.load("wikitext2", size=451, path=file)
+
+
+class Breaking:
+    """A stream from the Hub that breaks off after some rows."""
+
+    def __init__(self, data, after: float) -> None:
+        self.data, self.after = data, after
+
+    def with_format(self, kind: str) -> Breaking:
+        return Breaking(self.data.with_format(kind), self.after)
+
+    def iter(self, batch_size: int):
+        for number, table in enumerate(self.data.iter(batch_size)):
+            if (number + 1) * batch_size > self.after:
+                raise ConnectionResetError(104, "Connection reset by peer")
+            yield table
+
+
+def test_a_download_that_breaks_off_loses_nothing_and_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    lines = datasets.Dataset.from_dict({"text": [f"line {i}" for i in range(450)]})
+    ends = iter([250, 330, float("inf")])
+    opened, converted, real = [], [], hub._Recipe._convert
+
+    def load_dataset(*_: object, **__: object) -> Breaking:
+        opened.append(1)
+        return Breaking(lines, next(ends))
+
+    def convert(recipe: hub._Recipe, sample: object, number: int) -> object:
+        converted.append(number)
+        return real(recipe, sample, number)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(hub._Recipe, "_convert", convert)
+
+    def stored() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.arrow")}
+
+    with pytest.raises(ConnectionError, match=r"ConnectionResetError.*With a network, try again"):
+        hub.load("wikitext2")
+    first = stored()
+    assert sorted(first) == ["0000000-100.arrow", "0000100-100.arrow"]
+    assert not list(folder.rglob("*.partial"))
+    with pytest.raises(ConnectionError, match="Connection reset"):
+        hub.load("wikitext2")
+    assert first.items() <= stored().items()  # nothing was written again
+    assert len(stored()) == 3
+    data = hub.load("wikitext2")
+    assert [row["words"] for row in data] == [["line", str(i)] for i in range(450)]
+    assert first.items() <= stored().items()
+    assert sorted(converted) == list(range(450))  # each once
+    assert len(opened) == 3
+    hub.load("wikitext2")
+    assert len(opened) == 3  # all is there
 
 
 def test_unusable_cache_warns_and_still_answers(

@@ -58,6 +58,8 @@ def line_of(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:  # torch wraps the error of a disk in one that says nothing of it
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
+            if str(cause.strerror).startswith("the disk is full"):  # it says what is left of what
+                return cause.strerror
             return f"the disk is full; what was saved last is whole ({cause.strerror})"
         cause = cause.__cause__ or cause.__context__
     if no_room(error):

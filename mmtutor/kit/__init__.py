@@ -21,6 +21,7 @@ _MODULES = {
     "regions",
     "retrieval",
     "runtime",
+    "streams",
     "text",
     "training",
     "transformer",

@@ -18,6 +18,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import sys
 import tempfile
 import warnings
@@ -193,6 +194,45 @@ def replacing(path: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the latter: one's own share of it
+
+
+def why_not_written(error: BaseException, path: Path, size: int, rest: str) -> OSError | None:
+    """What to raise instead of an error that a disk caused while ``path`` was written.
+
+    A library may hide the disk's own error behind one that says nothing of a disk; it is looked for
+    among the causes. Call it once what was begun is removed, lest it count as taken.
+
+    Args:
+        error: what was raised.
+        path: the file that was to be.
+        size: its size in bytes, about.
+        rest: what is left, and what to do, for the end of the message.
+
+    Returns:
+        An error with the disk's number, which says what was wrong; None where no disk was.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.errno):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return None
+    reason = f"{path.name} could not be written ({os.strerror(cause.errno)})"
+    if cause.errno in _FULL:
+        reason = f"the disk is full ({os.strerror(cause.errno)}): {path.name} takes about "
+        reason += _bytes(size)
+        with contextlib.suppress(OSError):
+            reason += f", and {_bytes(shutil.disk_usage(path.parent).free)} are free"
+    return OSError(cause.errno, f"{reason}; {rest}", str(path))
+
+
+def _bytes(count: int) -> str:
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= one:
+            return f"{count / one:.1f} {unit}"
+    return f"{count} bytes"
 
 
 def sweep(path: Path) -> None:

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mmtutor.kit.cache import cache_dir, digest, locked, replacing
+from mmtutor.kit.cache import cache_dir, digest, locked, replacing, why_not_written
 
 FORMAT = 1  # of what is written; a reader refuses a higher one
 ABOUT = "model.json"
@@ -70,7 +70,8 @@ def save(model: nn.Module, folder: str | Path, **more: Any) -> Path:
         ValueError: what no file could give back: numbers in ``more`` that are not finite, half of
             a surrogate pair, something that contains itself; or weights that hold no data. What was
             in the folder is then as it was.
-        OSError: the folder cannot be written, or is a file.
+        OSError: the folder cannot be written, or is a file; or the disk is full, and then what was
+            in the folder is as it was.
     """
     from safetensors.torch import save as encoded
 
@@ -106,8 +107,14 @@ def save(model: nn.Module, folder: str | Path, **more: Any) -> Path:
     text = json.dumps(about, ensure_ascii=False, allow_nan=False, indent=1)
     with _alone(folder):
         before = _weights_of(folder)
+        there = weights.exists()
         _write(weights, content)
-        _write(folder / ABOUT, text.encode("utf-8"))
+        try:
+            _write(folder / ABOUT, text.encode("utf-8"))
+        except OSError:
+            if not there:  # nothing names it, and where the disk is full its room is needed
+                weights.unlink(missing_ok=True)
+            raise
         if before is not None and before != weights:
             with contextlib.suppress(OSError):
                 before.unlink()
@@ -210,10 +217,17 @@ def _check_text(text: str, name: str) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     """Write all of a file or nothing, and have it on the disk before it gets its name."""
-    with replacing(path) as partial, open(partial, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with replacing(path) as partial, open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        rest = f"what was in {str(path.parent)!r} before is as it was"
+        told = why_not_written(error, path, len(content), rest)
+        if told is None:
+            raise
+        raise told from error
 
 
 def _weights_of(folder: Path) -> Path | None:

@@ -18,7 +18,7 @@ import random
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from mmtutor.kit._identity import digest, without_addresses
+from mmtutor.kit.cache import why_not_written
 from mmtutor.kit.runtime import comes_home
 
 
@@ -155,15 +156,28 @@ class ShuffledBatches:
         samples = sum(map(sum, rounds))
         return [self.processes * sizes[self.process] / samples for sizes in rounds]
 
+    def order(self) -> Sequence[int]:
+        """The samples of the epoch in their order."""
+        return np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+
     def __iter__(self) -> Iterator[list[int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        order = self.order()
         for i in range(len(self)):
             turn, process = divmod(i, self.processes)
             sizes = self.sizes(turn)
             start = turn * self.batch_size * self.processes + sum(sizes[:process])
             _seed_all(self.seed, _BATCH, self.epoch, i, self.process)
             # Never an empty batch, on which the model could not run.
-            yield (order[start : start + sizes[process]] if sizes[process] else order[-1:]).tolist()
+            own = order[start : start + sizes[process]] if sizes[process] else order[-1:]
+            yield np.asarray(own).tolist()
+
+
+class OrderedBatches(ShuffledBatches):
+    """The same rounds of a :class:`mmtutor.kit.streams.Stream`, which shuffles its rows itself: they
+    are asked for by ``epoch × n + place``."""
+
+    def order(self) -> Sequence[int]:
+        return range(self.epoch * self.n, (self.epoch + 1) * self.n)
 
 
 class _Loss(nn.Module):
@@ -260,7 +274,11 @@ def fit(
     dealt out by Accelerate: where the last round of batches is not full, it is filled up with
     samples from the beginning of the epoch, and all processes count alike.)
 
-    Of Accelerate's environment variables only ``ACCELERATE_MIXED_PRECISION`` is followed. Others
+    On GPUs processes may share the model out (FSDP, version 2, ``NO_WRAP``; see ``book/gpu.md``): each
+    then holds its shard of the weights and of what the optimizer keeps, and all of the weights only
+    while it computes. Checkpoints and the trained model are whole as ever.
+
+    Of Accelerate's environment variables only those of precision and of FSDP are followed. Others
     that would change the result are an error, but for the one for gradient accumulation, which is
     ignored with a warning.
 
@@ -270,7 +288,8 @@ def fit(
             frozen part that must stay in ``eval`` mode sees to that itself, by overriding
             ``train``.
         data: a dictionary of tensors (fastest), a map-style dataset (a Hugging Face one in torch
-            format too), or a ready ``DataLoader``, which then decides batches and order (a
+            format too), a :class:`mmtutor.kit.streams.Stream` of a set that does not fit into
+            memory, or a ready ``DataLoader``, which then decides batches and order (a
             generator that it brings is seeded anew each epoch).
         epochs: passes over the data, at least 1.
         batch_size: samples in a batch.
@@ -319,7 +338,8 @@ def fit(
         ValueError: no data, no trainable parameter, a setting out of range, a loss that is not a
             scalar, or a checkpoint that is damaged, of another version or of another run (the model
             is then as before).
-        OSError: the checkpoint must not be read, or cannot be written; known before the first step.
+        OSError: the checkpoint must not be read, or cannot be written, which is known before the
+            first step; or the disk is full when it is written, and then the one before it is whole.
         FloatingPointError: the loss or its gradient is not finite; the message names the step and
             the terms. The weights are those from before that step.
     """
@@ -336,12 +356,16 @@ def fit(
     batches, sampler = _batches(data, batch_size, seed, collate, drop_last, accelerator)
     opt = _optimizer(optimizer, parameters, lr, weight_decay)
     peaks = [float(group["lr"]) for group in opt.param_groups]
+    if _shares_out(accelerator):
+        _check_shardable(model)
     wrapped, opt, loader = accelerator.prepare(_Loss(model), opt, batches)
+    parameters = _trainable(model)  # FSDP has put shards in the place of those of before
     per_epoch = _steps_per_epoch(loader, accumulate)
     total = min(epochs * per_epoch, max_steps or math.inf)
 
     saved = _Checkpoint(path, model, opt, accelerator)
     if path is not None:
+        saved.rounds = isinstance(sampler, ShuffledBatches)
         settings = dict(
             steps=total,
             accumulate=accumulate,
@@ -373,8 +397,8 @@ def fit(
                     group,
                     _weights(sampler, group, step % per_epoch * accumulate),
                 )
-                norm = accelerator.clip_grad_norm_(
-                    parameters, clip if clip is not None else math.inf
+                norm = _whole(
+                    accelerator.clip_grad_norm_(parameters, clip if clip is not None else math.inf)
                 )
                 _check_finite(step, parts, norm, scaled=accelerator.scaler is not None)
                 opt.step()
@@ -386,11 +410,15 @@ def fit(
                 bar.update()
                 ended = step % per_epoch == 0 or step == total
                 if ended and validate is not None:
-                    history.log_scores(epoch, _scores(validate, model))
+                    with _gathered(wrapped):
+                        scores = _scores(validate, model)
+                    history.log_scores(epoch, scores)
                 if ended or (checkpoint_every and step % checkpoint_every == 0):
                     saved.save(history, step)
                 if step == total:
                     break
+    if _shares_out(accelerator):
+        _put_together(model)
     model.eval()
     return history
 
@@ -501,6 +529,8 @@ def _check_environment(device: torch.device, accumulate: int) -> None:
                 raise ValueError(
                     f"{name}={value}, but the device is {device}; set MMTUTOR_DEVICE={wanted} instead"
                 )
+        elif name == "ACCELERATE_USE_FSDP":
+            pass  # _check_shards sees what became of it
         elif name.startswith("ACCELERATE_USE_") or name in (
             "ACCELERATE_DYNAMO_BACKEND",
             "ACCELERATE_FP8_BACKEND",
@@ -542,6 +572,7 @@ def _accelerator(precision: str, accumulate: int, even_batches: bool) -> Any:
         ),  # _backward accumulates
         dataloader_config=DataLoaderConfiguration(even_batches=even_batches),
     )
+    _check_shards(accelerator)
     accelerator.sync_gradients = (
         True  # another loop may have stopped while it accumulated; no step would be taken
     )
@@ -558,7 +589,7 @@ def _batches(
     if not mapped or isinstance(data, IterableDataset):
         raise TypeError(
             "data must be a dictionary of tensors, a dataset with a length and an index, or a DataLoader of one, "
-            f"got {_kind(dataset)}"
+            f"got {_kind(dataset)}; rows that only come one after another: kit.streams.Stream"
         )
     if len(dataset) == 0:
         raise ValueError("no batch to train on: the data is empty")
@@ -570,9 +601,8 @@ def _batches(
             )
     else:
         process, processes = accelerator.process_index, accelerator.num_processes
-        sampler = ShuffledBatches(
-            len(dataset), int(batch_size), int(seed), drop_last, process, processes
-        )
+        kind = OrderedBatches if getattr(dataset, "in_order", False) else ShuffledBatches
+        sampler = kind(len(dataset), int(batch_size), int(seed), drop_last, process, processes)
         loader = DataLoader(
             dataset, batch_sampler=sampler, collate_fn=(lambda b: b) if whole else collate
         )
@@ -693,6 +723,83 @@ def _check_finite(step: int, parts: _Parts, norm: Tensor, scaled: bool) -> None:
     )
 
 
+# --- Models that processes share out (FSDP) -------------------------------------------------------
+
+
+def _check_shards(accelerator: Any) -> None:
+    """Refuse FSDP where Accelerate would do something else without a word, or in a way that fit was
+    not made for."""
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "").lower() not in _OFF
+    if not asked and accelerator.distributed_type != "FSDP":
+        return
+    if not _shares_out(accelerator):
+        raise ValueError(
+            "ACCELERATE_USE_FSDP=true: fit takes FSDP of version 2 (accelerate launch --use_fsdp "
+            "--fsdp_version 2), which Accelerate offers on GPUs, in processes that it launched; here it "
+            f"is {accelerator.distributed_type} on {accelerator.device}. Unset it to train without"
+        )
+    if accelerator.state.fsdp_plugin.auto_wrap_policy is not None:
+        raise ValueError(
+            "FSDP would wrap parts of the model for good; fit wraps the whole for as long as it trains: "
+            "accelerate launch --fsdp_auto_wrap_policy NO_WRAP"
+        )
+
+
+def _check_shardable(model: nn.Module) -> None:
+    single = [name for name, p in model.named_parameters() if p.ndim == 0]
+    if single:
+        raise ValueError(
+            f"FSDP cannot share out a weight that is a single number: {', '.join(single)}; train "
+            f"{type(model).__name__} in several processes without FSDP"
+        )
+
+
+def _shares_out(accelerator: Any) -> bool:
+    """Whether each process holds a shard of every weight."""
+    return bool(getattr(accelerator, "is_fsdp2", False))
+
+
+def _whole(value: Any) -> Any:
+    """A tensor as a whole, also within containers, where each process holds a shard of it. All
+    processes must ask for it."""
+    if isinstance(value, Mapping):
+        return {name: _whole(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_whole, value))
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
+def _shard(whole: Any, like: Any) -> Any:
+    """This process's shard of what belongs to a weight that is shared out."""
+    if not (hasattr(like, "full_tensor") and getattr(whole, "shape", None) == like.shape):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
+
+
+@contextlib.contextmanager
+def _gathered(wrapped: nn.Module) -> Iterator[None]:
+    """Every process holds all weights meanwhile."""
+    if hasattr(wrapped, "unshard"):
+        wrapped.unshard()
+    yield
+    if hasattr(wrapped, "reshard"):
+        wrapped.reshard()
+
+
+def _put_together(model: nn.Module) -> None:
+    """Whole weights in the place of shards, so that a model can be used and saved as any other."""
+    made: dict[int, nn.Parameter] = {}  # weights that several parts share are one afterwards too
+    for part in model.modules():
+        for name, shard in part._parameters.items():
+            if hasattr(shard, "full_tensor"):
+                if id(shard) not in made:
+                    whole = shard.detach().full_tensor()
+                    made[id(shard)] = nn.Parameter(whole, requires_grad=shard.requires_grad)
+                part._parameters[name] = made[id(shard)]
+
+
 # --- Logging and validation -----------------------------------------------------------------------
 
 
@@ -772,6 +879,7 @@ class _Checkpoint:
     def __init__(self, path: Path | None, model: nn.Module, opt: Any, accelerator: Any) -> None:
         self.path, self.model, self.opt, self.accelerator = path, model, opt, accelerator
         self.run: dict[str, Any] = {}
+        self.rounds = False  # whether ShuffledBatches deals the data out
 
     def load(self) -> tuple[History, int]:
         """Put the file, if there is one, into model, optimizer and scaler; return the history and
@@ -780,8 +888,8 @@ class _Checkpoint:
         if self.path is not None and self.path.exists():
             saved, history, step = self._read()
             try:
-                self.model.load_state_dict(saved["model"])
-                self.opt.load_state_dict(saved["optimizer"])
+                self.model.load_state_dict(self._model_state(saved["model"]))
+                self.opt.load_state_dict(self._optimizer_state(saved["optimizer"]))
                 if self.accelerator.scaler is not None:
                     self.accelerator.scaler.load_state_dict(saved["scaler"])
             except Exception as error:
@@ -789,6 +897,22 @@ class _Checkpoint:
         if self.path is not None and step < self.run["steps"]:
             self._check_folder()
         return history, step
+
+    def _model_state(self, whole: dict[str, Any]) -> dict[str, Any]:
+        if not _shares_out(self.accelerator):
+            return whole
+        here = self.model.state_dict()
+        return {name: _shard(value, here[name]) for name, value in whole.items()}
+
+    def _optimizer_state(self, whole: dict[str, Any]) -> dict[str, Any]:
+        if not _shares_out(self.accelerator):
+            return whole
+        trained = [p for group in self.opt.param_groups for p in group["params"]]
+        state = {
+            i: {name: _shard(value, trained[i]) for name, value in own.items()}
+            for i, own in whole["state"].items()
+        }
+        return {**whole, "state": state}
 
     def _read(self) -> tuple[dict[str, Any], History, int]:
         try:
@@ -825,14 +949,30 @@ class _Checkpoint:
         ]
         if differing:
             raise ValueError(self._belongs("model", "; ".join(differing[:5])))
+        dealt = self._dealt_otherwise(found)
         differing = [
             f"{k} was {found[k]}, is {v}"
             for k, v in self.run.items()
-            if k in found and found[k] != v
+            if k in found and found[k] != v and k not in dealt
         ]
         if differing:
             raise ValueError(self._belongs("run", "; ".join(differing)))
         return saved, history, step
+
+    def _dealt_otherwise(self, found: Mapping[str, Any]) -> tuple[str, ...]:
+        """What may differ where other processes, more or fewer, share the same steps."""
+        names = ("processes", "batch_size", "accumulate")
+        was, now = ([run.get(name) for name in names] for run in (found, self.run))
+        whole = all(isinstance(size, int) for size in [*was, *now])
+        if not (self.rounds and whole and was[0] != now[0] and math.prod(was) == math.prod(now)):
+            return ()
+        if self.accelerator.is_main_process:
+            warnings.warn(
+                f"{self.path} was written by {was[0]} process(es); {now[0]} go on: what a single run gives, "
+                "up to rounding and what is drawn at random",
+                stacklevel=5,
+            )
+        return (*names, "batches", "first batch")
 
     def _belongs(self, to: str, reason: str) -> str:
         return (
@@ -858,17 +998,8 @@ class _Checkpoint:
         """Write the file, whole or not at all. The main process does it; the others wait."""
         if self.path is None:
             return
+        content = self._content(history, step)
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            content = {
-                "version": _VERSION,
-                "run": self.run,
-                "step": step,
-                "model": self.model.state_dict(),
-                "optimizer": self.opt.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else {},
-                "history": asdict(history),
-            }
             temporary = self._temporary()
             try:
                 with temporary.open("wb") as file:
@@ -876,9 +1007,46 @@ class _Checkpoint:
                     file.flush()
                     os.fsync(file.fileno())
                 os.replace(temporary, self.path)
+            except Exception as error:
+                temporary.unlink(missing_ok=True)
+                told = self._not_written(error, content, step)
+                if told is None:
+                    raise
+                raise told from error
             finally:
                 temporary.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
+
+    def _content(self, history: History, step: int) -> dict[str, Any]:
+        scaler = self.accelerator.scaler
+        content = {
+            "version": _VERSION,
+            "run": self.run,
+            "step": step,
+            "model": self.model.state_dict(),
+            "optimizer": self.opt.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "history": asdict(history),
+        }
+        return _whole(content) if _shares_out(self.accelerator) else content
+
+    def _not_written(self, error: Exception, content: Any, step: int) -> OSError | None:
+        rest = f"there is no checkpoint before it: make room, and start the run again (step {step} was done)"
+        if self.path.exists():
+            rest = (
+                "the checkpoint before it is whole: make room, start the same run again, and it goes on "
+                f"from there (this one would have been that of step {step})"
+            )
+        return why_not_written(error, self.path, _size(content), rest)
+
+
+def _size(content: Any) -> int:
+    """The bytes of all tensors in a checkpoint."""
+    if isinstance(content, Tensor):
+        return content.numel() * content.element_size()
+    if isinstance(content, Mapping):
+        content = list(content.values())
+    return sum(map(_size, content)) if isinstance(content, (list, tuple)) else 0
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,13 @@ it by name: helpers of the experiment's file, the system's file, what it uses of
 grammar that checks a caption. Comments, docstrings and the layout of lines do not count, and
 neither does the version of Python. The data sets of the world count by their versions, which are
 raised whenever their samples change on purpose (a test holds the samples).
+
+**Equal code, shown equal.** A definition may be rewritten so that no number moves: a clearer error,
+another way to save. ``equal_code.json`` beside this file then says of it "its present text counts as
+this earlier text". ``scripts/same_numbers.py`` writes such an entry, after it has trained systems
+with the code before and after, to the last bit the same. An entry holds the digest of the present
+text, together with all that only this text reaches. After any further edit the digest is another,
+the entry is not used, and what was measured is stale.
 """
 
 from __future__ import annotations
@@ -17,12 +24,13 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = "mmtutor"
 RUNTIME = "mmtutor.kit.runtime"
+EQUAL = "equal_code.json"  # in the package's folder ``page``
 # What moves no number: pages, the cache, where the code runs. And what makes the data sets, which
 # count by their versions.
 PASSED_OVER = (
@@ -71,18 +79,27 @@ def reached(function: Callable[..., Any]) -> dict[str, str]:
         start[1] not in _module(start[0]).definitions
     ):  # made while the program runs (a lambda, a function within a function)
         start = (start[0], None)
+    if start[1] is not None:
+        return _closure([start], _counted)
+    node = ast.parse(
+        inspect.cleandoc("\n" + inspect.getsource(function))
+        if hasattr(function, "__code__")
+        else "0"
+    )
+    own = {f"{start[0]}:{getattr(function, '__qualname__', '?')}": _text([node])}
+    return own | _closure(_uses(start[0], [node]), _counted)
+
+
+_Place = tuple[str, str]  # a module and a name in it, or "data" and the name of a data set
+
+
+def _closure(
+    places: Iterable[_Place], look: Callable[[str, str], tuple[str, list[_Place]]]
+) -> dict[str, str]:
+    """All that can be reached from some places; ``look`` gives the text of a definition and the
+    places that it names."""
     found: dict[str, str] = {}
-    if start[1] is None:
-        node = ast.parse(
-            inspect.cleandoc("\n" + inspect.getsource(function))
-            if hasattr(function, "__code__")
-            else "0"
-        )
-        found[f"{start[0]}:{getattr(function, '__qualname__', '?')}"] = _text([node])
-        waiting = list(_uses(start[0], [node]))
-    else:
-        waiting = [start]
-    seen: set[tuple[str, str]] = set()
+    waiting, seen = list(places), set()
     while waiting:
         module, name = place = waiting.pop()
         if place in seen:
@@ -93,11 +110,88 @@ def reached(function: Callable[..., Any]) -> dict[str, str]:
             continue
         table = _module(module)
         if name in table.definitions:
-            found[f"{module}:{name}"] = _text(table.definitions[name], table.imports)
-            waiting += _uses(module, table.definitions[name])
+            found[f"{module}:{name}"], more = look(module, name)
+            waiting += more
         elif name in table.imports:  # passed on from a module that imported it itself
             waiting += _named(*table.imports[name])
     return found
+
+
+# --- Equal code -----------------------------------------------------------------------------------
+
+
+def _present(module: str, name: str) -> tuple[str, list[_Place]]:
+    """A definition as it stands in its file."""
+    table = _module(module)
+    nodes = table.definitions[name]
+    return _text(nodes, table.imports), list(_uses(module, nodes))
+
+
+def _earlier(module: str, name: str) -> tuple[str, list[_Place]]:
+    """A definition as the entry of it says that it was, or as it stands where it has none."""
+    entry = entries().get(f"{module}:{name}")
+    if entry is None:
+        return _present(module, name)
+    nodes = ast.parse("\n".join(entry["earlier"])).body
+    return _text(nodes, _module(module).imports), [
+        tuple(place.rsplit(" " if place.startswith("data ") else ":", 1))
+        for place in entry["reaches"]
+    ]
+
+
+def _counted(module: str, name: str) -> tuple[str, list[_Place]]:
+    """A definition as it counts: as the earlier text, if its entry is of the present one."""
+    return _earlier(module, name) if holds(f"{module}:{name}") else _present(module, name)
+
+
+@functools.lru_cache(maxsize=1)
+def entries() -> dict[str, dict[str, Any]]:
+    """``equal_code.json``: for ``"module:name"`` the digest of its ``present`` text, the lines of the
+    ``earlier`` source and what that ``reaches`` by name, the commit ``before``, ``because`` (why no
+    number can move) and what was ``compared``."""
+    spec = importlib.util.find_spec(ROOT)
+    path = Path(spec.origin).parent / "page" / EQUAL if spec and spec.origin else None
+    if path is None or not path.exists():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def standing(place: str) -> str:
+    """The digest of a definition as it stands, and of all that it reaches and its earlier text does
+    not: new helpers, which the fingerprint passes over, may not change unseen either."""
+    module, name = place.split(":")
+    before = _closure(_earlier(module, name)[1], _earlier)
+    now = {
+        other: text
+        for other, text in _closure([(module, name)], _present).items()
+        if other == place or other not in before
+    }
+    told = "\n".join(f"{other} {text}" for other, text in sorted(now.items()))
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def holds(place: str) -> bool:
+    """Whether there is an entry of ``"module:name"`` and it is of the text that stands there now."""
+    entry = entries().get(place)
+    module, name = place.split(":")
+    return (
+        entry is not None
+        and name in _module(module).definitions
+        and entry["present"] == standing(place)
+    )
+
+
+def unused(functions: Iterable[Callable[..., Any]]) -> dict[str, str]:
+    """The entries that do nothing for these measuring functions, and why: each is an error."""
+    places = set().union(*(reached(function) for function in functions))
+    return {
+        place: "is of another text than the present one; write it anew or take it out"
+        if not holds(place)
+        else "is reached by no experiment; take it out"
+        for place in entries()
+        if not holds(place) or place not in places
+    }
 
 
 @functools.lru_cache(

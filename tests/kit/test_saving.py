@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_disk import fill, small_disk
 from torch import nn
 
 from mmtutor import (
@@ -254,6 +256,29 @@ def test_a_save_that_is_broken_off_leaves_the_old_model(
     assert not list(tmp_path.glob("*.partial"))
     saving.save(new, tmp_path)
     equal(new, saving.load(Tied, tmp_path).model)
+
+
+@pytest.mark.parametrize("left", [0, 2_000, 8_192])  # 8,192: room for the weights, not for the rest
+def test_a_really_full_disk_leaves_the_old_model_and_nothing_else(
+    tmp_path: Path, left: int
+) -> None:
+    old, new = Tied(), Tied()
+    with torch.no_grad():
+        new.words.weight.fill_(3)
+    with small_disk(tmp_path / "disk", 200_000) as disk:
+        saving.save(old, disk / "model")
+        before = sorted(path.name for path in (disk / "model").iterdir())
+        rest = fill(disk, left)
+        with pytest.raises(
+            OSError, match=r"the disk is full .* takes about .* as it was"
+        ) as caught:
+            saving.save(new, disk / "model", note="n" * 20_000)
+        assert caught.value.errno == errno.ENOSPC
+        assert sorted(path.name for path in (disk / "model").iterdir()) == before
+        equal(old, saving.load(Tied, disk / "model").model)
+        rest.unlink()
+        saving.save(new, disk / "model", note="n" * 20_000)
+        equal(new, saving.load(Tied, disk / "model").model)
 
 
 def test_another_process_loads_it_without_pickle(tmp_path: Path) -> None:

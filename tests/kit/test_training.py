@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from launching import launch
+from small_disk import fill, small_disk
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
@@ -484,6 +485,43 @@ def test_a_killed_process_resumes_to_the_same_weights(tmp_path, unbroken, die_at
     assert same(resumed, model)
 
 
+@pytest.mark.parametrize("when", ["step", "save"])
+def test_told_to_stop_within_a_step_or_a_save_it_leaves_a_whole_checkpoint(
+    tmp_path, monkeypatch, unbroken, when
+):
+    """SIGTERM, as the command line takes it: what a machine sends that is about to be taken away."""
+    file, real, saves = tmp_path / "c.pt", torch.save, []
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    class Told(Net):
+        def loss(self, batch):
+            if when == "step" and self.calls == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return super().loss(batch)
+
+    def save(content, target):
+        saves.append(1)
+        real(content, target)
+        if when == "save" and len(saves) == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(torch, "save", save)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(Told(), points(), validate=score, checkpoint=file, **RUN)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]
+    assert torch.load(file, weights_only=True)["step"] == 8
+    resumed = Net()
+    assert fit(resumed, points(), validate=score, checkpoint=file, **RUN) == unbroken[1]
+    assert resumed.calls == 15 - 8
+    assert same(resumed, unbroken[0])
+
+
 # --- checkpoints that cannot be used --------------------------------------------------------------
 
 
@@ -623,6 +661,88 @@ def test_a_disk_that_is_full_leaves_the_old_checkpoint(tmp_path, monkeypatch, un
     resumed = Net()
     assert fit(resumed, points(), validate=score, checkpoint=file, **RUN) == unbroken[1]
     assert resumed.calls == 12
+
+
+class Wide(Net):
+    """Its checkpoint takes some 600 kB."""
+
+    def __init__(self, hook=lambda calls: None) -> None:
+        super().__init__()
+        self.wide, self.hook = nn.Parameter(torch.zeros(50_000)), hook
+
+    def loss(self, batch):
+        self.hook(self.calls)
+        return super().loss(batch) + (self.wide - 1).square().mean()
+
+
+class Narrow:
+    """A file on a disk that has room for so many bytes."""
+
+    def __init__(self, file, room: int) -> None:
+        self.file, self.room = file, room
+
+    def write(self, data) -> int:
+        if len(data) > self.room:
+            raise OSError(28, "No space left on device")
+        self.room -= len(data)
+        return self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+FULL = r"the disk is full \(No space left on device\): c.pt takes about 600.* kB, and .* are free; "
+
+
+@pytest.mark.parametrize("room", [0, 5_000, 300_000, 600_000])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_full_disk_is_named_though_torch_hides_it(tmp_path, monkeypatch, room, first):
+    """torch raises a RuntimeError that does not speak of a disk."""
+    file, real, saves = tmp_path / "c.pt", torch.save, []
+
+    def save(content, target):
+        saves.append(1)
+        real(content, Narrow(target, room) if len(saves) == (1 if first else 3) else target)
+
+    monkeypatch.setattr(torch, "save", save)
+    rest = "there is no checkpoint before it" if first else "the checkpoint before it is whole"
+    with pytest.raises(OSError, match=FULL + rest) as caught:
+        fit(Wide(), points(), checkpoint=file, **RUN)
+    assert (caught.value.errno, caught.value.filename) == (28, str(file))
+    assert [p.name for p in tmp_path.iterdir()] == ([] if first else ["c.pt"])
+    if not first:
+        assert torch.load(file, weights_only=True)["step"] == 2
+
+
+def test_what_is_no_fault_of_a_disk_is_not_called_one(tmp_path, monkeypatch):
+    def save(content, target):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(RuntimeError, match="something else"):
+        fit(Net(), points(), checkpoint=tmp_path / "c.pt", **RUN)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("left", [0, 100_000, 580_000])
+def test_a_really_full_disk_leaves_the_checkpoint_from_which_the_run_goes_on(tmp_path, left):
+    whole = Wide()
+    history = fit(whole, points(), **RUN)
+    with small_disk(tmp_path / "disk", 4_000_000) as disk:
+
+        def hook(calls: int) -> None:
+            if calls == 7:  # after the checkpoint of step 7
+                fill(disk, left)
+
+        with pytest.raises(OSError, match=FULL + "the checkpoint before it is whole") as caught:
+            fit(Wide(hook), points(), checkpoint=disk / "c.pt", **RUN)
+        assert "that of step 8" in str(caught.value)
+        assert {p.name for p in disk.iterdir()} == {"c.pt", "somebody else's"}
+        (disk / "somebody else's").unlink()
+        resumed = Wide()
+        assert fit(resumed, points(), checkpoint=disk / "c.pt", **RUN) == history
+        assert resumed.calls == 15 - 7
+        assert same(resumed, whole)
 
 
 # --- precision and device -------------------------------------------------------------------------

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import json
+import re
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -43,6 +47,8 @@ BASE = {
     """,
 }
 
+CACHED = (fp._module, fp._is_module, fp._versions, fp.entries, fp.holds)
+
 
 @pytest.fixture
 def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -66,7 +72,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             )
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.setattr(fp, "ROOT", package)
-        for cached in (fp._module, fp._is_module, fp._versions):
+        for cached in CACHED:
             cached.cache_clear()
         function = importlib.import_module(f"{package}.trial").measure
         answer = {
@@ -79,7 +85,7 @@ def digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return found
 
     yield of
-    for cached in (fp._module, fp._is_module, fp._versions):
+    for cached in CACHED:
         cached.cache_clear()
     for name in [name for name in sys.modules if name.startswith("toyhouse")]:
         del sys.modules[name]
@@ -191,3 +197,168 @@ def test_a_data_set_of_another_version_counts(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(fp, "_versions", lambda: changed)
     assert fp.fingerprint(sound.measure_representations) != words
     assert fp.fingerprint(sound.measure_order) == order
+
+
+# --- equal code -----------------------------------------------------------------------------------
+
+
+class House:
+    """A small package that is edited, and its list of equal code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = f"toyhouse_{folder.name}"
+        self.folder = folder / self.name
+        (self.folder / "page").mkdir(parents=True)
+        self.list = self.folder / "page" / fp.EQUAL
+        (self.folder / "__init__.py").write_text("")
+        for name, text in BASE.items():
+            text = textwrap.dedent(text)
+            text = text.format(package=self.name) if name == "trial" else text
+            (self.folder / f"{name}.py").write_text(text)
+
+    @property
+    def measure(self):
+        for cached in CACHED:
+            cached.cache_clear()
+        return importlib.import_module(f"{self.name}.trial").measure
+
+    @property
+    def digest(self) -> str:
+        return fp.fingerprint(self.measure)
+
+    @property
+    def unused(self) -> dict[str, str]:
+        return {place.partition(":")[2]: why for place, why in fp.unused([self.measure]).items()}
+
+    def edit(self, old: str, new: str, module: str = "model") -> None:
+        path = self.folder / f"{module}.py"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    def enter(self, name: str, earlier: str, reaches: list[str]) -> None:
+        """Let the text that stands there now count as an earlier one, which reached these names."""
+        place, now = f"{self.name}.model:{name}", {}
+        if self.list.exists():
+            now = json.loads(self.list.read_text())
+        told = [f"{self.name}.model:{other}" for other in reaches]
+        now[place] = {"earlier": earlier.splitlines(), "reaches": told, "present": ""}
+        self.list.write_text(json.dumps(now))
+        assert self.measure
+        now[place]["present"] = fp.standing(place)
+        self.list.write_text(json.dumps(now))
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = House(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(fp, "ROOT", made.name)
+    yield made
+    for cached in CACHED:
+        cached.cache_clear()
+    for name in [name for name in sys.modules if name.startswith(made.name)]:
+        del sys.modules[name]
+
+
+HELPER = "def helper(n):\n    return math.sqrt(n)"
+ANEW = "def helper(n):\n    return root(n)\n\ndef root(n):\n    return n ** HALF\n\nHALF = 0.5"
+
+
+def test_a_rewritten_definition_counts_as_the_earlier_one(house: House) -> None:
+    before = house.digest
+    house.edit(HELPER, ANEW)
+    assert house.digest != before
+    house.enter("helper", HELPER, [])
+    assert house.digest == before  # and what only the new text reaches does not count
+    assert not house.unused
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return root(n)", "return root(n) + 1"),
+        ("return n ** HALF", "return n ** HALF + 1"),  # what only the new text reaches, …
+        ("HALF = 0.5", "HALF = 0.6"),  # … at any distance
+        ("return helper(SIZE)", "return helper(SIZE + 1)"),  # and what counts as ever
+    ],
+)
+def test_any_further_edit_counts_again(house: House, old: str, new: str) -> None:
+    before = house.digest
+    house.edit(HELPER, ANEW)
+    house.enter("helper", HELPER, [])
+    house.edit(old, new)
+    assert house.digest != before
+    assert ("helper" in house.unused) == ("helper(SIZE" not in new)
+
+
+def test_an_entry_of_another_text_changes_nothing(house: House) -> None:
+    house.edit(HELPER, ANEW)
+    house.enter("helper", HELPER, [])
+    house.edit(ANEW, HELPER.replace("sqrt", "exp"))
+    house_with = house.digest
+    assert "is of another text" in house.unused["helper"]
+    house.list.unlink()
+    assert house.digest == house_with
+
+
+def test_an_entry_that_no_experiment_reaches_is_told(house: House) -> None:
+    before = house.digest
+    house.edit("def unused():\n    return 1", "def unused():\n    return 2")
+    house.enter("unused", "def unused():\n    return 1", [])
+    assert "is reached by no experiment" in house.unused["unused"]
+    assert house.digest == before
+    house.edit("def unused():", "def never_used():")
+    assert "is of another text" in house.unused["unused"]
+
+
+def test_what_the_earlier_text_reached_goes_on_to_count(house: House) -> None:
+    """A new text that no longer names a constant; another value of it is another experiment."""
+    run = "class Net:\n    def run(self):\n        return helper(SIZE)"
+    before = house.digest
+    house.edit(run, run.replace("helper(SIZE)", "helper(3)"))
+    house.enter("Net", run, ["helper", "SIZE"])
+    assert house.digest == before
+    house.edit("SIZE = 3", "SIZE = 4")
+    assert house.digest != before
+
+
+def test_two_entries_of_which_one_reaches_the_other(house: House) -> None:
+    before = house.digest
+    run = "class Net:\n    def run(self):\n        return helper(SIZE)"
+    house.edit(run, run.replace("return", "n = SIZE\n        return").replace("(SIZE)", "(n)"))
+    house.edit(HELPER, ANEW)
+    house.enter("helper", HELPER, [])
+    assert house.digest != before
+    house.enter("Net", run, ["helper", "SIZE"])
+    assert house.digest == before
+    house.edit("HALF = 0.5", "HALF = 0.6")
+    assert house.digest != before
+
+
+def test_every_entry_of_the_book_is_used_and_says_what_was_shown() -> None:
+    from mmtutor.page import ledger
+
+    fp.entries.cache_clear()
+    fp.holds.cache_clear()
+    assert fp.unused([e.measure for e in ledger.experiments_at_hand().values()]) == {}
+    for place, entry in fp.entries().items():
+        assert entry["because"].strip(), place
+        assert re.search(r"same_numbers\.py \w{12}: \d+ files", entry["compared"]), place
+
+
+def test_the_earlier_text_of_every_entry_is_that_of_the_commit_that_it_names(
+    tmp_path: Path,
+) -> None:
+    root = Path(fp.__file__).resolve().parents[2]
+    for place, entry in fp.entries().items():
+        module, name = place.split(":")
+        path = f"{module.replace('.', '/')}.py"
+        told = subprocess.run(
+            ["git", "show", f"{entry['before']}:{path}"], cwd=root, capture_output=True, text=True
+        )
+        if told.returncode:
+            pytest.skip(f"the commit {entry['before']} is not at hand")
+        nodes = [one for one in ast.parse(told.stdout).body if getattr(one, "name", None) == name]
+        earlier = ast.parse("\n".join(entry["earlier"])).body
+        assert fp._text(nodes) == fp._text(earlier), place
