@@ -3,7 +3,6 @@
 Data are made, of the columns that the real sets have; see ``papercells``.
 """
 
-
 from __future__ import annotations
 
 import ast
