@@ -413,7 +413,8 @@ def draw_pairs(size: int, other: float, device: torch.device | str) -> tuple[Ten
     own = torch.rand(size) >= other
     shift = torch.randint(1, size, (size,))  # another one: never one's own
     whose = (torch.arange(size) + torch.where(own, 0, shift)) % size
-    return whose.to(device), own.to(device)
+    # a GPU's step need not wait for them
+    return whose.to(device, non_blocking=True), own.to(device, non_blocking=True)
 
 
 def check_labels(label: Tensor, size: int, classes: int) -> Tensor:

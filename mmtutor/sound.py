@@ -198,7 +198,8 @@ def get_window(
         * torch.arange(length, dtype=torch.float64)
         / (length if periodic else length - 1)
     )
-    return (a0 - a1 * angle.cos() + a2 * (2 * angle).cos()).to(dtype).to(device)
+    window = (a0 - a1 * angle.cos() + a2 * (2 * angle).cos()).to(dtype)
+    return window.to(device, non_blocking=True)  # a GPU's step need not wait for it
 
 
 def side_lobe_level(window: Tensor, oversample: int = 64) -> float:

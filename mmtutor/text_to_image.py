@@ -831,7 +831,8 @@ def settle(model: TextToImage, sentences: Tensor, rounds: int = 20, size: int = 
 
 
 def check_sentences(sentences: Tensor, config: Config) -> None:
-    """Raise a ValueError that says what is wrong with ids (B, T), or nothing."""
+    """Raise a ValueError that says what is wrong with ids (B, T), or nothing. The ids themselves are
+    looked at on the CPU only: on a GPU the step would wait for them."""
     kinds = (torch.int64, torch.int32, torch.int16, torch.uint8)
     if sentences.ndim != 2 or sentences.dtype not in kinds:
         raise ValueError(
@@ -839,14 +840,8 @@ def check_sentences(sentences: Tensor, config: Config) -> None:
         )
     if sentences.numel() == 0:
         raise ValueError(f"there must be a sentence with a word, got {tuple(sentences.shape)}")
-    least, most = int(sentences.min()), int(sentences.max())
-    if least < 0 or most >= config.vocabulary:
-        raise ValueError(f"ids must be from 0 to {config.vocabulary - 1}, got {least} to {most}")
-    empty = (sentences != 0).sum(1) == 0
-    if bool(empty.any()):
-        raise ValueError(f"sentence {int(empty.nonzero()[0])} is empty; it must have a word")
-    if bool(((sentences[:, 1:] != 0) & (sentences[:, :-1] == 0)).any()):
-        raise ValueError("padding (0) must stand at the end of a sentence, not before a word")
+    if sentences.device.type == "cpu":
+        _check_ids(sentences, config)
     length = sentences.shape[1]
     for _, kernel, pool, stride in config.convolutions:
         length = (length - kernel + 1 - pool) // stride + 1
@@ -855,6 +850,17 @@ def check_sentences(sentences: Tensor, config: Config) -> None:
                 f"sentences of {sentences.shape[1]} are too short for the convolutions; pad them, "
                 "as letters() does"
             )
+
+
+def _check_ids(sentences: Tensor, config: Config) -> None:
+    least, most = int(sentences.min()), int(sentences.max())
+    if least < 0 or most >= config.vocabulary:
+        raise ValueError(f"ids must be from 0 to {config.vocabulary - 1}, got {least} to {most}")
+    empty = (sentences != 0).sum(1) == 0
+    if bool(empty.any()):
+        raise ValueError(f"sentence {int(empty.nonzero()[0])} is empty; it must have a word")
+    if bool(((sentences[:, 1:] != 0) & (sentences[:, :-1] == 0)).any()):
+        raise ValueError("padding (0) must stand at the end of a sentence, not before a word")
 
 
 def check_pictures(pictures: Tensor, config: Config) -> None:

@@ -196,12 +196,12 @@ class Config:
             )
 
     @classmethod
-    def world(cls, vocabulary: int, answers: int, **changes: Any) -> Config:
+    def world(cls, /, vocabulary: int, answers: int, **changes: Any) -> Config:
         """Trains on two CPU cores in about a minute."""
         return cls(**{"vocabulary": vocabulary, "answers": answers, **changes})
 
     @classmethod
-    def paper(cls, connections: int = 6, vocabulary: int = 30_522, **changes: Any) -> Config:
+    def paper(cls, /, connections: int = 6, vocabulary: int = 30_522, **changes: Any) -> Config:
         """The sizes of the paper (6 connections; it tries 2, 4 and 8 as well): BERT's 12 layers and
         pieces of words; regions of 1,024 with 8 heads and a feed-forward half as wide, 1,601
         classes; 3,129 answers."""

@@ -168,12 +168,12 @@ class Config:
                 )
 
     @classmethod
-    def world(cls, vocabulary: int, answers: int, **changes: Any) -> Config:
+    def world(cls, /, vocabulary: int, answers: int, **changes: Any) -> Config:
         """Trains on two CPU cores in about a minute."""
         return cls(**{"vocabulary": vocabulary, "answers": answers, **changes})
 
     @classmethod
-    def paper(cls, which: str = "base", vocabulary: int = 30_522, **changes: Any) -> Config:
+    def paper(cls, /, which: str = "base", vocabulary: int = 30_522, **changes: Any) -> Config:
         """The sizes of the paper: ``"base"`` or ``"large"``; the words of BERT (their pieces), 2,048
         features, 1,601 classes, 3,129 answers."""
         if which not in SIZES:

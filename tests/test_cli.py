@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -537,6 +538,62 @@ def test_a_full_disk_is_named_whoever_says_it() -> None:
     assert "TypeError: first)" in fault
     assert "MMTUTOR_TRACE=1" in fault
     assert "\n" not in fault
+
+
+def test_a_batch_in_parts_is_the_same_step(photos: Path, tmp_path: Path) -> None:
+    quiz = tmp_path / "quiz"
+    shutil.copytree(photos, quiz)
+    told = [json.loads(line) for line in (quiz / "metadata.jsonl").read_text().splitlines()]
+    asked = [
+        {"file_name": own["file_name"], "question": "which colour is it?", "answer": word}
+        for own in told
+        for word in [own["captions"][0].split()[1]]
+    ]
+    (quiz / "metadata.jsonl").write_text("\n".join(map(json.dumps, asked)) + "\n")
+    sizes = ("--set", "dropout=0", "--steps", 6, *SMALL, "--data", quiz)
+    for parts in (1, 4):
+        call("train", "vqa", "--out", tmp_path / str(parts), "--accumulate", parts, *sizes)
+    curves = []  # not the weights: where a slope is nought, AdamW makes steps of its rounding
+    for name in ("1", "4"):
+        with (tmp_path / name / "history.csv").open() as file:
+            curves.append([float(row["loss"]) for row in csv.DictReader(file) if row["loss"]])
+    assert len(curves[0]) > 1
+    assert curves[1] == pytest.approx(curves[0], abs=1e-3)
+    assert "must divide --batch, and 3 does not divide 8" in refused(
+        "train", "vqa", "--out", tmp_path / "x", "--accumulate", 3, *sizes
+    )
+    for system in ("word2vec", "text_to_image"):
+        assert "takes a batch as a whole" in refused(
+            "train", system, "--out", tmp_path / "x", "--halve"
+        )
+
+
+def test_a_full_memory_is_halved_where_one_allows_it(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmtutor.show_and_tell import ShowAndTell
+
+    loss, held = ShowAndTell.loss, []
+
+    def in_little_room(self: ShowAndTell, batch: dict) -> dict:
+        held.append(len(batch["captions"]))
+        if held[-1] > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return loss(self, batch)
+
+    monkeypatch.setattr(ShowAndTell, "loss", in_little_room)
+    more = ("--set", "hidden=16", "--steps", 4, *SMALL, "--data", photos)
+    assert "or give --halve" in refused("train", "show_and_tell", "--out", tmp_path / "a", *more)
+    assert not (tmp_path / "a").exists()
+    said = call("train", "show_and_tell", "--out", tmp_path / "b", "--halve", *more).output
+    assert "does not hold 8 samples" in said
+    assert "a batch of 8 is now taken in 4 parts" in said
+    assert max(held[held.index(4) + 1 :]) == 2
+    assert json.loads((tmp_path / "b" / "run.json").read_text())["accumulate"] == 4
+    # the same command again finds the run that it was, and measuring reads it
+    again = call("train", "show_and_tell", "--out", tmp_path / "b", "--halve", *more).output
+    assert "has ended" in again
+    call("evaluate", tmp_path / "b")
 
 
 def test_a_fault_has_one_line_and_on_demand_a_trace(

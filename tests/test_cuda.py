@@ -963,21 +963,10 @@ WAITS = {
     "video_captioning, bound": "takes out the frames that are there (x[mask])",
     "video_captioning, bound, mean": "takes out the frames that are there (x[mask])",
     "speech2face, faces": "looks whether pictures lie in [0, 1]",
-    "text_to_image": "looks whether words are in the vocabulary",
-    "text_to_image, fitting": "looks whether words are in the vocabulary",
-    "text_to_image, pairs": "looks whether words are in the vocabulary",
-    "text_to_image, spectral": "looks whether words are in the vocabulary",
 }
 #: These wait too, most for numbers that the CPU made; shapes alone (``meta``) do not show it.
 BRINGS = {
-    "recipes, drawn": "pairs that a CPU's generator drew",
     "fusion, product": "the gradient of a product looks for zeros",
-    "cocktail_party": "the window of the transform",
-    "cocktail_party, one face": "the window of the transform",
-    "cocktail_party, hears three": "the window of the transform",
-    "cocktail_party, blstm": "the window of the transform",
-    "speech2face": "the window of the transform",
-    "speech2face, mean": "the window of the transform",
 }
 
 

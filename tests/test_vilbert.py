@@ -575,6 +575,11 @@ def test_the_published_parameters(connections, trunk):
         assert part["answer_head"] == 1024 * 2048 + 2048 + 2048 * 3129 + 3129 + 2
 
 
+def test_a_setting_may_be_called_as_the_first_argument_of_a_method():
+    assert Config.paper(cls=7).cls == 7
+    assert Config.world(30, 5, cls=7).cls == 7
+
+
 def test_paper_scale_shapes():
     config = Config.paper()
     with torch.device("meta"):

@@ -460,6 +460,11 @@ def test_the_published_parameters(which, width, trunk, pretraining, with_regions
         assert (part["layers"], part["project"]) == (85_054_464, 3_146_496)
 
 
+def test_a_setting_may_be_called_as_the_first_argument_of_a_method():
+    assert Config.paper(cls=7).cls == 7
+    assert Config.world(30, 5, cls=7).cls == 7
+
+
 def test_paper_scale_shapes():
     config = Config.paper()
     with torch.device("meta"):

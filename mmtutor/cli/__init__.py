@@ -186,6 +186,18 @@ def rate(ctx: click.Context, option: click.Parameter, value: float | None) -> fl
 )
 @click.option("--steps", type=click.IntRange(1), default=None, help="Steps of training.")
 @click.option("--batch", type=click.IntRange(1), default=None, help="Samples in a batch.")
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1),
+    default=1,
+    help="Take a batch in so many parts and add up their gradients: as many samples a step, in less "
+    "memory. What compares the samples of a batch compares those of a part.",
+)
+@click.option(
+    "--halve",
+    is_flag=True,
+    help="Where the memory does not hold a batch, take it in halves, quarters … (--accumulate 2, 4, …).",
+)
 @click.option("--lr", type=float, callback=rate, default=None, help="Peak learning rate.")
 @click.option(
     "--pixels",
@@ -215,6 +227,8 @@ def train(
     size: int | None,
     steps: int | None,
     batch: int | None,
+    accumulate: int,
+    halve: bool,
     lr: float | None,
     pixels: int | None,
     encoder: str | None,
@@ -264,14 +278,28 @@ def train(
         "encoder": DEFAULT,
     }
     run |= {name: asked[name] or default[name] for name in task.takes}
-    task.check(run)
+    if accumulate > 1 or halve:
+        if not task.accumulates:
+            raise ValueError(
+                f"{system} takes a batch as a whole: leave out --accumulate and --halve"
+            )
+        if run["batch"] % accumulate:
+            raise ValueError(
+                f"--accumulate must divide --batch, and {accumulate} does not divide {run['batch']}"
+            )
+    if accumulate > 1:
+        run["accumulate"] = accumulate
+    task.check(in_parts(run))
     where = device_name()
     with runs.alone(folder):
-        learn(task, folder, run, where)
+        if halve and runs.begun(folder):  # as many parts as it took
+            run |= {k: x for k, x in runs.read(folder).items() if k == "accumulate"}
+        learn(task, folder, run, where, halve)
 
 
-def learn(task: Any, folder: Path, run: dict[str, Any], where: str) -> None:
-    """Train, or go on, and say what came of it."""
+def learn(task: Any, folder: Path, run: dict[str, Any], where: str, halve: bool = False) -> None:
+    """Train, or go on, and say what came of it. ``halve``: a batch that the memory does not hold is
+    taken in twice as many parts."""
     from mmtutor.cli import runs
 
     begun = runs.begin(folder, run)
@@ -283,8 +311,24 @@ def learn(task: Any, folder: Path, run: dict[str, Any], where: str) -> None:
     click.echo(
         f"{'Going on with' if begun else 'Training'} {task.system} on {run['data']['name']}; on {where}."
     )
+    parts = run.get("accumulate", 1)
+    full = False
     with stopped_kindly(folder), room_in_memory(run), nothing_begun(folder, begun):
-        history = task.train(folder, run)
+        try:
+            history = task.train(folder, in_parts(run))
+        except (MemoryError, RuntimeError) as error:
+            full = no_room(error) and halve and not runs.checkpoints(folder)
+            if not full or run["batch"] % (2 * parts):
+                raise
+    if full:  # outside of the block above, which would keep what fills the memory
+        click.echo(
+            f"The memory does not hold {run['batch'] // parts} samples at once: a batch of "
+            f"{run['batch']} is now taken in {2 * parts} parts."
+        )
+        free_memory()
+        more = {**run, "accumulate": 2 * parts}
+        task.check(in_parts(more))
+        return learn(task, folder, more, where, halve)
     board = runs.keep_history(folder, history)
     for path in runs.checkpoints(folder):
         path.unlink()
@@ -299,6 +343,22 @@ def learn(task: Any, folder: Path, run: dict[str, Any], where: str) -> None:
         f"Kept in {folder}: the model, {runs.HISTORY}{' and TensorBoard files' if board else ''}."
     )
     click.echo(f"Now: mmtutor evaluate {folder}, or mmtutor {task.then} {folder} …")
+
+
+def in_parts(run: dict[str, Any]) -> dict[str, Any]:
+    """The run as the trainer sees it: its batch is what is held at once."""
+    parts = run.get("accumulate", 1)
+    return run if parts == 1 else {**run, "batch": run["batch"] // parts}
+
+
+def free_memory() -> None:
+    """Give back what a step that failed still held."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()  # does nothing where there is no GPU
 
 
 def device_name() -> str:
@@ -363,6 +423,8 @@ def room_in_memory(run: dict[str, Any]) -> Iterator[None]:
             raise
         now = [f"--{name} (now {run[name]})" for name in ("batch", "pixels") if name in run]
         lower = " or ".join(now) or "--set batch or --set dim"
+        if "lr" in run:  # what trains by the common loop
+            lower += ", or give --halve"
         raise ValueError(
             f"the memory is full: lower {lower}; once a run has a checkpoint, that is another run, "
             "and wants another --out"

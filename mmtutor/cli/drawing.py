@@ -104,6 +104,7 @@ class Drawing(Task):
     model = Painter
     fixed = ("vocabulary",)
     takes = ("steps", "batch")
+    accumulates = False  # two players, each with its own step
     instead = "use --set size for the pictures, and --set rates for the two networks"
     recipes: ClassVar[dict[str, Recipe]] = {
         "world": Recipe(2600, 32, 6e-4),

@@ -52,6 +52,7 @@ class Task:
         lacks: why there is no recipe for a scale, where that is not plain.
         takes: the options of ``train`` that it reads, beside those that all read.
         instead: what to give in place of one that it does not.
+        accumulates: whether a batch can be taken in parts whose gradients are added up.
     """
 
     system: ClassVar[str]
@@ -68,6 +69,7 @@ class Task:
     lacks: ClassVar[dict[str, str]] = {}
     takes: ClassVar[tuple[str, ...]] = ("steps", "batch", "lr", "pixels", "encoder")
     instead: ClassVar[str] = "leave it out"
+    accumulates: ClassVar[bool] = True
 
     def maker(self, scale: str) -> Callable[..., Any]:
         """What makes the settings of a scale."""
@@ -132,6 +134,7 @@ class Task:
             epochs=10**6,
             checkpoint=folder / runs.CHECKPOINT,
             checkpoint_every=EVERY,
+            accumulate=run.get("accumulate", 1),
         )
         return training.fit(model, data, **{**made, **more})
 

@@ -425,6 +425,7 @@ class Words(Task):
     recipes: ClassVar[dict[str, Recipe]] = {s: Recipe(0, 0, 0) for s in ("world", "small", "paper")}
     small: ClassVar[dict[str, Any]] = dict(dim=200, subsample=1e-4, min_count=5, batch=2048)
     takes = ()
+    accumulates = False
     instead = "use --set (epochs, batch, lr)"
 
     def settings(self, run: dict[str, Any]) -> Any:
