@@ -160,7 +160,7 @@ def rate(ctx: click.Context, option: click.Parameter, value: float | None) -> fl
 
 
 @main.command()
-@click.argument("system", type=click.Choice(systems()))
+@click.argument("system", type=click.Choice(systems()), metavar="SYSTEM")
 @click.option(
     "--out",
     "folder",
@@ -235,7 +235,7 @@ def train(
     seed: int,
     pairs: tuple[str, ...],
 ) -> None:
-    """Train SYSTEM and keep the model in a folder.
+    """Train SYSTEM, one of those that `mmtutor list` shows, and keep the model in a folder.
 
     Stop it whenever you like (Ctrl-C, or a power cut): the same command goes on where it was, to
     the same result. (word2vec, which takes a minute, begins anew.)
