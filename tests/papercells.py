@@ -16,6 +16,7 @@ import json
 import math
 import re
 import socket
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,17 @@ def calls(branch: list[ast.stmt]) -> set[str]:
     return {getattr(f, "attr", getattr(f, "id", "")) for f in functions}
 
 
+def left_at_home(branch: list[ast.stmt]) -> int:
+    """How many frozen networks the branch makes and does not bring to the device: a GPU would be idle
+    while they look at the pictures, which takes longer than all else."""
+    nodes = [n for s in branch for n in ast.walk(s) if isinstance(n, ast.Call)]
+    made = [n for n in nodes if ast.unparse(n.func).split(".")[-1] == "ImageEncoder"]
+    brought = [
+        n for n in nodes if ast.unparse(n).endswith(".to(device())") and n.func.value in made
+    ]
+    return len(made) - len(brought)
+
+
 @dataclass
 class Run:
     """One training that the cell began.
@@ -101,7 +113,7 @@ class Paper:
         return self.names[name]
 
     def check(self, trainings: int = 1) -> None:
-        """So many trainings, all with finite losses, all moved weights, and nobody used a network."""
+        """So many trainings, each with finite losses and moved weights, and nobody used a network."""
         assert self.calls_out == []
         assert len(self.runs) == trainings
         for run in self.runs:
@@ -194,7 +206,12 @@ def run_paper(
         real = getattr(__import__(module, fromlist=[function]), function)
         monkeypatch.setattr(name, cut(real, left.runs, {"max_steps": steps, **changes}))
     out = io.StringIO()
-    with contextlib.redirect_stdout(out):
+    # the cell's checkpoints (my/…) lie in a folder of the test
+    with (
+        tempfile.TemporaryDirectory() as own,
+        contextlib.chdir(own),
+        contextlib.redirect_stdout(out),
+    ):
         exec(compile(code[first]["source"], f"{chapter} parameters", "exec"), left.names)
         assert left.names["scale"] == "world"
         left.names["scale"] = "paper"

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 import pytest
-from papercells import calls, chapters, paper_branch, run_paper, tagged
+from papercells import calls, chapters, left_at_home, paper_branch, run_paper, tagged
 from test_hub import (
     fake_hub,
     folder,
@@ -39,8 +39,9 @@ def test_every_chapter_has_one_cell_that_trains_at_the_papers_sizes(chapter: str
     if chapter == NO_MODEL:
         return
     (cell,) = tagged(chapter, "paper-scale")
-    called = calls(paper_branch(cell))
-    assert "fit" in called or "fit_teacher" in called or "train" in called
+    branch = paper_branch(cell)
+    assert ("train" if chapter == "02_word2vec" else "fit") in calls(branch)
+    assert left_at_home(branch) == 0
 
 
 def test_the_chapters_are_all_there() -> None:
@@ -51,6 +52,9 @@ def test_what_does_not_train_is_seen() -> None:
     source = 'if scale == "world":\n    training.fit(model)\nif scale == "paper":\n    print(1)'
     assert calls(paper_branch(source)) == {"print"}
     assert "fit" in calls(paper_branch('if scale == "paper":\n    training.fit(model)'))
+    made = 'if scale == "paper":\n    encoder = vision.ImageEncoder("vgg16"){}'
+    assert left_at_home(paper_branch(made.format(""))) == 1
+    assert left_at_home(paper_branch(made.format(".to(device())"))) == 0
 
 
 def pictures(root: Path, splits: dict[str, int], names: tuple[str, ...]) -> Path:
@@ -92,7 +96,7 @@ def longer_sounds(repositories: Path) -> None:
 def test_fusion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, repositories: Path) -> None:
     longer_sounds(repositories)
     own = pictures(tmp_path / "things", {"train": 10, "test": 2}, ("dog", "rain", "sea waves"))
-    where = {'"my/things"': repr(str(own))}
+    where = {'"my/seen_things"': repr(str(own))}
     left = run_paper("01_fusion", monkeypatch, steps=2, replace=where)
     left.check(4)
     for run in left.runs:
@@ -292,7 +296,7 @@ def test_the_two_berts(monkeypatch: pytest.MonkeyPatch, repositories: Path) -> N
     def made(real, sizes, *_, **more):
         return real(**{**sizes, **more})
 
-    few = {'{"told": 20_000, "train": 20_000, "test": 5000}': "dict(told=8, train=8, test=2)"}
+    few = {'{"told": 20_000, "train": 20_000, "test": 500}': "dict(told=8, train=8, test=2)"}
     left = run_paper("14_vlbert", monkeypatch, prepare=prepare, replace=few)
     left.check(4)
     first, second, third, fourth = (run.model for run in left.runs)

@@ -137,7 +137,9 @@ def test_soundnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (films / "broken").mkdir()
     (films / "broken" / "1.png").write_bytes(b"no picture")
     with pytest.warns(UserWarning, match=r"1 of 4 files cannot be decoded.*broken"):
-        left = run_paper("06_soundnet", monkeypatch, replace={"my/films": str(films)}, batch_size=3)
+        left = run_paper(
+            "06_soundnet", monkeypatch, replace={"my/sounding_films": str(films)}, batch_size=3
+        )
     left.check()
     (run,) = left.runs
     assert [layer.channels for layer in run.model.config.stack][-1] == 1024
@@ -182,7 +184,7 @@ def test_speech2face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "07_speech2face",
         monkeypatch,
         prepare=smaller,
-        replace={"my/speakers": str(folder)},
+        replace={"my/voices_and_faces": str(folder)},
         batch_size=2,
     )
     left.check()
