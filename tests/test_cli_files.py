@@ -604,3 +604,10 @@ def test_a_file_that_cannot_be_written_is_named_as_it_was_asked_for(
         with pytest.raises(OSError, match=r"x\.wav' cannot be written \(Read-only file system\)"):
             files.write_sound(tmp_path / "x.wav", torch.zeros(9), RATE)
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_over() -> None:
+    names: list[str] = []
+    for place, name in enumerate(["voice", "voice-3", "voice", "voice", "voice-3"]):
+        names.append(files.free(name, names, place + 1))
+    assert names == ["voice", "voice-3", "voice-4", "voice-5", "voice-3-5"]

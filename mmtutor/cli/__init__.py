@@ -680,8 +680,7 @@ def separate(
         return
     names: list[str] = []
     for place, own in enumerate(films or [f"voice{n + 1}" for n in range(len(voices))]):
-        name = f"{Path(mixture).stem}-{Path(own).stem}"
-        names.append(f"{name}-{place + 1}" if name in names else name)
+        names.append(files.free(f"{Path(mixture).stem}-{Path(own).stem}", names, place + 1))
     for name, voice in zip(names, voices):
         path = files.folder_for(out) / f"{name}.wav"
         files.write_sound(path, voice, rate)
@@ -772,8 +771,7 @@ def say_(folder: Path, pictures: tuple[str, ...], out: Path) -> None:
         if said is None:
             bad.append(f"{file}: {wrong}")
             continue
-        name = Path(file).stem
-        name = f"{name}-{place + 1}" if name in names else name
+        name = files.free(Path(file).stem, names, place + 1)
         names.add(name)
         path = out / f"{name}.wav" if many else out
         wave, rate = said
@@ -819,8 +817,7 @@ def imagine(folder: Path, sounds: tuple[str, ...], out: Path, zoom: int) -> None
         if drawn is None:
             bad.append(f"{file}: {wrong}")
             continue
-        name = Path(file).stem
-        name = f"{name}-{place + 1}" if name in names else name
+        name = files.free(Path(file).stem, names, place + 1)
         names.add(name)
         path = out / f"{name}.png" if many else out
         files.write_grid(path, drawn[None].numpy(), zoom)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import wave
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,14 @@ def write(path: Path, content: bytes) -> None:
     except OSError as error:  # it names a file that nobody asked for
         reason = f"{str(path)!r} cannot be written ({error.strerror}); choose another --out"
         raise type(error)(reason) from error  # the disk that is full is known by the cause
+
+
+def free(name: str, taken: Container[str], number: int) -> str:
+    """The name of a file that is written, or, where it is taken, the name with a number: with the
+    first from ``number`` on that is free. Nothing is written over."""
+    if name not in taken:
+        return name
+    return next(other for n in itertools.count(number) if (other := f"{name}-{n}") not in taken)
 
 
 def folder_for(out: Path) -> Path:

@@ -135,6 +135,7 @@ class Saying(Task):
             max_steps=max(1, round(ASIDE * run["steps"])),
             warmup=min(30, run["steps"] // 30),
             checkpoint=folder / runs.part("ears"),
+            accumulate=1,  # its batches are its own
         )
         ears.cpu().eval().learn_codes(frames[:200], run["seed"])
 
@@ -214,6 +215,7 @@ class Saying(Task):
             max_steps=max(1, round(ASIDE * run["steps"])),
             warmup=min(30, run["steps"] // 30),
             checkpoint=folder / runs.part("voice"),
+            accumulate=1,  # its batches are its own
         )
 
     def load(self, folder: Path) -> tuple[Speaker, Eyes]:
