@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import difflib
+import errno
 import hashlib
 import io
 import json
@@ -55,6 +56,7 @@ _END = 1 << 16  # bytes of each end of a Parquet file that are looked at
 PIXELS = (16, 1024)
 SAMPLE_RATES = (4000, 48000)
 FRAMES = (1, 10_000)
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # the machine's want, not the file's fault
 
 
 # --- From a source's rows to the world's columns --------------------------------------------------
@@ -197,10 +199,15 @@ def array(path: str | Path) -> np.ndarray:
 
     Raises:
         ValueError: no such array; the message names the file.
+        OSError: too many files are open, or the memory is full; that says nothing of the file.
     """
     try:
         whole = np.load(path, mmap_mode="r", allow_pickle=False)
+    except MemoryError:
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _SHORT:
+            raise
         raise ValueError(f"{str(path)!r} is no array that NumPy can read: {error}") from error
     if not isinstance(whole, np.ndarray):
         raise ValueError(f"{str(path)!r} must hold one array, and holds several")
@@ -340,11 +347,12 @@ def _one_by_one(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _runs(key: str) -> Callable[[Iterable[Row]], Iterator[list[Row]]]:
     """Gather neighbouring rows that agree in ``key``: sources that have one row for each caption or
-    question."""
+    question. Only the first one keeps its picture, which is that of all."""
 
     def gather(rows: Iterable[Row]) -> Iterator[list[Row]]:
         for _, run in groupby(rows, key=lambda row: row[key]):
-            yield list(run)
+            first, *others = run
+            yield [first, *({**row, "image": None} for row in others)]
 
     return gather
 

@@ -11,6 +11,8 @@ keep their fingerprints (see ``mmtutor/page/fingerprint.py``)::
 
     python scripts/same_numbers.py bc33b89 --write mmtutor.kit.training:fit --because "only a clearer error"
 
+A definition that the runs did not come to, of either package, is refused: equal results say nothing of it.
+
 It takes some minutes on one thread of a CPU. The models and batches are those of COMMIT's
 ``tests/test_cuda.py``.
 """
@@ -18,7 +20,11 @@ It takes some minutes on one thread of a CPU. The models and batches are those o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
+import functools
 import importlib.util
+import inspect
 import io
 import json
 import os
@@ -35,6 +41,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent.parent
 SEVERAL = "two processes"
 # Of the systems, those that are trained in two processes too; the settings of fit all are.
+MORE = ("recipes, drawn",)  # beside those that the tests train: the paper's way to draw pairs
 SPREAD = ("show_and_tell", "joint_embedding", "vqa", "fusion, modality dropout")
 
 
@@ -51,9 +58,9 @@ def runs() -> dict[str, tuple[Callable[[], Any], Any, dict[str, Any]]]:
     torch.manual_seed(0)
     common = {"epochs": 2, "batch_size": 4, "lr": 1e-3, "log_every": 1, "checkpoint_every": 1}
     made: dict[str, Any] = {}
-    for name in SPREAD if _several() else cases.FITTED:
+    for name in SPREAD if _several() else (*cases.FITTED, *MORE):
         case = cases.WORLD[name]
-        made[name] = (case.model, case.data(11), common)
+        made[name] = (functools.partial(remade, case), case.data(11), common)
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -102,6 +109,11 @@ def runs() -> dict[str, tuple[Callable[[], Any], Any, dict[str, Any]]]:
     return made
 
 
+def remade(case: Any) -> Any:
+    """The model of a case, of settings that are made anew, so that their code runs too."""
+    return dataclasses.replace(case, config=dataclasses.replace(case.config)).model()
+
+
 def _several() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
@@ -124,13 +136,56 @@ class _Halt(Exception):
     pass
 
 
+@contextlib.contextmanager
+def executed() -> Iterator[set[str]]:
+    """The functions and classes of the package, as MODULE:NAME, of which something runs meanwhile: of
+    a class a method that stands in its text, not what a dataclass is given."""
+    seen: dict[Any, str] = {}
+    found: set[str] = set()
+
+    def notes(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and frame.f_code not in seen:
+            seen[frame.f_code] = str(frame.f_globals.get("__name__"))
+
+    before = sys.getprofile()
+    sys.setprofile(notes)
+    try:
+        yield found
+    finally:
+        sys.setprofile(before)
+        for code, module in seen.items():
+            # The bodies of modules and classes run when they are imported.
+            body = not code.co_flags & inspect.CO_OPTIMIZED
+            if body or code.co_filename.startswith("<") or module.split(".")[0] != "mmtutor":
+                continue
+            name, *inner = code.co_qualname.split(".")
+            if not name.startswith("<") and inner[:1] not in (["<lambda>"], ["<listcomp>"]):
+                found.add(f"{module}:{name}")
+
+
 def inside(folder: Path, go_on: Path | None) -> None:
-    """Train everything into ``folder``: with ``go_on``, from the checkpoints that lie there half-way."""
+    """Train everything into ``folder``: with ``go_on``, from the checkpoints that lie there half-way.
+    Beside it goes what was executed."""
+    import torch
+
+    rank, wanted = os.environ.get("RANK", "0"), runs()
+    with executed() as found:
+        train_all(wanted, folder, go_on, rank)
+    told = json.dumps(sorted(found))
+    folder.with_name(f"{folder.name} executed {rank}.json").write_text(told, encoding="utf-8")
+    if _several():
+        torch.distributed.barrier()
+        print(end="", flush=True)
+        os._exit(0)  # torch itself aborts now and then when it takes gloo down
+
+
+def train_all(wanted: dict[str, Any], folder: Path, go_on: Path | None, rank: str) -> None:
+    """Train whatever :func:`runs` names."""
     import torch
 
     from mmtutor.kit.training import fit
 
-    for number, (name, (make, data, settings)) in enumerate(runs().items()):
+    for number, (name, (make, data, settings)) in enumerate(wanted.items()):
         checkpoint = folder / f"{number}.pt"
         whole = {**settings, "checkpoint": checkpoint}
         if go_on is not None:
@@ -155,12 +210,7 @@ def inside(folder: Path, go_on: Path | None) -> None:
         model = make()
         history = fit(model, data, **whole)
         told = {"name": name, "weights": dict(model.state_dict()), "history": vars(history)}
-        rank = os.environ.get("RANK", "0")
         torch.save(told, folder / f"{number} end {rank}.pt")
-    if _several():
-        torch.distributed.barrier()
-        print(end="", flush=True)
-        os._exit(0)  # torch itself aborts now and then when it takes gloo down
 
 
 def differing(a: Any, b: Any, where: str = "") -> Iterator[str]:
@@ -220,8 +270,8 @@ def train(package: Path, tests: Path, folder: Path, go_on: Path | None, several:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
 
 
-def compare(before: Path, after: Path, work: Path) -> tuple[int, list[str]]:
-    """How many files were compared, and what differs."""
+def compare(before: Path, after: Path, work: Path) -> tuple[int, list[str], set[str]]:
+    """How many files were compared, what differs, and what was executed of both packages."""
     import torch
 
     tests, folders = before / "tests", {}
@@ -246,7 +296,10 @@ def compare(before: Path, after: Path, work: Path) -> tuple[int, list[str]]:
             a, b = (torch.load(folders[f] / name, weights_only=True) for f in (one, other))
             found += [f"{one} / {other}: {name}{x}" for x in list(differing(a, b))[:3]]
             count += 1
-    return count, found
+    ran: dict[str, set[str]] = {"before": set(), "after": set()}
+    for path in work.glob("* executed *.json"):
+        ran[path.name.split()[0]].update(json.loads(path.read_text(encoding="utf-8")))
+    return count, found, ran["before"] & ran["after"]
 
 
 def fingerprints(package: Path) -> Any:
@@ -305,12 +358,19 @@ def main() -> None:
         before = unpacked(commit, Path(work) / "code before")
         after = Path(work) / "code after"  # a copy: nobody may edit it meanwhile
         shutil.copytree(HERE / "mmtutor", after / "mmtutor")
-        count, found = compare(before, after, Path(work))
+        count, found, ran = compare(before, after, Path(work))
         print(*found or [f"{count} files are the same to the last bit"], sep="\n")
         if found:
             sys.exit(1)
         if options.write:
+            refuse(options.write, ran)
             register(options.write, options.because, commit, count, before)
+
+
+def refuse(places: list[str], ran: set[str]) -> None:
+    """End here where equal results say nothing of a definition."""
+    if missed := sorted(set(places) - ran):
+        sys.exit(f"no run, of before and of after, came to {', '.join(missed)}: nothing is entered")
 
 
 def register(places: list[str], because: str, commit: str, count: int, before: Path) -> None:

@@ -4,6 +4,7 @@ few made files."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from test_cli_folders import (
     voices,
 )
 
-from mmtutor.cli import reading
+from mmtutor.cli import fusing, reading
+from mmtutor.cli.task import threads_of
 from mmtutor.cli.tasks import TASKS
 
 __all__ = ["cinema", "kitchen", "photos", "quiz", "room", "spoken", "voices"]  # fixtures
@@ -113,6 +115,42 @@ def test_ten_bad_files_and_a_thing_that_is_only_seen(things: Path, tmp_path: Pat
     assert "things without a picture or without a sound are left out: seen" in said
     assert "cannot be read as a picture" in said
     assert "left out: 15 more" in said  # five are named
+
+
+def test_hidden_files_are_no_things_and_only_what_is_chosen_is_decoded(
+    things: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "things"
+    shutil.copytree(things, folder)
+    (folder / "red" / "._0.png").write_bytes(b"what a Mac notes")
+    (folder / ".git" / "x").mkdir(parents=True)
+    (folder / ".git" / "x" / "a.png").write_bytes(b"no picture")
+    read, hears = [], fusing.sound_of
+    monkeypatch.setattr(fusing, "sound_of", lambda path: (read.append(path), hears(path))[1])
+    whole = fusing.things_of(str(folder), "train", None, 16)
+    assert (len(read), whole[3]) == (27, ["blue", "green", "red"])
+    read.clear()
+    some = fusing.things_of(str(folder), "train", 4, 16)
+    assert len(read) == 4
+    assert np.array_equal(some[0], whole[0][:4])
+    assert all(map(np.array_equal, some[1], whole[1][:4]))
+    assert torch.equal(some[2], whole[2][:4])
+    # one that cannot be read makes room for another, and the pictures beside it stay
+    for path in read[:2]:
+        path.write_bytes(b"no sound")
+    assert len(fusing.things_of(str(folder), "train", 4, 16)[0]) == 4
+    assert len(fusing.things_of(str(folder), "train", None, 16)[0]) == 27
+
+
+def test_a_thread_alone_is_for_the_world() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for scale, count in (("world", 1), ("small", 2), ("paper", 2)):
+            with threads_of({"scale": scale}):
+                assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_folders_that_hold_no_things(things: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -196,6 +197,26 @@ def test_captions_in_separate_rows_are_gathered(fake_hub: list[str]) -> None:
     data = hub.load("coco_captions", "test", 3)
     assert len(data) == 3
     assert data[2]["captions"] == [f"caption {i}" for i in range(10, 15)]
+
+
+def test_of_a_run_of_rows_only_the_first_keeps_its_picture() -> None:
+    source = [{"cocoid": k // 3, "image": f"bytes {k}", "caption": str(k)} for k in range(6)]
+    runs = list(hub._runs("cocoid")(source))
+    assert [[row["caption"] for row in run] for run in runs] == [["0", "1", "2"], ["3", "4", "5"]]
+    assert [row["image"] for row in runs[1]] == ["bytes 3", None, None]
+    assert source[1]["image"] == "bytes 1"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
+def test_want_of_memory_or_files_is_no_fault_of_an_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(np, "load", fails)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        hub.array(tmp_path / "a.npy")
 
 
 def test_questions_are_gathered_and_the_split_is_by_picture(fake_hub: list[str]) -> None:

@@ -17,6 +17,7 @@ from mmtutor.cli.task import (
     batches,
     none_kept,
     source,
+    threads_of,
     vocabulary_of,
     words_of,
 )
@@ -112,7 +113,7 @@ class Cooking(Task):
             data["label"] = torch.tensor([number.get(kind, -1) for kind in rows["class"]])
         twins = source(run).kind == "world" and run["batch"] % 2 == 0  # rows 2k and 2k + 1
         each = Together(data, 2 if twins and len(rows) % 2 == 0 else 1)
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             history = self.fit(
                 model,
                 each,

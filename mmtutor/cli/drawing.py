@@ -25,13 +25,14 @@ from mmtutor.cli.task import (
     Task,
     batches,
     source,
+    threads_of,
     told_texts,
     vocabulary_of,
     words_of,
 )
 from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, tokenize
 
 READING = 0.18  # steps in which φ learns to read, for each step of the game
@@ -178,7 +179,7 @@ class Drawing(Task):
             raise ValueError(
                 "all pictures have the same text; the game needs two that mean different things"
             )
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             model = self.read(own, config, folder, run)
             both = self.play(model, own, folder, run)
         more = {} if vocabulary is None else {"vocabulary": words_of(vocabulary)}

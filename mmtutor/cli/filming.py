@@ -19,6 +19,7 @@ from mmtutor.cli.task import (
     Task,
     batches,
     source,
+    threads_of,
     told_texts,
     vocabulary_of,
     worded,
@@ -26,7 +27,7 @@ from mmtutor.cli.task import (
 )
 from mmtutor.kit import decoding, metrics, saving, text, training, vision
 from mmtutor.kit.arrays import column
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, tokenize
 from mmtutor.world import clips as world_clips
 from mmtutor.world.captions import Verdict
@@ -137,7 +138,7 @@ class Filming(Task):
         model = self.model(self.settings(run, len(vocabulary), x.shape[2]))
         loader = text.caption_batches(standardized(eyes, x), ids, owner, run["batch"])
         decay = 0.3 if run["scale"] == "world" else 0.0
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             history = self.fit(model, loader, folder, run, weight_decay=decay, clip=5.0)
         note = dict(vocabulary=words_of(vocabulary), eyes=eyes.note(), frames=frames)
         saving.save(model, folder, **note, mean=eyes.mean, scale=eyes.scale)

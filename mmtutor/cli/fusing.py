@@ -15,10 +15,10 @@ from torch import Tensor
 from mmtutor import fusion, hub
 from mmtutor.cli import files
 from mmtutor.cli.data import HELD_BACK, Eyes, encoder_of, seen_in, seen_of
-from mmtutor.cli.task import Recipe, Task, batches, none_kept, source
+from mmtutor.cli.task import Recipe, Task, batches, none_kept, source, threads_of
 from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import device
 from mmtutor.sound import MelSpectrogram, pcm_to_float, power_to_db
 from mmtutor.world.sounds import sounding
 
@@ -103,7 +103,7 @@ class Fusing(Task):
         data = {"picture": picture, "sound": standardized(heard, ears), "label": label}
         momentum = functools.partial(torch.optim.SGD, momentum=0.9)
         more = dict(batch_size=min(run["batch"], len(label)), optimizer=momentum, warmup=0)
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             history = self.fit(model, data, folder, run, **more)
         note = dict(names=names, eyes=eyes.note())
         saving.save(model, folder, **note, mean=eyes.mean, scale=eyes.scale, **ears)
@@ -195,11 +195,11 @@ def things_of(
         ValueError: fewer than two things that have both, or nothing that can be read.
     """
     root, found = Path(name), {}
-    for path in sorted(root.rglob("*")):
+    for path in sorted(hub._visible(root)):
         kind = {**dict.fromkeys(hub._PICTURES, 0), **dict.fromkeys(hub._SOUNDS, 1)}.get(
             path.suffix.lower()
         )
-        if kind is not None and path.is_file() and path.parent != root:
+        if kind is not None and path.parent != root:
             found.setdefault(path.relative_to(root).parts[0], ([], []))[kind].append(path)
     if found and set(found) <= set(hub._SPLIT_NAMES):
         raise ValueError(
@@ -215,33 +215,46 @@ def things_of(
     alone = sorted(set(found) - set(names))
     if alone:
         files.say(f"things without a picture or without a sound are left out: {', '.join(alone)}")
-    pictures, waves, labels, bad = [], [], [], []
-    for label, thing in enumerate(names):
-        both: list[list[Any]] = []
-        for paths, read in zip(found[thing], (picture_of(pixels), sound_of)):
-            own = []
-            for at, path in enumerate(paths):
-                if (at % HELD_BACK == HELD_BACK - 1) == (split == "test"):
-                    try:
-                        own.append(read(path))
-                    except (OSError, ValueError, ImportError) as error:
-                        bad.append(str(error))
-            both.append(own)
-        seen, heard = both
-        for k in range(max(len(seen), len(heard)) if seen and heard else 0):
-            pictures.append(seen[k % len(seen)])
-            waves.append(heard[k % len(heard)])
-            labels.append(label)
-    files.left_out(bad)
-    if not labels:
+    parts = [
+        tuple(
+            [
+                p
+                for at, p in enumerate(own)
+                if (at % HELD_BACK == HELD_BACK - 1) == (split == "test")
+            ]
+            for own in found[thing]
+        )
+        for thing in names
+    ]
+    read: tuple[dict[Path, Any], ...] = ({}, {})  # what is wanted is decoded, and once
+    bad: dict[Path, str] = {}
+    while True:
+        pairs = [
+            (seen[k % len(seen)], heard[k % len(heard)], label)
+            for label, (seen, heard) in enumerate(parts)
+            for k in range(max(len(seen), len(heard)) if seen and heard else 0)
+        ]
+        order = np.random.default_rng(0).permutation(len(pairs))[:size].tolist()
+        known = len(bad)
+        for kind, how in enumerate((picture_of(pixels), sound_of)):
+            for path in sorted({pairs[k][kind] for k in order} - read[kind].keys()):
+                try:
+                    read[kind][path] = how(path)
+                except (OSError, ValueError, ImportError) as error:
+                    bad[path] = str(error)
+        if len(bad) == known:
+            break
+        # Without those that cannot be read others meet: choose anew.
+        parts = [tuple([p for p in own if p not in bad] for own in both) for both in parts]
+    files.left_out([bad[path] for path in sorted(bad)])
+    if not pairs:
         if split == "test":
             raise ValueError(none_kept("picture of a thing") + "; the same holds for its sounds")
         raise ValueError(f"no picture with a sound in {name!r} can be read")
-    order = np.random.default_rng(0).permutation(len(labels))[:size].tolist()
     return (
-        np.stack([pictures[k] for k in order]),
-        [waves[k] for k in order],
-        torch.tensor(labels)[order],
+        np.stack([read[0][pairs[k][0]] for k in order]),
+        [read[1][pairs[k][1]] for k in order],
+        torch.tensor([pairs[k][2] for k in order]),
         names,
     )
 

@@ -14,11 +14,11 @@ from torch import Tensor
 from mmtutor import hub, soundnet
 from mmtutor.cli import files
 from mmtutor.cli.data import HELD_BACK, Source
-from mmtutor.cli.task import Recipe, Task, source
+from mmtutor.cli.task import Recipe, Task, source, threads_of
 from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
 from mmtutor.kit.imagenet import CLASSES
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import device
 from mmtutor.kit.waves import to_wave
 from mmtutor.world.rows.sounds import CLIP_SECONDS
 
@@ -158,7 +158,7 @@ def taught(
     :meth:`mmtutor.cli.task.Task.fit`."""
     data = {"wave": waves, HEAD: told}
     whole = dict(batch_size=min(run["batch"], len(waves)), drop_last=True)
-    with cpu_threads(1):  # the operations are small
+    with threads_of(run):
         return task.fit(
             model, data, folder, run, **{**whole, "weight_decay": 1e-2, "warmup": 0, **more}
         )
@@ -215,8 +215,8 @@ def sounds_of(
     """
     root, rate = Path(own.name), config.rate
     found: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in hub._SOUNDS and path.is_file() and path.parent != root:
+    for path in sorted(hub._visible(root)):
+        if path.suffix.lower() in hub._SOUNDS and path.parent != root:
             found.setdefault(path.relative_to(root).parts[0], []).append(path)
     if len(found) < 2:
         raise ValueError(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmtutor import speech2face
 from mmtutor.cli import files, runs
-from mmtutor.cli.task import Recipe, Task, batches
+from mmtutor.cli.task import Recipe, Task, batches, threads_of
 from mmtutor.kit import saving, training
 from mmtutor.kit.retrieval import ranks, same
 from mmtutor.kit.runtime import cpu_threads, device
@@ -92,7 +92,7 @@ class Imagining(Task):
         config, size = self.settings(run), run["size"] or 2 * voices.TRAIN_SPEAKERS
         if size < 2:
             raise ValueError("two recordings are the least")
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             faces = self.faces(config, size, folder, run)
             torch.manual_seed(run["seed"])
             model = speech2face.Speech2Face(config).freeze(faces)

@@ -15,10 +15,9 @@ from torch import Tensor
 from mmtutor import hub, sound_localization, soundnet
 from mmtutor.cli import files, hearing, runs
 from mmtutor.cli.data import Eyes, a_file, encoder_of, seen_in
-from mmtutor.cli.task import Recipe, Task, mel_in_memory, source
+from mmtutor.cli.task import Recipe, Task, mel_in_memory, source, threads_of
 from mmtutor.kit import saving, training
 from mmtutor.kit.imagenet import CLASSES
-from mmtutor.kit.runtime import cpu_threads
 from mmtutor.kit.vision import DEFAULT
 
 RATE = 8000  # samples a second
@@ -115,7 +114,7 @@ class Locating(Task):
         torch.manual_seed(run["seed"])
         model = sound_localization.SoundLocalizer(config)
         waves, more = waves_of(rows), {}
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             if config.hears == "vector":
                 ears = self.listen(folder, run)
                 heard = vectors(ears, waves)

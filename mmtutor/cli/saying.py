@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from mmtutor import hub, image_to_speech
 from mmtutor.cli import clips, runs
 from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
-from mmtutor.cli.task import Recipe, Task, batches, mel_in_memory, source
+from mmtutor.cli.task import Recipe, Task, batches, mel_in_memory, source, threads_of
 from mmtutor.kit import decoding, metrics, saving, training
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import device
 from mmtutor.sound import pcm_to_float
 from mmtutor.world import speech
 
@@ -103,7 +103,7 @@ class Saying(Task):
         model = Speaker(config)
         frames = [model.ears.frames(wave[None])[0] for wave in waves]
         enough(config, frames)
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             self.discover(model, frames, folder, run)
             heard = transcribed(model.ears, frames)
             history = self.caption(model, eyes.standardized(seen), heard, folder, run)

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from mmtutor import cocktail_party
 from mmtutor.cli import clips, files
-from mmtutor.cli.task import Recipe, Task, source
+from mmtutor.cli.task import Recipe, Task, source, threads_of
 from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
-from mmtutor.kit.runtime import cpu_threads, device
+from mmtutor.kit.runtime import device
 from mmtutor.world import voices
 
 SECONDS = {"world": 2, "small": 2, "paper": 3}  # of a clip
@@ -106,7 +106,7 @@ class Separating(Task):
         model = cocktail_party.CocktailParty(config)
         adam = functools.partial(torch.optim.AdamW, betas=(0.9, 0.98), fused=True)
         more = dict(batch_size=min(run["batch"], len(data)), drop_last=True, optimizer=adam)
-        with cpu_threads(1):  # the operations are small
+        with threads_of(run):
             history = self.fit(
                 model,
                 data,

@@ -18,7 +18,7 @@ from mmtutor.cli import runs
 from mmtutor.cli.data import Source, told
 from mmtutor.cli.files import say
 from mmtutor.kit import training
-from mmtutor.kit.runtime import device
+from mmtutor.kit.runtime import cpu_threads, device
 from mmtutor.kit.text import Vocabulary, tokenize
 
 EVERY = 50  # steps from one checkpoint to the next
@@ -137,6 +137,11 @@ class Task:
             accumulate=run.get("accumulate", 1),
         )
         return training.fit(model, data, **{**made, **more})
+
+
+def threads_of(run: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """One CPU thread in the world, whose operations are small; all of them for larger models."""
+    return cpu_threads(1) if run["scale"] == "world" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -28,8 +28,6 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-_DRAWS = 4096  # numbers drawn at a time
-
 
 class Stream(Dataset):
     """A set of which each row is read when its turn comes.
@@ -125,8 +123,8 @@ _END = object()
 def _shuffled(rows: Iterator[Any], buffer: int, dice: np.random.Generator) -> Iterator[Any]:
     """Each row once: one out of a full buffer makes room for the next one that comes."""
     held = list(islice(rows, buffer))
-    while new := list(islice(rows, _DRAWS)):
-        for place, row in zip(dice.integers(len(held), size=len(new)).tolist(), new):
-            held[place], row = row, held[place]
-            yield row
+    for row in rows:
+        place = int(dice.integers(buffer))
+        held[place], row = row, held[place]
+        yield row
     yield from (held[place] for place in dice.permutation(len(held)).tolist())

@@ -379,7 +379,10 @@ def fit(
         )
     history, step = saved.load()
 
-    with _bar(progress, accelerator, step, total) as bar:
+    with (
+        _bar(progress, accelerator, step, total) as bar,
+        _put_together(accelerator, wrapped, model),
+    ):
         while step < total:
             epoch, done = divmod(step, per_epoch)
             _start_epoch(loader, sampler, seed, epoch)
@@ -400,7 +403,7 @@ def fit(
                 norm = _whole(
                     accelerator.clip_grad_norm_(parameters, clip if clip is not None else math.inf)
                 )
-                _check_finite(step, parts, norm, scaled=accelerator.scaler is not None)
+                _check_finite(step, parts, norm, accelerator)
                 opt.step()
 
                 if step % log_every == 0 or step == total - 1:
@@ -417,8 +420,6 @@ def fit(
                     saved.save(history, step)
                 if step == total:
                     break
-    if _shares_out(accelerator):
-        _put_together(model)
     model.eval()
     return history
 
@@ -707,20 +708,28 @@ def _backward(
     return parts
 
 
-def _check_finite(step: int, parts: _Parts, norm: Tensor, scaled: bool) -> None:
-    """Stop before a step would spoil the weights. A loss scaler (fp16) meets infinite gradients in
-    passing and skips them."""
-    finite = True if scaled else torch.isfinite(norm)
+def _check_finite(step: int, parts: _Parts, norm: Tensor, accelerator: Any) -> None:
+    """Stop before a step would spoil the weights, in all processes alike: one that went on would wait
+    for the others. A loss scaler (fp16) meets infinite gradients in passing and skips them."""
+    finite = torch.isfinite(norm) if accelerator.scaler is None else True
     for _, terms in parts:
         finite = torch.isfinite(terms["loss"]) & finite
-    if bool(finite):
+    everywhere = finite
+    if accelerator.num_processes > 1:
+        everywhere = finite.int()
+        torch.distributed.all_reduce(everywhere, torch.distributed.ReduceOp.MIN)
+    if bool(everywhere):
         return
+    elsewhere = " in another process; here" if bool(finite) else ""
     terms = next((t for _, t in parts if not bool(torch.isfinite(t["loss"]))), parts[-1][1])
     values = ", ".join(f"{name} = {float(term):g}" for name, term in terms.items())
-    raise FloatingPointError(
-        f"the loss or its gradient is not finite at step {step}: {values}, gradient norm = {float(norm):g}; "
+    error = FloatingPointError(
+        f"the loss or its gradient is not finite at step {step}{elsewhere}: {values}, "
+        f"gradient norm = {float(norm):g}; "
         "look for a learning rate that is too high, an empty target or NaN in the data"
     )
+    error.everywhere = True  # see _put_together
+    raise error
 
 
 # --- Models that processes share out (FSDP) -------------------------------------------------------
@@ -778,9 +787,23 @@ def _shard(whole: Any, like: Any) -> Any:
     return distribute_tensor(whole.to(like.device), like.device_mesh, like.placements)
 
 
+def _kept(value: Any, keeps: bool) -> Any:
+    """What :func:`_whole` gives, on the CPU, one tensor after another: the GPU never holds two. It is
+    only for a process that ``keeps`` it; the others do their part of the gathering."""
+    if isinstance(value, Mapping):
+        return {name: _kept(one, keeps) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_kept(one, keeps) for one in value)
+    if not hasattr(value, "full_tensor"):
+        return value
+    whole = value.full_tensor()
+    return whole.cpu() if keeps else None
+
+
 @contextlib.contextmanager
 def _gathered(wrapped: nn.Module) -> Iterator[None]:
-    """Every process holds all weights meanwhile."""
+    """Every process holds all weights meanwhile; after an error too, and :func:`_put_together` keeps
+    them."""
     if hasattr(wrapped, "unshard"):
         wrapped.unshard()
     yield
@@ -788,14 +811,45 @@ def _gathered(wrapped: nn.Module) -> Iterator[None]:
         wrapped.reshard()
 
 
-def _put_together(model: nn.Module) -> None:
-    """Whole weights in the place of shards, so that a model can be used and saved as any other."""
+@contextlib.contextmanager
+def _put_together(accelerator: Any, wrapped: nn.Module, model: nn.Module) -> Iterator[None]:
+    """Whole weights in the place of shards at the end, so that a model can be used and saved as any
+    other; after an error too, wherever that needs no other process.
+
+    A process that fails alone must not ask the others for their shards: they would never come to it.
+    It keeps the weights if it holds all of them at that moment, as in ``loss`` and in ``validate``.
+    """
+    if not _shares_out(accelerator):
+        yield
+        return
+    types = {name: p.dtype for name, p in model.named_parameters(remove_duplicate=False)}
+    try:
+        yield
+    except BaseException as error:
+        own = {}
+        if not (accelerator.num_processes == 1 or getattr(error, "everywhere", False)):
+            own = dict(model.named_parameters(remove_duplicate=False))
+            # With mixed precision the gathered ones are rounded: better shards than those.
+            if any(hasattr(p, "full_tensor") or p.dtype != types[name] for name, p in own.items()):
+                wrapped.reshard()
+                raise
+            copies = {id(p): p.detach().clone() for p in own.values()}
+            own = {name: copies[id(p)] for name, p in own.items()}
+        wrapped.reshard()
+        _replace_shards(model, own)
+        raise
+    _replace_shards(model, {})
+
+
+def _replace_shards(model: nn.Module, own: Mapping[str, Tensor]) -> None:
+    """Put whole weights in the place of shards: ``own``, or those gathered from all processes."""
     made: dict[int, nn.Parameter] = {}  # weights that several parts share are one afterwards too
-    for part in model.modules():
+    for place, part in model.named_modules():
         for name, shard in part._parameters.items():
             if hasattr(shard, "full_tensor"):
                 if id(shard) not in made:
-                    whole = shard.detach().full_tensor()
+                    whole = own.get(f"{place}.{name}" if place else name)
+                    whole = shard.detach().full_tensor() if whole is None else whole
                     made[id(shard)] = nn.Parameter(whole, requires_grad=shard.requires_grad)
                 part._parameters[name] = made[id(shard)]
 
@@ -966,6 +1020,8 @@ class _Checkpoint:
         whole = all(isinstance(size, int) for size in [*was, *now])
         if not (self.rounds and whole and was[0] != now[0] and math.prod(was) == math.prod(now)):
             return ()
+        if _steps_of(found) != _steps_of(self.run):  # with drop_last: at another place of the data
+            return ()
         if self.accelerator.is_main_process:
             warnings.warn(
                 f"{self.path} was written by {was[0]} process(es); {now[0]} go on: what a single run gives, "
@@ -1028,7 +1084,9 @@ class _Checkpoint:
             "scaler": scaler.state_dict() if scaler is not None else {},
             "history": asdict(history),
         }
-        return _whole(content) if _shares_out(self.accelerator) else content
+        if not _shares_out(self.accelerator):
+            return content
+        return _kept(content, self.accelerator.is_main_process)
 
     def _not_written(self, error: Exception, content: Any, step: int) -> OSError | None:
         rest = f"there is no checkpoint before it: make room, and start the run again (step {step} was done)"
@@ -1038,6 +1096,11 @@ class _Checkpoint:
                 f"from there (this one would have been that of step {step})"
             )
         return why_not_written(error, self.path, _size(content), rest)
+
+
+def _steps_of(run: Mapping[str, Any]) -> int:
+    """How many steps an epoch of a run has in which rounds are dealt out."""
+    return math.ceil(run["batches"] // run["processes"] / run["accumulate"])
 
 
 def _size(content: Any) -> int:

@@ -17,7 +17,7 @@ import torch
 from launching import launch
 from torch import Tensor, nn
 
-from mmtutor.kit.training import fit
+from mmtutor.kit.training import History, fit
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,8 @@ def share_out() -> None:
 def told(model: nn.Module, history: Any) -> dict[str, Any]:
     weights = {name: p.detach() for name, p in model.named_parameters()}
     assert {type(p) for p in weights.values()} == {Tensor}
-    return {"weights": weights, "losses": history.losses, "validation": history.validation}
+    of = history or History()
+    return {"weights": weights, "losses": of.losses, "validation": of.validation}
 
 
 def trained(name: str, processes: int = 2, **settings: Any) -> dict[str, Any]:
@@ -124,6 +125,28 @@ def net(stop: int | None = None, batch_size: int = 5, **settings: Any) -> dict[s
     return found | {"calls": model.calls, "forward": model(table()["x"]).detach()}
 
 
+class Lost(Net):
+    """Its loss, not the gradient, is infinite in one of two processes."""
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        alone = os.environ["RANK"] == "1"
+        return {"fit": super().loss(batch)["fit"] + (float("inf") if alone else 0.0)}
+
+
+def fails(model: Net) -> dict[str, float]:
+    return {"error": 1 / 0}
+
+
+def ended(make: type[Net], **settings: Any) -> dict[str, Any]:
+    """A run of one epoch that ends with an error: its message, and that the model can be used."""
+    model = make()
+    try:
+        fit(model, table(), **{**RUN, "epochs": 1, "batch_size": 5, **settings})
+    except (ZeroDivisionError, FloatingPointError) as error:
+        return told(model, None) | {"error": str(error), "forward": model(table()["x"]).detach()}
+    raise AssertionError("no error")
+
+
 TWO = """
 import os, sys, torch
 sys.path[:0] = [{tests!r}, os.path.dirname({tests!r})]
@@ -140,15 +163,18 @@ if how == "FSDP":
         done["refused"] = str(error)
 done["net"], done["accumulated"] = t.net(), t.net(accumulate=2, batch_size=3)
 file = dict(checkpoint=f"{{folder}}/c.pt", checkpoint_every=1)
+model = t.Net(4)
 try:
-    t.net(4, **file)
+    t.fit(model, t.table(), **t.RUN, batch_size=5, validate=t.score, **file)
 except KeyboardInterrupt:
+    done["halted"] = t.told(model, None)
     done["stopped"] = torch.load(f"{{folder}}/c.pt", weights_only=True)["step"]
 torch.distributed.barrier()
 if rank == "0":
     os.link(f"{{folder}}/c.pt", f"{{folder}}/half.pt")
 torch.distributed.barrier()
 done["resumed"] = t.net(**file)
+done["failed"], done["infinite"] = t.ended(t.Net, validate=t.fails), t.ended(t.Lost)
 torch.save(done, f"{{folder}}/{{rank}}.pt")
 torch.distributed.barrier()
 print(end="", flush=True)
@@ -189,9 +215,21 @@ def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path: Path, ho
     same(first["accumulated"], net(batch_size=12))
     # broken off after four of six steps, and on to the same end
     assert first["stopped"] == 4
+    same(first["halted"], second["halted"], exactly=True)
+    written = torch.load(tmp_path / "half.pt", weights_only=True)["model"]
+    for name, weight in first["halted"]["weights"].items():
+        assert torch.equal(weight, written[name]), name
     assert first["resumed"]["calls"] == 2
     same(first["resumed"], first["net"], exactly=True)
     same(second["resumed"], first["net"], exactly=True)
+    # the model can be used after an error too, and one process does not wait for the other
+    model = Net()
+    fit(model, table(), **{**RUN, "batch_size": 10, "epochs": 1})
+    same(first["failed"], second["failed"], exactly=True)
+    same(first["failed"], told(model, None))
+    same(first["infinite"], told(Net(), None))
+    assert "at step 0 in another process; here: loss = " in first["infinite"]["error"]
+    assert "at step 0: loss = inf" in second["infinite"]["error"]
     # what two wrote, one reads, and goes on from it
     for more in ({"batch_size": 10}, {"batch_size": 5, "accumulate": 2}):
         (tmp_path / "one.pt").write_bytes((tmp_path / "half.pt").read_bytes())

@@ -75,6 +75,31 @@ def test_epochs_and_seeds_differ_and_a_large_buffer_mixes_well() -> None:
     assert drawn(stream) == first  # and back again
 
 
+@pytest.mark.parametrize("buffer", [1, 2, 7, 60])
+def test_no_more_rows_than_the_buffer_are_held(buffer: int) -> None:
+    opened = []
+
+    def source():
+        for number in range(50):
+            opened.append(number)
+            yield {"number": number}
+
+    stream = Stream(source, 50, buffer=buffer, seed=3)
+    for place in range(20):
+        stream[place]
+        assert len(opened) - place <= buffer + 1
+
+
+def test_the_order_is_what_it_was() -> None:
+    """Drawn one by one or many at a time, NumPy's numbers are the same."""
+    dice, held, expected = np.random.default_rng([3, 1]), list(range(7)), []
+    for place, row in zip(dice.integers(7, size=43).tolist(), range(7, 50)):
+        expected.append(held[place])
+        held[place] = row
+    expected += [held[place] for place in dice.permutation(7).tolist()]
+    assert drawn(Stream(rows(50), 50, buffer=7, seed=3), 1) == expected
+
+
 def test_only_the_rows_that_are_asked_for_are_converted() -> None:
     asked = []
     stream = Stream(rows(100), 100, buffer=1, convert=lambda row: asked.append(row["number"]))

@@ -23,7 +23,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from mmtutor.kit import training
-from mmtutor.kit.training import History, ShuffledBatches, _TensorData, fit, schedule_factor
+from mmtutor.kit.training import (
+    History,
+    ShuffledBatches,
+    _kept,
+    _TensorData,
+    fit,
+    schedule_factor,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -1915,6 +1922,39 @@ class Dealt(Net):
     def loss(self, batch):
         self.seen.append(batch["y"].flatten().tolist())
         return super().loss(batch)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_where_an_epoch_has_other_steps_a_run_of_two_processes_does_not_go_on(tmp_path, drop_last):
+    """Of 23 samples two processes make 3 whole rounds of 6, so two steps of up to 12; one makes a
+    single step of 12."""
+    path = tmp_path / "c.pt"
+    options = dict(epochs=9, max_steps=4, batch_size=12, drop_last=drop_last, checkpoint=path)
+    fit(Net(), points(23), **options)
+    saved = torch.load(path, weights_only=True)
+    saved["run"] |= dict(processes=2, batch_size=3, accumulate=2, batches=6 if drop_last else 8)
+    torch.save(saved, path)
+    if drop_last:
+        with pytest.raises(ValueError, match=r"belongs to another run .*batches was 6, is 1"):
+            fit(Net(), points(23), **options)
+    else:
+        with pytest.warns(UserWarning, match=r"was written by 2 process\(es\); 1 go on"):
+            fit(Net(), points(23), **options)
+
+
+def test_of_shards_only_a_process_that_writes_keeps_the_whole():
+    class Shard:
+        def full_tensor(self):
+            asked.append(self)
+            return torch.ones(2)
+
+    asked, number = [], torch.tensor(3.0)
+    content = {"model": {"w": Shard(), "n": number}, "groups": [(1, Shard())], "step": 4}
+    other = _kept(content, keeps=False)
+    assert other == {"model": {"w": None, "n": number}, "groups": [(1, None)], "step": 4}
+    assert len(asked) == 2  # it takes part in both gatherings
+    mine = _kept(content, keeps=True)
+    assert mine["model"]["w"].tolist() == mine["groups"][0][1].tolist() == [1.0, 1.0]
 
 
 def test_two_processes_do_what_one_does_with_the_double_batch(tmp_path):

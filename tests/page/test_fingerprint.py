@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -362,3 +363,27 @@ def test_the_earlier_text_of_every_entry_is_that_of_the_commit_that_it_names(
         nodes = [one for one in ast.parse(told.stdout).body if getattr(one, "name", None) == name]
         earlier = ast.parse("\n".join(entry["earlier"])).body
         assert fp._text(nodes) == fp._text(earlier), place
+
+
+def test_only_what_a_compared_run_came_to_can_be_entered() -> None:
+    script = Path(fp.__file__).resolve().parents[2] / "scripts" / "same_numbers.py"
+    spec = importlib.util.spec_from_file_location("same_numbers", script)
+    same_numbers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(same_numbers)
+    from mmtutor import vlbert
+    from mmtutor.kit import training
+
+    with same_numbers.executed() as seen:
+        training.batches_of(5, 2)
+        training.History()  # of a dataclass only what it is given runs
+    assert {"mmtutor.kit.training:batches_of", "mmtutor.kit.training:_check_counts"} <= seen
+    assert not {"mmtutor.kit.training:History", "mmtutor.kit.training:fit"} & seen
+    with same_numbers.executed() as seen:
+        vlbert.Config.world(vocabulary=50, answers=3)
+    assert "mmtutor.vlbert:Config" in seen
+    with same_numbers.executed() as seen:
+        importlib.reload(importlib.import_module("mmtutor.kit._identity"))
+    assert not {place for place in seen if place.startswith("mmtutor.kit._identity:")}
+    with pytest.raises(SystemExit, match=r"came to kit\.training:_shard, kit\.training:_whole"):
+        same_numbers.refuse(["kit.training:_whole", "kit.training:_shard", "kit.x:y"], {"kit.x:y"})
+    same_numbers.refuse(["kit.x:y"], {"kit.x:y"})
