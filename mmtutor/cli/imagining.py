@@ -143,6 +143,7 @@ class Imagining(Task):
             warmup=0,
             max_steps=max(1, round(FACES * run["steps"])),
             checkpoint=folder / runs.part("faces"),
+            accumulate=1,  # its batches are its own
         )
         return model
 
