@@ -126,13 +126,25 @@ ONE_TOKEN_OF_A_KIND = """() => {
 ALL_TOKENS = "() => { for (const [copy, code] of window.mmtTokens) copy.replaceWith(code); }"
 
 
-def axe_violations(page: Any) -> list[str]:
-    """What axe-core finds serious or critical, one line each with the element. It fetches nothing of its own."""
+#: The rules of axe that look at colours.
+COLOURS = ("color-contrast", "link-in-text-block")
+
+
+def axe_violations(page: Any, colours: bool | None = None) -> list[str]:
+    """What axe-core finds serious or critical, one line each with the element. It fetches nothing of its own.
+
+    ``colours``: only the rules that look at colours, or only the others; a page that has been looked at in one
+    theme and width need not be asked everything again in another.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
     page.evaluate(ONE_TOKEN_OF_A_KIND)
     try:
-        options = {"preload": False, "resultTypes": ["violations"]}
+        options: dict[str, Any] = {"preload": False, "resultTypes": ["violations"]}
+        if colours:
+            options["runOnly"] = {"type": "rule", "values": list(COLOURS)}
+        elif colours is False:
+            options["rules"] = {rule: {"enabled": False} for rule in COLOURS}
         found = Axe().run(page, context="html", options=options).response["violations"]
     finally:
         page.evaluate(ALL_TOKENS)
