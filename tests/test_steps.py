@@ -27,6 +27,11 @@ NOT_HERE = [name for name in cases.WORLD if name.startswith("joint_embedding")]
 #: One of each kind; the others differ in settings.
 COMPILED = [
     "show_and_tell, init",
+    "show_attend_tell, soft",
+    "video_captioning",
+    "text_to_image",
+    "vlbert",
+    "vilbert",
     "recipes, bag",
     "vqa, glimpses",
     "fusion, blending",
