@@ -362,7 +362,8 @@ class Game(nn.Module):
                 fake, fake.roll(1, 0), z, z.roll(1, 0)
             )
         if c.pairs:
-            pays = pays + text_to_image.generator_loss(D.judge_pairs(imagined[:-1], h[:-1]))
+            even = len(h) // 2 * 2
+            pays = pays + text_to_image.generator_loss(D.judge_pairs(imagined[:even], h[:even]))
         told = text_to_image.discriminator_loss(right, drawn, D.judge(seen, wrong))
         if c.r1:
             told = told + c.r1 * text_to_image.r1_penalty(right, x)
