@@ -136,7 +136,7 @@ class Cooking(Task):
     def load(self, folder: Path) -> tuple[recipes.RecipeEmbedding, Eyes, dict[str, Any]]:
         """A trained model, its eyes, and the collection that it has learned from."""
         model, more = saving.load(recipes.RecipeEmbedding, folder)
-        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        eyes = Eyes.of(more)
         return model.to(device()).eval(), eyes, more
 
     @torch.no_grad()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,11 @@ class Eyes:
         deviation, mean = torch.std_mean(seen.float(), dim=across, correction=0)
         scale = torch.where(deviation > 1e-6, 1 / deviation.clamp(min=1e-6), 0.0)
         return cls(name, layer, pixels, mean, scale)
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> Eyes:
+        """Those that were saved beside a model: its ``eyes`` (a :meth:`note`), ``mean`` and ``scale``."""
+        return cls(**saved["eyes"], mean=saved["mean"], scale=saved["scale"])
 
     def standardized(self, seen: Tensor) -> Tensor:
         """Of what the network saw (N, C, …): every channel with mean 0 and deviation 1 on the

@@ -147,7 +147,7 @@ class Filming(Task):
     def load(self, folder: Path) -> tuple[Any, Eyes, Vocabulary, int]:
         """A trained captioner with its eyes, its words, and the number of pictures it looks at."""
         model, more = saving.load(self.model, folder)
-        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        eyes = Eyes.of(more)
         words = vocabulary_of(more["vocabulary"])
         return model.to(device()).eval(), eyes, words, more["frames"]
 

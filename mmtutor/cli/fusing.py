@@ -112,7 +112,7 @@ class Fusing(Task):
     def load(self, folder: Path) -> tuple[fusion.Fusion, Eyes, dict[str, Any]]:
         """A trained model, its eyes, and the rest: names, and how what is heard is standardized."""
         model, more = saving.load(fusion.Fusion, folder)
-        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        eyes = Eyes.of(more)
         return model.to(device()).eval(), eyes, more
 
     @torch.no_grad()

@@ -255,7 +255,7 @@ class Locating(Task):
 
 def eyes_of(more: dict[str, Any]) -> Eyes:
     """The eyes that were saved beside a model."""
-    return Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+    return Eyes.of(more)
 
 
 def waves_of(rows: Any) -> Tensor:

@@ -100,7 +100,7 @@ class Reading(Task):
     def load(self, folder: Path) -> tuple[nn.Module, Eyes, Vocabulary, Vocabulary]:
         """A trained model with its eyes, its words and its answers."""
         model, more = saving.load(self.model, folder)
-        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        eyes = Eyes.of(more)
         words, answers = (vocabulary_of(more[name]) for name in ("vocabulary", "answers"))
         return model.to(device()).eval(), eyes, words, answers
 

@@ -221,7 +221,7 @@ class Saying(Task):
     def load(self, folder: Path) -> tuple[Speaker, Eyes]:
         """The three modules, and the eyes."""
         model, more = saving.load(Speaker, folder)
-        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        eyes = Eyes.of(more)
         return model.to(device()).eval(), eyes
 
     def tell(self, model: Speaker, maps: Tensor) -> list[Tensor]:

@@ -88,7 +88,7 @@ class Captions(Task):
     def load(self, folder: Path) -> tuple[nn.Module, Eyes, Vocabulary]:
         """A trained captioner with its eyes and its words."""
         model, more = saving.load(self.model, folder)
-        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        eyes = Eyes.of(more)
         return model.to(device()).eval(), eyes, vocabulary_of(more["vocabulary"])
 
     def write(self, model: nn.Module, vocabulary: Vocabulary, seen: Tensor, beam: int) -> list[str]:
@@ -342,7 +342,7 @@ class Questions(Task):
     def load(self, folder: Path) -> tuple[vqa.VQA, Eyes, Vocabulary, Vocabulary]:
         """A trained model with its eyes, its words and its answers."""
         model, more = saving.load(vqa.VQA, folder)
-        eyes = Eyes(**more["eyes"], mean=more["mean"], scale=more["scale"])
+        eyes = Eyes.of(more)
         words, answers = (vocabulary_of(more[name]) for name in ("vocabulary", "answers"))
         return model.to(device()).eval(), eyes, words, answers
 
