@@ -195,7 +195,9 @@ def seen_in(rows: Any, encoder: vision.ImageEncoder, cache: bool = True) -> Tens
     hundred pictures are in memory at a time."""
     parts = [
         vision.features(
-            finder._images(rows, start, min(start + finder.CHUNK, len(rows))), encoder, cache=cache
+            finder.images_of(rows, start, min(start + finder.CHUNK, len(rows))),
+            encoder,
+            cache=cache,
         )
         for start in range(0, len(rows), finder.CHUNK)
     ]

@@ -25,6 +25,7 @@ from mmtutor.cli.task import (
     worded,
     words_of,
 )
+from mmtutor.hub.decoded import moments
 from mmtutor.kit import decoding, metrics, saving, text, training, vision
 from mmtutor.kit.arrays import column
 from mmtutor.kit.runtime import device
@@ -115,7 +116,7 @@ class Filming(Task):
         for start in range(0, len(rows), CHUNK):
             part = rows.select(range(start, min(start + CHUNK, len(rows))))
             shown = np.stack(list(column(part, "frames")))  # (N, T, H, W, 3)
-            at = hub._moments(shown.shape[1], None, frames)
+            at = moments(shown.shape[1], None, frames)
             parts.append(seen(shown[:, at], encoder))
         return torch.cat(parts)
 
@@ -166,7 +167,7 @@ class Filming(Task):
         rows = worded(self.films(run, frames, "test", size))
         x = standardized(eyes, self.look(rows, frames, encoder_of(eyes.name, eyes.layer)))
         said = self.write(model, vocabulary, x, beam=3)
-        scores = dict(metrics.caption_scores(said, finder._captions(rows)))
+        scores = dict(metrics.caption_scores(said, finder.captions_of(rows)))
         if "clip" in rows.column_names:
             truth = [world_clips.Clip.from_json(own) for own in rows["clip"]]
             true = [world_clips.is_true(s, t) is Verdict.TRUE for s, t in zip(said, truth)]

@@ -185,7 +185,7 @@ def told_texts(rows: Any) -> tuple[list[str], Tensor]:
 
 def worded(rows: Any) -> Any:
     """The pictures that have a text with a word in it, by which they can be judged."""
-    own = finder._captions(rows)
+    own = finder.captions_of(rows)
     kept = [row for row, texts in enumerate(own) if any(map(tokenize, texts))]
     if not kept:
         raise ValueError(none_kept("picture with a text"))

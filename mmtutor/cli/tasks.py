@@ -108,7 +108,7 @@ class Captions(Task):
         rows = worded(source(run).rows("scenes", "test", size, run["pixels"], 600))
         seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, eyes.layer)))
         said = self.write(model, vocabulary, seen, beam=3)
-        scores = dict(metrics.caption_scores(said, finder._captions(rows)))
+        scores = dict(metrics.caption_scores(said, finder.captions_of(rows)))
         if "scene" in rows.column_names:
             true = [bool(world_captions.is_true(c, s)) for c, s in zip(said, rows["scene"])]
             scores["true of the scene"] = sum(true) / len(true)
