@@ -14,19 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calling import COLOURS, call, refused, weights
 from click.testing import CliRunner
 from PIL import Image
-from test_cli_files import (
-    COLOURS,
-    RATE,
-    TINY_VOICE,
-    call,
-    read_wav,
-    refused,
-    tone,
-    weights,
-    write_wav,
-)
+from test_cli_files import RATE, TINY_VOICE, read_wav, tone, write_wav
 
 from mmtutor import cocktail_party, hub
 from mmtutor.cli import clips, main, task

@@ -9,14 +9,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmtutor import finder, hub, world
-from mmtutor.kit import vision
+from mmtutor.kit import saving, vision
+
+Model = TypeVar("Model", bound=nn.Module)
 
 HELD_BACK = 10  # without a split of its own, each tenth picture of a folder is kept back
 WORLD_PIXELS, PIXELS = 96, 224  # the side of pictures, if nobody says
@@ -181,6 +183,14 @@ class Eyes:
     def note(self) -> dict[str, Any]:
         """What is saved beside a model; the tensors go beside it too."""
         return {"name": self.name, "layer": self.layer, "pixels": self.pixels}
+
+
+def with_eyes(kind: type[Model], folder: Path) -> tuple[Model, Eyes, dict[str, Any]]:
+    """A trained model, ready for use on the device; its eyes; and all that was saved beside it."""
+    from mmtutor.kit.runtime import device
+
+    model, more = saving.load(kind, folder)
+    return model.to(device()).eval(), Eyes.of(more), more
 
 
 def encoder_of(name: str, layer: str) -> vision.ImageEncoder:

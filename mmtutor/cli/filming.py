@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmtutor import finder, hub, video_captioning
-from mmtutor.cli.data import Eyes, encoder_of, seen_in
+from mmtutor.cli.data import Eyes, encoder_of, seen_in, with_eyes
 from mmtutor.cli.task import (
     Recipe,
     Task,
@@ -147,10 +147,8 @@ class Filming(Task):
 
     def load(self, folder: Path) -> tuple[Any, Eyes, Vocabulary, int]:
         """A trained captioner with its eyes, its words, and the number of pictures it looks at."""
-        model, more = saving.load(self.model, folder)
-        eyes = Eyes.of(more)
-        words = vocabulary_of(more["vocabulary"])
-        return model.to(device()).eval(), eyes, words, more["frames"]
+        model, eyes, more = with_eyes(self.model, folder)
+        return model, eyes, vocabulary_of(more["vocabulary"]), more["frames"]
 
     def write(self, model: Any, vocabulary: Vocabulary, x: Tensor, beam: int) -> list[str]:
         """The best caption of each film, of what is seen in it (N, frames, D)."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmtutor import fusion, hub
 from mmtutor.cli import files
-from mmtutor.cli.data import HELD_BACK, Eyes, encoder_of, seen_in, seen_of
+from mmtutor.cli.data import HELD_BACK, Eyes, encoder_of, seen_in, seen_of, with_eyes
 from mmtutor.cli.task import Recipe, Task, batches, none_kept, source, threads_of
 from mmtutor.hub.decoded import PICTURES, SOUNDS
 from mmtutor.hub.found import SPLIT_NAMES, visible
@@ -113,9 +113,7 @@ class Fusing(Task):
 
     def load(self, folder: Path) -> tuple[fusion.Fusion, Eyes, dict[str, Any]]:
         """A trained model, its eyes, and the rest: names, and how what is heard is standardized."""
-        model, more = saving.load(fusion.Fusion, folder)
-        eyes = Eyes.of(more)
-        return model.to(device()).eval(), eyes, more
+        return with_eyes(fusion.Fusion, folder)
 
     @torch.no_grad()
     def evaluate(
