@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
@@ -666,3 +667,13 @@ def test_continuous_integration_calls_the_one_command() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text()
     assert "make test" in workflow
+
+
+def test_continuous_integration_tries_the_oldest_python_and_colabs() -> None:
+    """By the package's own word, and with nothing in it that says otherwise."""
+    workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text()
+    tried = re.findall(r'"(3\.\d+)"', re.search(r"python: \[(.*)\]", workflow)[1])
+    assert tried == ["3.11", "3.13"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+    assert "- python>=3.11\n" in (ROOT / "environment.yml").read_text()
