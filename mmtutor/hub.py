@@ -1270,7 +1270,7 @@ def films(
         RuntimeError: the folder changed while it was read.
 
     Warns:
-        FolderWarning: films were left out.
+        FolderWarning: films were left out, or sounds to which there are no pictures.
     """
     _chosen(damaged=(damaged, DAMAGED), uncaptioned=(uncaptioned, UNCAPTIONED))
     frames = _between("frames", frames, FRAMES)
@@ -1315,6 +1315,8 @@ def films(
             f"{str(path)!r}, split {split!r},", split, names, pixels, tables, damaged
         )
         data = data.load(len(names) if size is None else size)
+        if sample_rate is not None:
+            _warn_of_unseen(everything, own)
         return _whole_ones(data, root, 4) if damaged == "skip" else data
 
 
@@ -1667,6 +1669,15 @@ def _warn_of_tables(everything: Mapping[str, Path]) -> None:
             FolderWarning,
             stacklevel=4,  # who called folder
         )
+
+
+def _warn_of_unseen(everything: Mapping[str, Path], own: Mapping[str, Path]) -> None:
+    """Name the sounds to which there is no film: its pictures are missing, or its name is another."""
+    films_ = {name if file.is_dir() else name.rpartition(".")[0] for name, file in own.items()}
+    sounds = [name for name, file in everything.items() if file.suffix.lower() in _SOUNDS]
+    unseen = [repr(str(everything[own])) for own in sounds if own.rpartition(".")[0] not in films_]
+    if unseen:
+        _warn_left_out(unseen, len(sounds), "are sounds without a film of their name", 4)
 
 
 def _warn_left_out(which: list[str], of: int, reason: str, level: int = 5) -> None:
