@@ -51,7 +51,8 @@ def told() -> Iterator[tuple[str, str, str]]:
     yield (
         HEARS,
         "snet-059",
-        f"conv3, with {c40.mean('words: conv3')} right (interval {low:.2f} to {high:.2f}), where "
+        f"conv3, with {c40.mean('words: conv3')} right ({{term}}`interval <confidence interval>` "
+        f"{low:.2f} to {high:.2f}), where "
         f"the last layer has {c40.mean('words: objects')}",
     )
     s, m = c44.share, c44.mean
