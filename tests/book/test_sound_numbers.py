@@ -163,3 +163,37 @@ def test_what_is_said_of_few_and_many_maps() -> None:
         assert fresh[maps] == first[maps]
     alone = [fresh[f"both, {count} − sound: ciou"] for count in (25, 100, 400, 1600)]
     assert alone == ["open", "open", "holds", "holds"]
+
+
+@pytest.mark.parametrize("place", ["runs", "replication"])
+def test_what_chapter_6_compares_holds_on_both_sets_of_seeds(place: str) -> None:
+    c39, c40 = Runs("C39", place), Runs("C40", place)
+    assert (c39["named"] > c39["1 labels"] + 0.1).all()
+    assert (c39["5 labels"] > c39["named"]).all()
+    assert (c39["teacher named"] > c39["named"]).all()
+    assert (c40["things: objects"] > c39["named"] + 0.2).all()
+    assert c39["20 labels"].mean() >= c40["things: objects"].mean()  # no gain over labels
+    fall, raw = (
+        c40[f"{k}: conv3"].mean() - c40[f"{k}: conv5"].mean() for k in ("words", "untrained")
+    )
+    assert 0.1 < fall <= raw
+    layers = [name for name in c40.runs[0]["values"] if name.startswith("things: ")]
+    best = max(layers, key=lambda name: c40[name].mean())
+    assert best in ("things: conv5", "things: objects")
+
+
+@pytest.mark.parametrize("place", ["runs", "replication"])
+def test_what_chapter_15_compares_holds_on_both_sets_of_seeds(place: str) -> None:
+    c45 = Runs("C45", place)
+    for what in ("right", "auc"):
+        for count in (25, 100):
+            assert (c45[f"both, {count}: {what}"] > c45[f"drawn, {count}: {what}"]).all()
+    for count in (400, 1600):
+        found, alone = (c45[f"{name}, {count}: right"].mean() for name in ("both", "drawn"))
+        assert abs(found - alone) < 0.03  # the thing, equally often
+        for what in ("ciou", "auc"):
+            assert (c45[f"both, {count}: {what}"] < c45[f"drawn, {count}: {what}"]).all()
+    c44 = Runs("C44", place)
+    assert (c44["z to strongest"] > c44["mean to strongest"]).all()
+    assert (c44["z to strongest"] < 0.5).all()  # far from close
+    assert set(c44["deaf: both right"]) == {0.0}
