@@ -307,6 +307,26 @@ def test_bad_films_are_refused_or_left_out_by_name(cinema: Path) -> None:
         assert name in str(told[0].message)
 
 
+def test_a_sound_without_pictures_is_named(cinema: Path) -> None:
+    """An empty folder, or a name that was mistyped, is not passed over in silence."""
+    keep = dict(frames=3, pixels=16, uncaptioned="keep")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = hub.films(cinema, **keep, sample_rate=8000)
+    (cinema / "max").mkdir()
+    for name in ("max", "Rexx"):
+        sing(cinema / f"{name}.wav")
+    with pytest.warns(hub.FolderWarning, match="2 of 5 files are sounds without a film") as told:
+        rows = hub.films(cinema, **keep, sample_rate=8000)
+    assert rows["file"] == whole["file"]
+    assert told[0].filename == __file__
+    assert str(cinema / "max.wav") in str(told[0].message)
+    assert str(cinema / "Rexx.wav") in str(told[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hub.films(cinema, **keep)  # nobody asked for sounds
+
+
 def test_a_saved_array_can_run_nothing(cinema: Path) -> None:
     np.save(cinema / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"evil\.npy.* no array that NumPy can read"):

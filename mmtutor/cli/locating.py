@@ -268,8 +268,8 @@ def waves_of(rows: Any) -> Tensor:
 
 @torch.no_grad()
 def vectors(ears: soundnet.SoundNet, waves: Tensor) -> Tensor:
-    """What the ears make of waves, the mean over time: (N, 256)."""
-    parts = [ears.features(some, (LAYER,))[LAYER].mean(-1) for some in waves.split(100)]
+    """What the ears make of waves, the mean over time: (N, 256). Long ones are read in windows."""
+    parts = [ears.listen(some, (LAYER,))[LAYER].mean(-1) for some in waves.split(100)]
     return torch.cat(parts)
 
 

@@ -36,6 +36,7 @@ from mmtutor.hub.found import (
     own_root,
     own_splits,
     unchanged,
+    warn_left_out,
     whole_ones,
 )
 from mmtutor.hub.kept import TROUBLE, VERSION, Kind, Row, Samples, digest_of, one_by_one
@@ -96,7 +97,7 @@ def films(
         RuntimeError: the folder changed while it was read.
 
     Warns:
-        FolderWarning: films were left out.
+        FolderWarning: films were left out, or sounds to which there are no pictures.
     """
     chosen(damaged=(damaged, DAMAGED), uncaptioned=(uncaptioned, UNCAPTIONED))
     frames = in_range("frames", frames, FRAMES)
@@ -141,7 +142,18 @@ def films(
             f"{str(path)!r}, split {split!r},", split, names, pixels, tables, damaged
         )
         data = data.load(len(names) if size is None else size)
+        if sample_rate is not None:
+            _warn_of_unseen(everything, own)
         return whole_ones(data, root) if damaged == "skip" else data
+
+
+def _warn_of_unseen(everything: Mapping[str, Path], own: Mapping[str, Path]) -> None:
+    """Name the sounds to which there is no film: its pictures are missing, or its name is another."""
+    seen = {name if file.is_dir() else name.rpartition(".")[0] for name, file in own.items()}
+    sounds = [name for name, file in everything.items() if file.suffix.lower() in SOUNDS]
+    unseen = [repr(str(everything[name])) for name in sounds if name.rpartition(".")[0] not in seen]
+    if unseen:
+        warn_left_out(unseen, len(sounds), "are sounds without a film of their name")
 
 
 def spoken(
