@@ -322,6 +322,7 @@ def test_wrong_words_have_one_clear_line(tmp_path: Path, photos: Path) -> None:
     new = ("--out", tmp_path / "new")
     train = ("train", "show_and_tell", *new)
     assert "there is no folder 'nowhere'" in only_line(*train, "--data", "nowhere")
+    assert "is a file: name its folder" in only_line(*train, "--data", next(photos.glob("*.png")))
     assert "scale of show_and_tell must be one of: world, small, paper; got 'tiny'" in only_line(
         *train, "--scale", "tiny"
     )
