@@ -322,6 +322,7 @@ def test_wrong_words_have_one_clear_line(tmp_path: Path, photos: Path) -> None:
     new = ("--out", tmp_path / "new")
     train = ("train", "show_and_tell", *new)
     assert "there is no folder 'nowhere'" in only_line(*train, "--data", "nowhere")
+    assert "is a file: name its folder" in only_line(*train, "--data", next(photos.glob("*.png")))
     assert "scale of show_and_tell must be one of: world, small, paper; got 'tiny'" in only_line(
         *train, "--scale", "tiny"
     )
@@ -677,7 +678,7 @@ def test_a_sum_and_a_measure_of_few_words(tmp_path: Path) -> None:
         "king queen man woman and by the sea"
     ] * 30  # one pair of one relation has all its words
     (text / "a.txt").write_text("\n".join(lines))
-    (text / "B.TXT").write_text("heather heather heather heather heather heather")
+    (text / "B.TXT").write_text("heather " * 30)
     (text / "._a.txt").write_bytes(b"\x00\x05\x16\x07\xff")  # a Mac's, beside a.txt
     (text / ".git").mkdir()
     (text / ".git" / "hidden.txt").write_text("hidden " * 50)

@@ -62,6 +62,8 @@ class Source:
         folder = Path(text).expanduser()
         if folders and text and folder.is_dir():
             return cls("folder", str(folder.absolute()))
+        if folders and folder.is_file():
+            raise ValueError(f"--data must be a folder, and {text!r} is a file: name its folder")
         known = ["world", *sets, *(["a folder of your own"] if folders else [])]
         missing = "there is no folder" if folders else "it does not learn from"
         raise ValueError(f"--data must be one of: {', '.join(known)}; {missing} {text!r}")
