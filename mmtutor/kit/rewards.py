@@ -17,9 +17,9 @@ right, and the noise gets less.
 A reward may be any number, also one that has no slope: a judge's yes or no, a metric. The model
 learns what is paid for, not what was meant; see chapter "Show, attend and tell".
 
-Sources: Rennie et al. 2017, equations 4 to 8 (self-critical training of a captioner; their A_k is the
-reward less that of the greedy caption); Kool et al. 2019, equation 8 (less the mean of the others);
-Williams 1992 (REINFORCE).
+Sources: Rennie et al. 2017, section 3 (self-critical training of a captioner; their A_k is the reward
+less that of the greedy caption); Kool et al. 2019 (less the mean of the others); Williams 1992
+(REINFORCE).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Reward = Callable[[list[tuple[int, ...]], Tensor], Tensor]
 
 
 def advantages(rewards: Tensor) -> Tensor:
-    """How much better each caption was paid than the others of its picture (Kool et al., equation 8).
+    """How much better each caption was paid than the others of its picture (Kool et al. 2019).
 
     Args:
         rewards: (B, K), of K ≥ 2 captions of each of B pictures.
