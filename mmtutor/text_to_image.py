@@ -938,9 +938,9 @@ def _grid(scale: Tensor, shift: Tensor, size: int) -> Tensor:
 class PlacedGenerator(Generator):
     """G that draws the ground, and by itself the thing, and pastes the thing in where it is told.
 
-    Two paths as of Reed et al., "Learning what and where to draw", NIPS 2016, section 4.1, where
-    their maps are joined. Here the thing has a mask and covers the ground (LR-GAN, Yang et al.,
-    ICLR 2017, equation 6): m · thing + (1 − m) · ground.
+    Two paths as of Reed et al., "Learning what and where to draw", NIPS 2016, section 4.1. There
+    their maps are joined; here the thing has a mask and covers the ground, as in LR-GAN (Yang et al.,
+    ICLR 2017): m · thing + (1 − m) · ground.
     """
 
     config: PlacedConfig

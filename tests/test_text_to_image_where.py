@@ -196,21 +196,25 @@ def test_without_a_place_the_code_chooses_one():
 
 def test_one_look_is_the_usual_judges_and_the_other_sees_the_square_only():
     D, b = heard_by(build()).discriminator.eval(), batch_of()
-    x, told = b["pictures"], b["sentence"]
+    h, x = b["sentence"][:, :H], b["pictures"]
+    place = torch.tensor([[0.3, 0.4, 0.25]]).repeat(B, 1)
     usual = Discriminator(SMALL).eval()
     own = {n.replace("look.body", "look"): w for n, w in D.state_dict().items()}
     usual.load_state_dict({n: own[n] for n in usual.state_dict()})
+    near = pasted(torch.ones(B, 1, S, S), place, S, 1.9) > 0  # a little more than the square
     with torch.no_grad():
-        whole, square = D(x, told).view(2, B)
-        torch.testing.assert_close(whole, usual(x, told[:, :H]))
-        grey = pasted(torch.ones(B, 1, S, S), told[:, H:], S, 2.0) > 0  # well around the square
-        whole2, square2 = D(x * grey, told).view(2, B)
-        torch.testing.assert_close(square2, square)
-        assert float((whole2 - whole).abs().min()) > 1e-7
-        _, square3 = D(x * ~grey, told).view(2, B)
-        assert float((square3 - square).abs().min()) > 1e-7
-        for said in (b["wrong"], with_place(told[:, :H], told[:, H:].flip(0))):
-            assert not torch.allclose(D(x, said).view(2, B)[1], square)
+        first = D(x, with_place(h, place)).view(2, B)
+        torch.testing.assert_close(first[0], usual(x, h))
+        for pictures, said, where, same in (
+            (x * near, h, place, (False, True)),
+            (x * ~near, h, place, (False, False)),
+            (x, h.flip(0), place, (False, False)),
+            (x, h, 1 - place, (True, False)),
+        ):
+            found = D(pictures, with_place(said, where)).view(2, B)
+            moved = (found - first).abs()
+            for k in (0, 1):
+                assert float(moved[k].max()) < 1e-6 if same[k] else float(moved[k].min()) > 1e-5
 
 
 def test_the_judge_changes_what_it_sees_in_training_only():
@@ -251,7 +255,7 @@ def test_both_looks_count_the_same():
     scores = [D.judge(seen, b[n]).view(2, B) for n in ("sentence", "wrong")]
     drawn = D(fake, b["sentence"]).view(2, B)
     each = [discriminator_loss(scores[0][k], drawn[k], scores[1][k]) for k in (0, 1)]
-    assert float(each[0]) != pytest.approx(float(each[1]), rel=1e-6)
+    assert each[0].item() != pytest.approx(each[1].item(), rel=1e-6)
     assert paid["discriminator"] == pytest.approx(float(sum(each)) / 2, rel=1e-5)
 
 
@@ -263,6 +267,8 @@ def test_every_weight_but_the_places_learns_in_a_step():
     apart = {n for n in before if n.startswith("encoder.") or ".places." in n}
     assert still == apart
     assert model.averaged.places is model.places
+    for player in (model.generator, model.discriminator):  # what and where are heard apart
+        assert not torch.equal(player.hear[0].weight, player.listen[0].weight)
     assert model.places.out.weight.requires_grad  # it may learn, before the game
 
 
