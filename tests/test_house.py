@@ -629,6 +629,7 @@ def test_conda_gets_what_pip_gets() -> None:
 
 def test_the_lock_holds_every_dependency_in_range() -> None:
     import re
+
     from packaging.requirements import Requirement
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
