@@ -532,8 +532,6 @@ def test_colabs_versions_stand_in_one_file() -> None:
 
 
 def test_the_floors_admit_what_colab_has() -> None:
-    import tomllib
-
     from packaging.requirements import Requirement
 
     versions = house.colab_versions()
@@ -585,16 +583,10 @@ case "$*" in *list*) echo '[{{"name": "NumPy", "version": "{installed}"}}]' ;; e
 
 def test_the_contracts_name_every_system() -> None:
     """A new file beside the systems is a system: it has to enter the contracts, and its tests and experiments their aisles."""
-    import tomllib
-
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
         "contracts"
     ]
-    systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {
-        "finder",
-        "hub",
-        "sound",
-    }
+    systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {"finder", "sound"}
     named = next(c for c in contracts if c["type"] == "independence")["modules"]
     assert {name.removeprefix("mmtutor.") for name in named} == systems
     for contract in contracts[1:3]:
@@ -608,12 +600,10 @@ def test_the_contracts_name_every_system() -> None:
         for path in (ROOT / "mmtutor").glob("*/__init__.py")
         if not path.parent.is_symlink()
     }
-    assert rooms == {"cli", "kit", "page", "world"}
+    assert rooms == {"cli", "hub", "kit", "page", "world"}
 
 
 def test_every_package_travels_in_the_wheel() -> None:
-    import tomllib
-
     listed = set(
         tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     )
@@ -625,8 +615,6 @@ def test_every_package_travels_in_the_wheel() -> None:
 
 def test_conda_gets_what_pip_gets() -> None:
     """environment.yml names no package of its own: it installs this package with all the extras of pyproject.toml."""
-    import tomllib
-
     import yaml
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -641,7 +629,6 @@ def test_conda_gets_what_pip_gets() -> None:
 
 def test_the_lock_holds_every_dependency_in_range() -> None:
     import re
-    import tomllib
 
     from packaging.requirements import Requirement
 
