@@ -70,7 +70,8 @@ def bits(caption: str) -> float:
     """How much a caption tells, in bits: −log₂ of the share of scenes of which it is true.
 
     The scenes are the first 511 of training, and one more for the picture itself, so that the share
-    is never 0. 0 bits: true of every scene; 9 bits: of none of the 511.
+    is never 0. 0 bits: true of every scene; 9 bits: of none of the 511. (A picture that is one of
+    the 511 counts twice: what is true of it alone is worth 8 bits.)
     """
     true = sum(holds(caption, scene) for scene in seen()[:OTHERS])
     return math.log2((OTHERS + 1) / (true + 1))

@@ -899,7 +899,8 @@ class Places(nn.Module):
         cell = (upto < far).sum(-1, keepdim=True).clamp_max(self.config.cells - 1)
         own = p.gather(-1, cell)
         into = (far - (upto.gather(-1, cell) - own)) / own.clamp_min(1e-9)
-        return ((cell + into.clamp(0, 1)) / self.config.cells)[..., 0]
+        # never 0, however far out z lies: a square without a side could not be pasted into
+        return ((cell + into.clamp(0, 1)) / self.config.cells)[..., 0].clamp_min(1e-3)
 
 
 def pasted(patches: Tensor, place: Tensor, size: int, margin: float = 1.0) -> Tensor:

@@ -149,6 +149,15 @@ def test_places_pay_the_cross_entropy_of_their_cells():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("far", [-40.0, 40.0])
+def test_a_code_far_out_still_draws_a_picture(far: float):
+    model = build()
+    code = torch.full((2, model.config.code), far)
+    with torch.no_grad():
+        picture = model.generator.eval()(torch.zeros(2, H), code)
+    assert picture.isfinite().all()
+
+
 def test_places_learn_which_side_a_sentence_says():
     torch.manual_seed(0)
     made, h = Places(SMALL), torch.randn(200, H)

@@ -14,6 +14,11 @@ The *advantage* A_k says whether a caption was paid better than what the model s
 same picture. What is subtracted does not depend on y^k, and Σ_y p(y) ∇ log p(y) = 0; so the mean stays
 right, and the noise gets less.
 
+It is right where all that the model may write can be drawn. Two things cannot: words that decoding
+never writes (:data:`mmtutor.kit.decoding.BANNED`), and captions longer than ``limit``. What probability
+the model gives to these makes the estimate so much less exact; a trained captioner gives them next to
+none.
+
 A reward may be any number, also one that has no slope: a judge's yes or no, a metric. The model
 learns what is paid for, not what was meant; see chapter "Show, attend and tell".
 
@@ -136,8 +141,8 @@ class SelfCritical(nn.Module):
         return {"loss": given + self.weight * own, "given": given.detach(), "reward": paid}
 
     def own(self, features: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw K captions of each picture, have them judged: a number whose gradient is −∇J, and the
-        mean reward.
+        """Draw K captions of each picture, have them judged: a number whose gradient estimates −∇J,
+        and the mean reward.
 
         The model writes as in use, without dropout, and hard attention without dice.
         """
@@ -147,7 +152,8 @@ class SelfCritical(nn.Module):
         )
         said = [one for own in drawn for one in own]  # B·K
         whose = numbers.cpu().repeat_interleave(self.samples)  # (B·K,)
-        paid = torch.as_tensor(self.reward([one.ids for one in said], whose), dtype=torch.float32)
+        paid = torch.as_tensor(self.reward([one.ids for one in said], whose))
+        paid = paid.detach().to("cpu", torch.float32)  # a judge that is a network learns nothing here
         if paid.shape != (len(said),):
             raise ValueError(
                 f"the reward of {len(said)} captions must be ({len(said)},), got {tuple(paid.shape)}"

@@ -45,6 +45,7 @@ class Pair(nn.Module):
         return features, torch.zeros(len(features), dtype=torch.long)
 
     def step(self, tokens: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        self.modes.append(self.training)
         return self.scores(memory, tokens, int(state[0])), state + 1
 
     def forward(self, features: Tensor, captions: Tensor) -> Tensor:
@@ -204,17 +205,29 @@ def test_where_all_are_paid_alike_nothing_is_learnt() -> None:
 
 def test_it_writes_and_scores_as_in_use_and_comes_back_to_training() -> None:
     model = Pair(noisy=0.5).train()
-    trainer = SelfCritical(model, judge)
-    first, again = [], []
-    for kept in (first, again):
-        torch.manual_seed(6)
-        kept.append(trainer.own(data()["features"], data()["numbers"])[0])
-        assert model.training
-        torch.rand(())  # the dice have been thrown once only: no dropout was drawn
-        kept.append(torch.get_rng_state())
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert model.modes == [False, False]
+    torch.manual_seed(6)
+    torch.randint(2**31, ())  # the seed of the draws is all that it takes of the run's dice
+    expected_dice = torch.get_rng_state()
+    torch.manual_seed(6)
+    SelfCritical(model, judge).own(data()["features"], data()["numbers"])
+    assert torch.equal(torch.get_rng_state(), expected_dice)
+    assert model.training
+    assert len(model.modes) > 2
+    assert not any(model.modes)
+
+
+def test_a_judge_that_is_a_network_is_not_trained() -> None:
+    network = nn.Linear(1, 1)
+
+    def likes(said: list[tuple[int, ...]], numbers: Tensor) -> Tensor:
+        return network(torch.tensor([[float(len(words))] for words in said]))[:, 0]
+
+    model = Pair()
+    terms = SelfCritical(model, likes, weight=5.0).loss(data())
+    assert not terms["reward"].requires_grad
+    terms["loss"].backward()
+    assert network.weight.grad is None
+    assert model.after.grad is not None
 
 
 def test_a_judge_that_fails_leaves_the_model_in_training() -> None:
@@ -244,7 +257,7 @@ def test_pay_makes_what_is_paid_for_likely() -> None:
     for weight in (0.0, 20.0):
         model, batch = Pair(), data()
         trainer = SelfCritical(model, only_dog, weight=weight)
-        training.fit(trainer, batch, epochs=15, batch_size=16, lr=1e-1, progress=False)
+        training.fit(trainer, batch, epochs=8, batch_size=16, lr=2e-1, progress=False)
         dog = torch.tensor([[BOS, DOG, EOS]]).repeat(32, 1)
         with torch.no_grad():
             likely[weight] = log_probabilities(model, batch["features"], dog).exp().mean().item()
@@ -260,7 +273,6 @@ def test_the_same_seed_gives_the_same_model() -> None:
 
 def test_a_stopped_run_goes_on_exactly(tmp_path) -> None:
     whole, _ = run(epochs=6)
-    run(epochs=6, max_steps=12, checkpoint=tmp_path / "run.pt")  # the same plan, whole
     model = Pair()
 
     class Stop(Exception):
