@@ -103,7 +103,7 @@ def _precision(cosine: torch.Tensor, labels: torch.Tensor, k: int) -> float:
 
 def questions(vectors: WordVectors, relations: dict = RELATIONS) -> dict[str, torch.Tensor]:
     """All analogy questions of each relation as ids a, b, c, d: (Q, 4). Questions with an unknown
-    word are left out."""
+    word are left out; a relation of which fewer than two pairs are known has none (Q = 0)."""
     out = {}
     for name, pairs in relations.items():
         known = [
@@ -111,7 +111,8 @@ def questions(vectors: WordVectors, relations: dict = RELATIONS) -> dict[str, to
             for pair in pairs
             if all(w in vectors for w in pair)
         ]
-        out[name] = torch.tensor([p + q for p, q in itertools.permutations(known, 2)])
+        asked = [p + q for p, q in itertools.permutations(known, 2)]
+        out[name] = torch.tensor(asked, dtype=torch.long).view(-1, 4)
     return out
 
 
@@ -140,8 +141,17 @@ def analogy_ranks(
 
 
 def analogy_accuracy(vectors: WordVectors, top: int = 5, method: str = "offset") -> float:
-    """Share of all analogy questions with the right word among the first ``top``."""
+    """Share of all analogy questions with the right word among the first ``top``.
+
+    Raises:
+        ValueError: the vocabulary has not the words of a single question.
+    """
     asked = torch.cat(list(questions(vectors).values()))
+    if not len(asked):
+        raise ValueError(
+            f"none of the {len(vectors.vocabulary)} words make an analogy question: it takes two "
+            "pairs of one relation, such as man, woman and king, queen"
+        )
     return float((analogy_ranks(vectors, asked, method) < top).double().mean())
 
 

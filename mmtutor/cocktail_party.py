@@ -864,7 +864,8 @@ def best_order(costs: Tensor) -> tuple[Tensor, Tensor]:
             f"costs must be (B, N, N), N at most {MOST_VOICES}, got {tuple(costs.shape)}"
         )
     n = costs.shape[1]
-    orders = torch.tensor([*itertools.permutations(range(n))], device=costs.device)  # (N!, N)
+    orders = torch.tensor([*itertools.permutations(range(n))])  # (N!, N)
+    orders = orders.to(costs.device, non_blocking=True)  # a GPU's step need not wait for it
     each = costs[:, orders, torch.arange(n, device=costs.device)]  # (B, N!, N)
     best = each.sum(-1).argmin(1)  # (B,)
     return each.take_along_dim(best[:, None, None], 1)[:, 0], orders[best]

@@ -98,7 +98,7 @@ def look(
         raise ValueError("there are no pictures to look at")
     parts = []
     for start in range(0, len(photos), chunk):
-        some = _images(photos, start, min(start + chunk, len(photos)))
+        some = images_of(photos, start, min(start + chunk, len(photos)))
         seen = vision.features(some, encoder, cache=cache)
         if mirrored:
             other = vision.features(np.ascontiguousarray(some[:, :, ::-1]), encoder, cache=cache)
@@ -107,7 +107,8 @@ def look(
     return torch.cat(parts)
 
 
-def _images(photos: Any, start: int, stop: int) -> np.ndarray:
+def images_of(photos: Any, start: int, stop: int) -> np.ndarray:
+    """Some of the pictures, uint8 (N, S, S, 3): of an array, or of a data set with ``image``."""
     if isinstance(photos, np.ndarray):
         return photos[start:stop]
     return arrays.column(photos.select(range(start, stop)), "image")
@@ -144,7 +145,7 @@ def pairs(
         raise ValueError(f"wordless must be one of {WORDLESS}, got {wordless!r}")
     texts, owner, empty = [], [], []
     files, said = _files(photos), set()
-    for number, own in enumerate(_captions(photos)):
+    for number, own in enumerate(captions_of(photos)):
         for text in [", ".join(own)] if tags and own else own:
             if words := tokenize(text):
                 texts.append(text)
@@ -186,7 +187,12 @@ def pairs(
     return texts, torch.tensor(owner)
 
 
-def _captions(photos: datasets.Dataset) -> list[list[str]]:
+def captions_of(photos: datasets.Dataset) -> list[list[str]]:
+    """What is said of each picture: its captions, or its class.
+
+    Raises:
+        ValueError: the pictures have neither.
+    """
     names = photos.column_names
     if "captions" in names:
         return [list(own) for own in _texts_of(photos, "captions")]
@@ -253,8 +259,8 @@ class Finder:
             raise ValueError("there are no pictures to find")
         self.files = _files(photos)
         has_texts = {"captions", "thing"} & set(photos.column_names)
-        self.captions = _captions(photos) if has_texts else [[] for _ in self.files]
-        self.pixels = len(_images(photos, 0, 1)[0])
+        self.captions = captions_of(photos) if has_texts else [[] for _ in self.files]
+        self.pixels = len(images_of(photos, 0, 1)[0])
         if features.shape != (len(self.files), model.config.image):
             raise ValueError(
                 f"{len(self.files)} pictures need features ({len(self.files)}, "

@@ -19,6 +19,7 @@ training multi-modal classification networks hard?", CVPR 2020). Two remedies ar
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -199,7 +200,7 @@ class Fusion(nn.Module):
                 louder = part if product else part / (1 - rate)  # the mean stays what it was
                 part = torch.where(there, louder, nothing)
             met.append(part)
-        x = torch.stack(met).prod(0) if product else torch.cat(met, 1)  # (B, F) or (B, sum of F)
+        x = multiplied(met) if product else torch.cat(met, 1)  # (B, F) or (B, sum of F)
         return self.classifier(self.together(x) if c.fusion == "early" else x)
 
     def each(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -233,6 +234,14 @@ class Fusion(nn.Module):
         own = {name: F.cross_entropy(y, label) for name, y in self._each(parts).items()}
         total = sum(weight * own[name] for weight, name in zip(c.blend, (*c.names, JOINT)))
         return {"loss": total, **{name: one.detach() for name, one in own.items()}}
+
+
+def multiplied(parts: Sequence[Tensor]) -> Tensor:
+    """The product of tensors of one shape, element by element."""
+    if parts[0].device.type == "cpu":
+        return torch.stack(parts).prod(0)
+    # The gradient of torch's product looks for zeros first, which a GPU would have to wait for.
+    return functools.reduce(torch.mul, parts)
 
 
 def hidden_layers(widths: Sequence[int], dropout: float) -> nn.Sequential:

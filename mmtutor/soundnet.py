@@ -404,7 +404,7 @@ class SoundNet(nn.Module):
         own ends, where it sees zeros that are none in the wave, is dropped; the window before or
         after it has it right. So the result is that of the whole wave. Beside the wave and the
         result it takes the memory of one window. (Ten minutes, for ``pool5`` and the answers of the
-        eight layers: 0.2 GiB; in one piece 1.2 GiB.)
+        eight layers: 0.3 GiB; in one piece 1.2 GiB.)
 
         Args:
             waves: (B, L).

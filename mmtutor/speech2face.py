@@ -393,7 +393,7 @@ class FaceEncoder(nn.Module):
         Raises:
             TypeError, ValueError: not pictures, NaN, or of another size.
         """
-        x = rgb(pictures)
+        x = rgb(pictures, waits=not self.training)
         side = self.config.pixels
         if x.shape[2:] != (side, side):
             raise ValueError(
@@ -475,7 +475,9 @@ class Faces(nn.Module):
         """
         vectors = self.encoder(batch["image"])
         person = F.cross_entropy(self.encoder.people(vectors), batch["person"])
-        picture = F.mse_loss(self.decoder(vectors), rgb(batch["front"]).to(vectors.dtype))
+        picture = F.mse_loss(
+            self.decoder(vectors), rgb(batch["front"], waits=not self.training).to(vectors.dtype)
+        )
         shape = F.mse_loss(self.decoder.shape(vectors), batch["shape"])
         return {"person": person, "picture": 500 * picture, "shape": 5 * shape}
 

@@ -23,7 +23,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -825,6 +825,290 @@ def settle(model: TextToImage, sentences: Tensor, rounds: int = 20, size: int = 
         rows = torch.randint(len(sentences), (size,)).to(sentences.device)
         model.averaged(sentences[rows], model.codes(size))
     model.averaged.eval()
+
+
+# --- What, and where ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PlacedConfig(Config):
+    """Sizes and choices of a :class:`PlacedTextToImage`: those of :class:`Config` (without ``pairs``,
+    ``interpolation`` and ``r1``), and
+
+    Args:
+        patch: pixels of a side of the thing by itself, as G draws it and D looks at it: 8, 16 …
+        margin: the square that is drawn and looked at, with the thing's side as 1.
+        cells: into so many parts a picture's side is cut to say where things stand.
+        changed: D sees the picture and the square, each changed at random (:func:`augmented`), the
+            square after it was cut out. ``augment`` would move the picture first, and the square
+            would no longer lie where the thing is; so it must be off.
+    """
+
+    patch: int = 16
+    margin: float = 1.25
+    cells: int = 32
+    changed: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.patch, int) or self.patch < 8 or self.patch & (self.patch - 1):
+            raise ValueError(f"patch must be 8, 16 or another power of two, got {self.patch!r}")
+        if not 0 < self.margin < math.inf:
+            raise ValueError(f"margin must be above 0, and finite, got {self.margin}")
+        if not isinstance(self.cells, int) or self.cells < 2:
+            raise ValueError(f"cells must be a whole number from 2 on, got {self.cells!r}")
+        if self.augment:
+            raise ValueError("augment would move the picture before the cut; set changed instead")
+        for name in ("pairs", "interpolation", "r1"):  # r1: a cut-out square has no second slope
+            if getattr(self, name):
+                raise ValueError(f"{name} must be 0 where the players are told a place")
+
+
+class Places(nn.Module):
+    """Where a thing may stand if a sentence is true: for across, down and side a choice among cells
+    each, by themselves. It learns from pictures whose things' places are known."""
+
+    def __init__(self, config: PlacedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.out = nn.Linear(config.sentence, 3 * config.cells)
+
+    def scores(self, sentence: Tensor) -> Tensor:
+        """Of sentences (B, H), the logits of the cells (B, 3, cells)."""
+        _check_vectors(sentence, self.config.sentence, "sentence")
+        return self.out(sentence).unflatten(1, (3, self.config.cells))
+
+    def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross entropy of the cells in which the things of a batch stand: ``sentence``, h (B, H),
+        and ``place`` (B, 3): the thing's centre, across and down, and its side, the picture's side
+        being 1."""
+        place = check_places(batch["place"])
+        cell = (place * self.config.cells).long().clamp(0, self.config.cells - 1)
+        return F.cross_entropy(self.scores(batch["sentence"]).flatten(0, 1), cell.flatten())
+
+    @torch.no_grad()
+    def forward(self, sentence: Tensor, code: Tensor) -> Tensor:
+        """Choose places (B, 3) for sentences h (B, H). What is chosen depends on the first three
+        numbers of z (B, Z) alone: each, as a part of the normal distribution, says how far to go
+        through the probabilities of the cells, and so how far into one. Without z it is the middle.
+        """
+        p = self.scores(sentence).softmax(-1)  # (B, 3, cells)
+        z = F.pad(code[:, :3], (0, max(0, 3 - code.shape[1])))
+        far = torch.special.ndtr(z)[..., None]  # (B, 3, 1), from 0 to 1
+        upto = p.cumsum(-1)
+        cell = (upto < far).sum(-1, keepdim=True).clamp_max(self.config.cells - 1)
+        own = p.gather(-1, cell)
+        into = (far - (upto.gather(-1, cell) - own)) / own.clamp_min(1e-9)
+        # never 0, however far out z lies: a square without a side could not be pasted into
+        return ((cell + into.clamp(0, 1)) / self.config.cells)[..., 0].clamp_min(1e-3)
+
+
+def pasted(patches: Tensor, place: Tensor, size: int, margin: float = 1.0) -> Tensor:
+    """Patches, each at its place of an empty map (spatial transformers, Jaderberg et al., NIPS 2015,
+    section 3).
+
+    Args:
+        patches: (B, C, P, P).
+        place: (B, 3): the centre, across and down, and the side, the map's side being 1.
+        size: pixels of the map's side.
+        margin: the patch's side, with that of ``place`` as 1.
+
+    Returns:
+        (B, C, size, size), 0 outside.
+    """
+    side, shift = place[:, 2:] * margin, 2 * place[:, :2] - 1
+    grid = _grid(1 / side, -shift / side, size)
+    return F.grid_sample(patches, grid, align_corners=False)
+
+
+def cut_out(pictures: Tensor, place: Tensor, size: int, margin: float = 1.0) -> Tensor:
+    """The other way round: the square at a place of each picture (B, C, S, S), as a patch
+    (B, C, size, size). What lies outside the picture is like its edge. See :func:`pasted`."""
+    grid = _grid(place[:, 2:] * margin, 2 * place[:, :2] - 1, size)
+    return F.grid_sample(pictures, grid, align_corners=False, padding_mode="border")
+
+
+def _grid(scale: Tensor, shift: Tensor, size: int) -> Tensor:
+    """Where to look (B, size, size, 2): at scale · pixel + shift, both in [−1, 1]."""
+    turn = torch.diag_embed(scale.expand(-1, 2))  # (B, 2, 2)
+    return F.affine_grid(
+        torch.cat([turn, shift[:, :, None]], 2), [len(scale), 1, size, size], align_corners=False
+    )
+
+
+class PlacedGenerator(Generator):
+    """G that draws the ground, and by itself the thing, and pastes the thing in where it is told.
+
+    Two paths as of Reed et al., "Learning what and where to draw", NIPS 2016, section 4.1. There
+    their maps are joined; here the thing has a mask and covers the ground, as in LR-GAN (Yang et al.,
+    ICLR 2017): m · thing + (1 − m) · ground.
+    """
+
+    config: PlacedConfig
+
+    def __init__(self, config: PlacedConfig) -> None:
+        super().__init__(config)
+        self.places, self.hear = Places(config), Listener(config)
+        doublings = int(math.log2(config.patch)) - 2
+        before, layers = config.projection + config.code, []
+        for k in range(doublings + 1):
+            width = config.generator * 2 ** (doublings - k)
+            step = (4, 1, 0) if k == 0 else (4, 2, 1)  # kernel, stride, padding
+            layers += [
+                nn.ConvTranspose2d(before, width, *step, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+            before = width
+        self.thing = nn.Sequential(*layers, nn.Conv2d(before, 4, 3, padding=1))
+        self.hear.apply(_first_weights)
+        self.thing.apply(_first_weights)
+
+    def patch(self, sentence: Tensor, code: Tensor) -> Tensor:
+        """The thing by itself (B, 4, P, P): three colours in (−1, 1), times the mask, and the mask."""
+        x = self.thing(torch.cat([self.hear(sentence), code], 1)[:, :, None, None])
+        mask = x[:, 3:].sigmoid()
+        return torch.cat([x[:, :3].tanh() * mask, mask], 1)
+
+    def forward(self, sentence: Tensor, code: Tensor) -> Tensor:
+        """Draw.
+
+        Args:
+            sentence: h (B, H), and z chooses a place; or h and the place (B, H + 3), see
+                :func:`with_place`.
+            code: z (B, Z), from a normal distribution.
+
+        Returns:
+            Pictures (B, 3, S, S) in (−1, 1).
+
+        Raises:
+            ValueError: if the shapes do not fit, or in training with a batch of one.
+        """
+        c = self.config
+        if sentence.ndim == 2 and sentence.shape[1] == c.sentence:
+            place = None
+        else:
+            sentence, place = _apart(sentence, c)
+        ground = super().forward(sentence, code)
+        if place is None:
+            place = self.places(sentence, code)
+        thing = pasted(self.patch(sentence, code), place, c.size, c.margin)
+        return thing[:, :3] + (1 - thing[:, 3:]) * ground
+
+
+class _Seen(NamedTuple):
+    map: Tensor  # (B, C, 4, 4)
+    pictures: Tensor  # (B, 3, S, S)
+
+
+class _Kept(nn.Module):
+    """What D keeps of a picture until it is told a sentence and a place: its map, and itself."""
+
+    def __init__(self, body: nn.Module, config: PlacedConfig) -> None:
+        super().__init__()
+        self.body, self.config = body, config
+
+    def forward(self, pictures: Tensor) -> _Seen:
+        changes = self.config.changed and self.training
+        return _Seen(self.body(augmented(pictures) if changes else pictures), pictures)
+
+
+class PlacedDiscriminator(Discriminator):
+    """D that looks at the picture, and once more at the square in which the thing stands (Reed et
+    al., "Learning what and where to draw", section 4.1). Each look has a score of its own, so that
+    neither can leave the reading to the other."""
+
+    config: PlacedConfig
+
+    def __init__(self, config: PlacedConfig) -> None:
+        super().__init__(config)
+        self.look = _Kept(self.look, config)
+        norm = spectral_norm if config.spectral else (lambda layer: layer)
+        width = config.discriminator
+        layers = [norm(nn.Conv2d(3, width, 3, padding=1, bias=False)), nn.LeakyReLU(SLOPE)]
+        for _ in range(int(math.log2(config.patch)) - 2):
+            layers.append(norm(nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False)))
+            width *= 2
+            layers += [*([] if config.spectral else [nn.BatchNorm2d(width)]), nn.LeakyReLU(SLOPE)]
+        self.close, self.hear = nn.Sequential(*layers), Listener(config)
+        self.join_close = nn.Sequential(
+            norm(nn.Conv2d(width + config.projection, width, 1, bias=False)),
+            nn.Identity() if config.spectral else nn.BatchNorm2d(width),
+            nn.LeakyReLU(SLOPE),
+            norm(nn.Conv2d(width, 1, 4, bias=False)),
+        )
+        for part in (self.close, self.hear, self.join_close):
+            part.apply(_first_weights)
+
+    def judge(self, seen: _Seen, sentence: Tensor) -> Tensor:
+        """The scores (2 B,) of what :attr:`look` kept with sentences and places (B, H + 3), see
+        :func:`with_place`: of whole pictures, then of the squares."""
+        h, place = _apart(sentence, self.config)
+        whole = super().judge(seen.map, h)
+        near = cut_out(seen.pictures, place, self.config.patch, self.config.margin)
+        if self.config.changed and self.training:
+            near = augmented(near)
+        near = self.close(near)
+        told = self.hear(h)[:, :, None, None].expand(-1, -1, *near.shape[2:])
+        return torch.cat([whole, self.join_close(torch.cat([near, told], 1)).flatten()])
+
+
+class PlacedTextToImage(TextToImage):
+    """A :class:`TextToImage` whose players are told where the thing stands, too.
+
+    In training every sentence comes with its place (:func:`with_place`); the wrong one with the
+    place of the right one. To draw, a sentence is enough: ``places``, which learnt beforehand where
+    things stand of which such sentences are true, and z choose a place. The game is that of
+    :func:`play`, :func:`fit` and :func:`settle`.
+    """
+
+    config: PlacedConfig
+
+    def __init__(self, config: PlacedConfig) -> None:
+        super().__init__(config)
+        self.generator, self.discriminator = PlacedGenerator(config), PlacedDiscriminator(config)
+        self.averaged = copy.deepcopy(self.generator) if config.average else None
+        if self.averaged is not None:
+            self.averaged.requires_grad_(False)
+            self.averaged.places = self.generator.places  # it does not play, there is one of it
+
+    @property
+    def places(self) -> Places:
+        """What chooses a place."""
+        return self.generator.places
+
+
+def with_place(sentence: Tensor, place: Tensor) -> Tensor:
+    """What the players of a :class:`PlacedTextToImage` are told: h (B, H) and the place (B, 3), the
+    thing's centre, across and down, and its side, the picture's side being 1. → (B, H + 3)
+
+    Raises:
+        ValueError: for shapes that do not fit, a centre outside the picture, or a side of 0.
+    """
+    if sentence.ndim != 2 or len(sentence) != len(place):
+        raise ValueError(
+            f"{len(place)} places need as many sentences (B, H), got {tuple(sentence.shape)}"
+        )
+    return torch.cat([sentence, check_places(place).to(sentence)], 1)
+
+
+def _apart(told: Tensor, config: PlacedConfig) -> tuple[Tensor, Tensor]:
+    _check_vectors(told, config.sentence + 3, "sentences with places")
+    return told[:, : config.sentence], told[:, config.sentence :]
+
+
+def check_places(place: Tensor) -> Tensor:
+    """The places (B, 3), or a ValueError that says what is wrong with them."""
+    if place.ndim != 2 or place.shape[1] != 3 or not place.is_floating_point():
+        raise ValueError(
+            f"places must be (B, 3): across, down and side, got {tuple(place.shape)}, {place.dtype}"
+        )
+    inside = (place >= 0) & (place <= 1)
+    if not bool((inside.all(1) & (place[:, 2] > 0)).all()):
+        raise ValueError(
+            "a place's numbers must be from 0 to 1, the picture's side being 1, and its side above 0"
+        )
+    return place
 
 
 # --- What goes in ---------------------------------------------------------------------------------

@@ -544,10 +544,13 @@ class VideoCaptioner(nn.Module):
         cells = batch["cells"]
         if cells.shape != keys.shape[:3]:
             raise ValueError(f"cells must be {tuple(keys.shape[:3])}, got {tuple(cells.shape)}")
-        keys, cells = (
-            x.flatten(0, 1) if mask is None else x[mask] for x in (keys, cells)
-        )  # (frames, L, ...)
-        return self.pointer.naming(self.embed(self.names), keys, cells)
+        names, counted = self.embed(self.names), None
+        if mask is not None and mask.device.type == "cpu":
+            keys, cells = keys[mask], cells[mask]  # (real frames, L, ...)
+        else:  # how many are real, a GPU would have to wait for
+            counted = None if mask is None else mask.flatten()  # (B · F,)
+            keys, cells = keys.flatten(0, 1), cells.flatten(0, 1)  # (B · F, L, ...)
+        return self.pointer.naming(names, keys, cells, counted)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
         """−log p of a caption, summed over its words and averaged over captions; and the penalty,

@@ -3,7 +3,8 @@
 Systems of every kind and the settings of ``kit.training.fit`` are trained with the package of COMMIT
 and with that of this checkout, each in a process of its own: on the same drawn batches, whole, and
 in two processes. Weights, histories and everything in the checkpoints must be equal to the last bit. Then
-each code goes on from the checkpoint that the other one wrote half-way, to the same end.
+each code goes on from the checkpoint that the other one wrote half-way, to the same end. What some
+experiments measure, of drawn vectors, must be equal too.
 
 With ``--write`` and ``--because`` the script then enters the named definitions in
 ``mmtutor/page/equal_code.json``: their present text counts as that of COMMIT, and stored results
@@ -40,8 +41,9 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent.parent
 SEVERAL = "two processes"
+# Beside those that the tests train: the paper's way to draw pairs, a product, faces.
+MORE = ("recipes, drawn", "fusion, product", "speech2face, faces")
 # Of the systems, those that are trained in two processes too; the settings of fit all are.
-MORE = ("recipes, drawn",)  # beside those that the tests train: the paper's way to draw pairs
 SPREAD = ("show_and_tell", "joint_embedding", "vqa", "fusion, modality dropout")
 
 
@@ -171,12 +173,35 @@ def inside(folder: Path, go_on: Path | None) -> None:
     rank, wanted = os.environ.get("RANK", "0"), runs()
     with executed() as found:
         train_all(wanted, folder, go_on, rank)
+        if not _several():
+            torch.save(measured(), folder / "measured.pt")
     told = json.dumps(sorted(found))
     folder.with_name(f"{folder.name} executed {rank}.json").write_text(told, encoding="utf-8")
     if _several():
         torch.distributed.barrier()
         print(end="", flush=True)
         os._exit(0)  # torch itself aborts now and then when it takes gloo down
+
+
+def measured() -> dict[str, Any]:
+    """What experiments ask of vectors that are drawn, not trained."""
+    import torch
+
+    from mmtutor.experiments import word2vec as experiment
+    from mmtutor.kit.text import Vocabulary
+    from mmtutor.word2vec import WordVectors
+
+    g = torch.Generator().manual_seed(0)
+    found: dict[str, Any] = {}
+    for count in (3, 1000):  # of each relation three pairs, and all
+        pairs = [pair for known in experiment.RELATIONS.values() for pair in known[:count]]
+        vocabulary = Vocabulary([word for pair in pairs for word in pair], specials=())
+        vectors = WordVectors(vocabulary, torch.randn(len(vocabulary), 8, generator=g))
+        found[f"questions, {count}"] = experiment.questions(vectors)
+        for method in ("offset", "only c", "frequency"):
+            share = experiment.analogy_accuracy(vectors, 5, method)
+            found[f"analogies, {count}, {method}"] = share
+    return found
 
 
 def train_all(wanted: dict[str, Any], folder: Path, go_on: Path | None, rank: str) -> None:
@@ -242,12 +267,12 @@ def differing(a: Any, b: Any, where: str = "") -> Iterator[str]:
 
 
 def unpacked(commit: str, folder: Path) -> Path:
-    """The package and the tests of a commit."""
-    packed = subprocess.run(
-        ["git", "archive", commit, "mmtutor", "tests"], cwd=HERE, capture_output=True, check=True
-    )
+    """The package, with its experiments, and the tests of a commit."""
+    command = ["git", "archive", commit, "mmtutor", "experiments", "tests"]
+    packed = subprocess.run(command, cwd=HERE, capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as file:
         file.extractall(folder, filter="data")
+    (folder / "experiments").rename(folder / "mmtutor" / "experiments")  # as it is installed
     return folder
 
 
@@ -358,6 +383,8 @@ def main() -> None:
         before = unpacked(commit, Path(work) / "code before")
         after = Path(work) / "code after"  # a copy: nobody may edit it meanwhile
         shutil.copytree(HERE / "mmtutor", after / "mmtutor")
+        if not (after / "mmtutor" / "experiments").exists():
+            shutil.copytree(HERE / "experiments", after / "mmtutor" / "experiments")
         count, found, ran = compare(before, after, Path(work))
         print(*found or [f"{count} files are the same to the last bit"], sep="\n")
         if found:

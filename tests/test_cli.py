@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -19,30 +20,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from calling import COLOURS, call, refused, weights
+from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import load_file
 
 from mmtutor.cli import line_of, main, runs, sums, systems
 from mmtutor.cli.data import Eyes, Source
-
-COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
-
-
-def call(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
+from mmtutor.kit.cache import DiskFull
 
 
-def refused(*words: object) -> str:
+def only_line(*words: object) -> str:
     """The one line of a call that must fail."""
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == 1, result.output
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("Error: ")
-    return lines[0]
+    return refused(*words, notes=False)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +152,7 @@ def test_a_trained_run_is_not_trained_again(captioner: Path, photos: Path) -> No
     )
     assert "has ended" in again.output
     assert (captioner / "model.json").stat().st_mtime_ns == before
-    other = refused(
+    other = only_line(
         *("train", "show_and_tell", "--data", photos, "--out", captioner, "--steps", 151),
         *(*SMALL, *sizes),
     )
@@ -177,11 +166,6 @@ def command(photos: Path, out: Path, steps: int) -> list[str]:
     words = ("train", "show_and_tell", "--data", photos, "--out", out, "--steps", steps, *SMALL)
     more = ("--set", "hidden=32", "--set", "dropout=0.2")
     return [sys.executable, "-m", "mmtutor", *map(str, (*words, *more))]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    (file,) = folder.glob("model-*.safetensors")
-    return load_file(file)
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_weights(
@@ -305,12 +289,12 @@ def test_words_of_a_folder_of_text(tmp_path: Path) -> None:
     assert sorted(line.split()[1] for line in near.splitlines()) == ["moon", "star"]
     summed = call("words", out, "sun", "-", "moon", "+", "bread", "--top", 1).output
     assert summed.split()[1] in ("milk", "cheese", "star")
-    assert "did you mean 'star'" in refused("words", out, "starr")
+    assert "did you mean 'star'" in only_line("words", out, "starr")
     assert "words " in call("evaluate", out).output
-    assert "use --set" in refused("train", "word2vec", "--out", tmp_path / "no", "--steps", 5)
+    assert "use --set" in only_line("train", "word2vec", "--out", tmp_path / "no", "--steps", 5)
     (tmp_path / "empty").mkdir()
     no = tmp_path / "no"
-    assert "holds no .txt file" in refused(
+    assert "holds no .txt file" in only_line(
         "train", "word2vec", "--out", no, "--data", tmp_path / "empty"
     )
     assert not no.exists()  # so that the right folder can be given next
@@ -324,11 +308,11 @@ def test_a_question_about_a_picture_of_the_world(tmp_path: Path, photos: Path) -
     sure = [float(line.split("%")[0]) for line in shown.splitlines()]
     assert 100 >= sure[0] >= sure[1] >= 0
     assert "right " in call("evaluate", out, "--size", 20).output
-    assert "no word of 'zorblax quux'" in refused("ask", out, photos / "00.png", "zorblax quux")
+    assert "no word of 'zorblax quux'" in only_line("ask", out, photos / "00.png", "zorblax quux")
     assert "zorblax" in call("ask", out, photos / "00.png", "is it zorblax").stderr
-    assert "is a folder" in refused("ask", out, photos, "is there?")
-    assert "use it with: mmtutor ask" in refused("caption", out, photos / "00.png")
-    assert "there is no" in refused("ask", out, photos / "xx.png", "is there a dog?").lower()
+    assert "is a folder" in only_line("ask", out, photos, "is there?")
+    assert "use it with: mmtutor ask" in only_line("caption", out, photos / "00.png")
+    assert "there is no" in only_line("ask", out, photos / "xx.png", "is there a dog?").lower()
 
 
 # --- Wrong words ----------------------------------------------------------------------------------
@@ -337,30 +321,32 @@ def test_a_question_about_a_picture_of_the_world(tmp_path: Path, photos: Path) -
 def test_wrong_words_have_one_clear_line(tmp_path: Path, photos: Path) -> None:
     new = ("--out", tmp_path / "new")
     train = ("train", "show_and_tell", *new)
-    assert "there is no folder 'nowhere'" in refused(*train, "--data", "nowhere")
-    assert "scale of show_and_tell must be one of: world, small, paper; got 'tiny'" in refused(
+    assert "there is no folder 'nowhere'" in only_line(*train, "--data", "nowhere")
+    assert "is a file: name its folder" in only_line(*train, "--data", next(photos.glob("*.png")))
+    assert "scale of show_and_tell must be one of: world, small, paper; got 'tiny'" in only_line(
         *train, "--scale", "tiny"
     )
-    assert "did you mean hidden?" in refused(*train, "--set", "hiden=3")
-    assert "vocabulary follows from the data" in refused(*train, "--set", "vocabulary=3")
-    assert "hidden must be a whole number, got '3.5'" in refused(*train, "--set", "hidden=3.5")
-    assert "key=value" in refused(*train, "--set", "hidden")
-    assert "set twice" in refused(*train, "--set", "hidden=3", "--set", "hidden=4")
-    assert "name the set with --data" in refused(*train, "--path", tmp_path)
+    assert "did you mean hidden?" in only_line(*train, "--set", "hiden=3")
+    assert "vocabulary follows from the data" in only_line(*train, "--set", "vocabulary=3")
+    assert "hidden must be a whole number, got '3.5'" in only_line(*train, "--set", "hidden=3.5")
+    assert "key=value" in only_line(*train, "--set", "hidden")
+    assert "set twice" in only_line(*train, "--set", "hidden=3", "--set", "hidden=4")
+    assert "name the set with --data" in only_line(*train, "--path", tmp_path)
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
-    assert "is a file" in refused("train", "vqa", "--out", tmp_path / "file")
+    assert "is a file" in only_line("train", "vqa", "--out", tmp_path / "file")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("dear")
-    assert "is not empty and holds no run" in refused("train", "vqa", "--out", tmp_path / "full")
-    assert "holds no run" in refused("evaluate", tmp_path / "nothing")
+    assert "is not empty and holds no run" in only_line("train", "vqa", "--out", tmp_path / "full")
+    assert "holds no run: train one" in only_line("evaluate", tmp_path / "nothing")
+    assert "holds no run: name the folder" in only_line("evaluate", tmp_path / "full")
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "run.json").write_text("{")
-    assert "cannot be read" in refused("evaluate", tmp_path / "odd")
+    assert "cannot be read" in only_line("evaluate", tmp_path / "odd")
     (tmp_path / "odd" / "run.json").write_text('{"system": "telepathy"}')
-    assert "does not know" in refused("evaluate", tmp_path / "odd")
+    assert "does not know" in only_line("evaluate", tmp_path / "odd")
     (tmp_path / "odd" / "run.json").write_text('{"system": "vqa"}')
-    assert "has not ended" in refused("evaluate", tmp_path / "odd")
+    assert "has not ended" in only_line("evaluate", tmp_path / "odd")
     unknown = CliRunner().invoke(main, ["train", "telepathy", "--out", "x"])
     assert unknown.exit_code == 2
     assert "word2vec" in unknown.stderr
@@ -435,30 +421,30 @@ def test_settings_that_cannot_be_are_known_before_any_data_are_read(
     monkeypatch.setattr(Source, "rows", read)
     new = ("--out", tmp_path / "new")
     captioner, finder = ("train", "show_and_tell", *new), ("train", "joint_embedding", *new)
-    assert "dropout must be in [0, 1), got 1.5" in refused(*captioner, "--set", "dropout=1.5")
-    assert "hidden must be at least 1" in refused(*captioner, "--set", "hidden=-3")
-    assert "lower --set hidden" in refused(*captioner, "--set", "hidden=10000000")
-    assert "lower --set hidden" in refused(*captioner, "--set", "hidden=999999999")
-    assert "at most 1,000,000,000" in refused(*captioner, "--set", f"hidden=1{'0' * 30}")
-    assert "must be a number, got 'nan'" in refused(*captioner, "--set", "dropout=nan")
-    assert "--batch of joint_embedding must be at least 2" in refused(*finder, "--batch", 1)
-    assert "joint must be" in refused("train", "vqa", *new, "--set", "joint=0")
-    assert "dim must be" in refused("train", "word2vec", *new, "--set", "dim=0")
+    assert "dropout must be in [0, 1), got 1.5" in only_line(*captioner, "--set", "dropout=1.5")
+    assert "hidden must be at least 1" in only_line(*captioner, "--set", "hidden=-3")
+    assert "lower --set hidden" in only_line(*captioner, "--set", "hidden=10000000")
+    assert "lower --set hidden" in only_line(*captioner, "--set", "hidden=999999999")
+    assert "at most 1,000,000,000" in only_line(*captioner, "--set", f"hidden=1{'0' * 30}")
+    assert "must be a number, got 'nan'" in only_line(*captioner, "--set", "dropout=nan")
+    assert "--batch of joint_embedding must be at least 2" in only_line(*finder, "--batch", 1)
+    assert "joint must be" in only_line("train", "vqa", *new, "--set", "joint=0")
+    assert "dim must be" in only_line("train", "word2vec", *new, "--set", "dim=0")
     for wrong in (("--lr", "nan"), ("--lr", "inf"), ("--lr", "1e300"), ("--seed", "-1")):
         result = CliRunner().invoke(main, [str(word) for word in (*captioner, *wrong)])
         assert result.exit_code == 2
         assert f"Invalid value for '{wrong[0]}'" in result.stderr
     monkeypatch.setenv("MMTUTOR_DEVICE", "cuda:99")
-    assert "CUDA device" in refused(*captioner)
+    assert "CUDA device" in only_line(*captioner)
     assert not (tmp_path / "new").exists()
 
 
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    line = refused("train", "word2vec", "--out", tmp_path / "file" / "below")
+    line = only_line("train", "word2vec", "--out", tmp_path / "file" / "below")
     assert "--out" in line
     assert "cannot be made" in line
-    assert "it does not learn from ''" in refused(
+    assert "it does not learn from ''" in only_line(
         "train", "sound_localization", "--out", tmp_path / "x", "--data", ""
     )
 
@@ -508,7 +494,7 @@ def test_stopped_before_the_first_checkpoint(
 def test_two_trainings_into_one_folder(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with runs.alone(out):
-        line = refused("train", "vqa", "--out", tmp_path / "x" / ".." / "run")
+        line = only_line("train", "vqa", "--out", tmp_path / "x" / ".." / "run")
         assert "another process is training into" in line
     with runs.alone(out):
         pass
@@ -528,7 +514,8 @@ def test_a_full_disk_is_named_whoever_says_it() -> None:
         torch.save({"x": torch.zeros(100_000)}, FullDisk())
     assert line_of(caught.value).startswith("the disk is full; what was saved last is whole")
     told = "the disk is full (No space left on device): c.pt takes about 3.0 MB; what to do"
-    assert line_of(OSError(28, told, "c.pt")) == told
+    assert line_of(DiskFull(28, told, "c.pt")) == told
+    assert line_of(OSError(errno.EDQUOT, "Quota exceeded")).startswith("the disk is full")
     assert "the memory is full" in line_of(MemoryError())
     assert "the memory is full" in line_of(
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
@@ -559,11 +546,11 @@ def test_a_batch_in_parts_is_the_same_step(photos: Path, tmp_path: Path) -> None
             curves.append([float(row["loss"]) for row in csv.DictReader(file) if row["loss"]])
     assert len(curves[0]) > 1
     assert curves[1] == pytest.approx(curves[0], abs=1e-3)
-    assert "must divide --batch, and 3 does not divide 8" in refused(
+    assert "must divide --batch, and 3 does not divide 8" in only_line(
         "train", "vqa", "--out", tmp_path / "x", "--accumulate", 3, *sizes
     )
     for system in ("word2vec", "text_to_image"):
-        assert "takes a batch as a whole" in refused(
+        assert "takes a batch as a whole" in only_line(
             "train", system, "--out", tmp_path / "x", "--halve"
         )
 
@@ -583,7 +570,7 @@ def test_a_full_memory_is_halved_where_one_allows_it(
 
     monkeypatch.setattr(ShowAndTell, "loss", in_little_room)
     more = ("--set", "hidden=16", "--steps", 4, *SMALL, "--data", photos)
-    assert "or give --halve" in refused("train", "show_and_tell", "--out", tmp_path / "a", *more)
+    assert "or give --halve" in only_line("train", "show_and_tell", "--out", tmp_path / "a", *more)
     assert not (tmp_path / "a").exists()
     said = call("train", "show_and_tell", "--out", tmp_path / "b", "--halve", *more).output
     assert "does not hold 8 samples" in said
@@ -605,7 +592,7 @@ def test_a_fault_has_one_line_and_on_demand_a_trace(
         raise RuntimeError("value cannot be converted")
 
     monkeypatch.setattr(ShowAndTell, "load", fault)
-    assert "a fault of mmtutor" in refused("caption", captioner, photos / "00.png")
+    assert "a fault of mmtutor" in only_line("caption", captioner, photos / "00.png")
     monkeypatch.setenv("MMTUTOR_TRACE", "1")
     result = CliRunner().invoke(main, ["caption", str(captioner), str(photos / "00.png")])
     assert isinstance(result.exception, RuntimeError)
@@ -631,14 +618,14 @@ def test_a_damaged_run_says_to_train_it_again(
     note = json.loads((out / "run.json").read_text())
     for wrong in ({"data": "x"}, {"data": {"kind": "folder"}}, {"pixels": "x"}, {"set": None}):
         (out / "run.json").write_text(json.dumps({**note, **wrong}))
-        line = refused("evaluate", out)
+        line = only_line("evaluate", out)
         assert f": {next(iter(wrong))} missing or not as" in line
     (out / "run.json").write_text(json.dumps({**note, "data": {**note["data"], "name": "/no"}}))
-    assert "there is no folder '/no'" in refused("evaluate", out)
+    assert "there is no folder '/no'" in only_line("evaluate", out)
     call("caption", out, photos / "00.png")  # which asks for no data
     (file,) = out.glob("model-*")
     os.truncate(file, 500)
-    line = refused("caption", out, photos / "00.png")
+    line = only_line("caption", out, photos / "00.png")
     assert "is damaged" in line
     assert "train it again" in line
 
@@ -682,12 +669,7 @@ def test_names_sizes_and_texts_that_are_strange(tmp_path: Path) -> None:
     assert len(result.stdout.splitlines()) == len(names)
     (folder / "3.png").rename(folder / "10.png")  # nine with a text: none is kept back
     (folder / "metadata.jsonl").write_text("\n".join(lines[:8]))
-    assert "ten pictures with a text are the least" in refused_last("evaluate", out)
-
-
-def refused_last(*words: object) -> str:
-    """The last line of a call that must fail; notes may stand above it."""
-    return call(*words, code=1).stderr.strip().splitlines()[-1]
+    assert "ten pictures with a text are the least" in refused("evaluate", out)
 
 
 def test_a_sum_and_a_measure_of_few_words(tmp_path: Path) -> None:
@@ -697,13 +679,19 @@ def test_a_sum_and_a_measure_of_few_words(tmp_path: Path) -> None:
         "king queen man woman and by the sea"
     ] * 30  # one pair of one relation has all its words
     (text / "a.txt").write_text("\n".join(lines))
+    (text / "B.TXT").write_text("heather " * 30)
+    (text / "._a.txt").write_bytes(b"\x00\x05\x16\x07\xff")  # a Mac's, beside a.txt
+    (text / ".git").mkdir()
+    (text / ".git" / "hidden.txt").write_text("hidden " * 50)
     size = ("--set", "dim=4", "--set", "subsample=0", "--set", "epochs=1")
     call("train", "word2vec", "--data", text, "--out", out, *size)
     assert "words" in call("evaluate", out).output
-    assert "nothing is left of the sum" in refused("words", out, "king", "-", "king")
+    assert "nothing is left of the sum" in only_line("words", out, "king", "-", "king")
+    call("words", out, "heather")
+    assert "hidden" in only_line("words", out, "hidden")  # nobody has read it
     wrong = CliRunner().invoke(main, ["words", str(out), "--tpo", "3", "king"])
     assert wrong.exit_code == 2
     assert "No such option '--tpo'" in wrong.stderr
     os.symlink(tmp_path / "nowhere", text / "b.txt")
     no = ("train", "word2vec", "--data", text, "--out", tmp_path / "no")
-    assert "is a link that leads nowhere" in refused_last(*no)
+    assert "is a link that leads nowhere" in refused(*no)

@@ -11,28 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from calling import COLOURS, call, refused, weights
+from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import load_file
 
 from mmtutor.cli import main, task
 from mmtutor.cli.cooking import in_words
 from mmtutor.cli.tasks import TASKS
-
-COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
-
-
-def call(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def refused(*words: object) -> str:
-    """The last line of a call that must fail; notes may stand above it."""
-    line = call(*words, code=1).stderr.strip().splitlines()[-1]
-    assert line.startswith("Error: "), line
-    return line
 
 
 def wall(number: int, side: int = 48) -> Image.Image:
@@ -45,11 +30,6 @@ def wall(number: int, side: int = 48) -> Image.Image:
 
 def table(folder: Path, lines: list[dict]) -> None:
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    (file,) = folder.glob("model-*.safetensors")
-    return load_file(file)
 
 
 SMALL = ("--pixels", 48, "--batch", 8)

@@ -12,29 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calling import COLOURS, call, refused, weights
 from click.testing import CliRunner, Result
 from PIL import Image
-from safetensors.torch import load_file
 
 from mmtutor.cli import costs, drawing, files, main, task
 from mmtutor.cli.tasks import TASKS
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 40, 220)}
 RATE = 8000
-
-
-def call(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
-
-
-def refused(*words: object) -> str:
-    """The last line of a call that must fail; notes may stand above it."""
-    result = call(*words, code=1)
-    line = result.stderr.strip().splitlines()[-1]
-    assert line.startswith("Error: "), result.stderr
-    return line
 
 
 def tone(hertz: float, seconds: float = 0.5, rate: int = RATE) -> np.ndarray:
@@ -58,11 +43,6 @@ def read_wav(path: Path) -> tuple[np.ndarray, int]:
         assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
         content = file.readframes(file.getnframes())
         return np.frombuffer(content, "<i2") / 32767, file.getframerate()
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    (file,) = folder.glob("model-*.safetensors")
-    return load_file(file)
 
 
 # --- Tiny models ----------------------------------------------------------------------------------

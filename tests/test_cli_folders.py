@@ -14,22 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calling import COLOURS, call, refused, weights
 from click.testing import CliRunner
 from PIL import Image
-from test_cli_files import (
-    COLOURS,
-    RATE,
-    TINY_VOICE,
-    call,
-    read_wav,
-    refused,
-    tone,
-    weights,
-    write_wav,
-)
+from test_cli_files import RATE, TINY_VOICE, read_wav, tone, write_wav
 
-from mmtutor import cocktail_party, hub
-from mmtutor.cli import clips, main, task
+from mmtutor import cocktail_party, hub, soundnet
+from mmtutor.cli import clips, locating, main, task
 from mmtutor.cli.data import Source
 from mmtutor.cli.tasks import TASKS
 
@@ -614,6 +605,26 @@ def test_a_pointer_that_hears_for_itself(scene: tuple[Path, Path], tmp_path: Pat
     short = write_wav(tmp_path / "short.wav", tone(300, 0.01))
     said = call("locate", out, scene[0], short, "-o", tmp_path / "y.png", code=1).stderr
     assert "80 samples are too short" in said
+
+
+def test_a_long_sound_is_heard_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    ears = soundnet.SoundNet(soundnet.Config.world((("things", 4),))).eval()
+    long, short = (2 * torch.rand(1, seconds * RATE) - 1 for seconds in (60, 2))
+    with torch.no_grad():
+        wanted = [
+            ears.features(x, (locating.LAYER,))[locating.LAYER].mean(-1) for x in (long, short)
+        ]
+    features, lengths = ears.features, []
+
+    def noted(waves: torch.Tensor, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
+        lengths.append(waves.shape[1])
+        return features(waves, names)
+
+    monkeypatch.setattr(ears, "features", noted)
+    torch.testing.assert_close(locating.vectors(ears, long), wanted[0])
+    assert max(lengths) < 6 * RATE
+    assert torch.equal(locating.vectors(ears, short), wanted[1])  # to the last bit what it was
 
 
 def test_what_cannot_be_located(

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calling import COLOURS, call, refused
 from PIL import Image
-from test_cli import COLOURS, call, photos, refused
+from test_cli import photos
 from test_cli_cooks import cinema, kitchen
 from test_cli_files import tone, write_wav
 from test_cli_folders import (

@@ -50,6 +50,7 @@ from mmtutor.kit.vision import ImageEncoder
 
 DEVICE = torch.device(os.environ.get("MMTUTOR_TEST_DEVICE", "cuda"))
 ON_GPU = DEVICE.type == "cuda"
+CPU = torch.device("cpu")
 PAD, BOS, EOS = (SPECIALS.index(word) for word in ("<pad>", "<bos>", "<eos>"))
 #: Largest difference allowed between GPU and CPU, as a share of the largest number.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}
@@ -702,6 +703,72 @@ def look_at(model: nn.Module, places: Tensor) -> None:
     model.write = functools.partial(type(model).write, model, places=places)
 
 
+Hook = Callable[[str, Tensor], "Tensor | None"]
+
+
+def hooked(model: nn.Module, hook: Hook) -> nn.Module:
+    """The model, with a look at what each of its layers gives; the hook may give something else."""
+    for name, part in model.named_modules():
+        if next(part.children(), None) is None:
+
+            def seen(part: nn.Module, inputs: Any, out: Any, name: str = name) -> Any:
+                if isinstance(out, Tensor) and out.is_floating_point():
+                    return hook(name, out)
+                return None
+
+            part.register_forward_hook(seen)
+    return model
+
+
+def rounding(case: Case, batch: Batch) -> dict[str, float]:
+    """By how much single precision changes what each layer gives on the CPU: the root of the mean square,
+    as a share of the layer's largest number; measured against double precision."""
+    made: dict[torch.dtype, dict[str, list[Tensor]]] = {}
+    for dtype in TOLERANCE:
+        outs = made[dtype] = {}
+
+        def keep(name: str, out: Tensor, outs: dict = outs) -> None:
+            outs.setdefault(name, []).append(out.detach())
+
+        learned(hooked(case.model(plain=True).to(dtype), keep), moved(batch, CPU, dtype))
+    double = made[torch.float64]
+    return {
+        name: max(
+            float((a - b).square().mean().sqrt() / b.abs().max().clamp(min=1e-30))
+            for a, b in zip(outs, double[name])
+        )
+        for name, outs in made[torch.float32].items()
+    }
+
+
+def kinks(case: Case, batch: Batch, runs: int = 8) -> list[float]:
+    """How far rounding moves gradients, in each of some runs: the largest change as a share of the
+    largest number.
+
+    Where a rectifier or a maximum stands near its kink, a change in the seventh digit of what it is given
+    decides which way a gradient goes. That is all or nothing, and one computation in single precision
+    is one throw of the dice. So many are thrown: in double precision, with as much noise on what each layer
+    gives as single precision was measured to put there; in every second run with four times as much,
+    since what adds in another order, by another method, may round more coarsely.
+    """
+    noise, batch = rounding(case, batch), moved(batch, CPU, torch.float64)
+    exact = learned(case.model(plain=True).double(), batch)[1]
+    steepest = max(float(g.abs().max()) for g in exact.values())
+    found = []
+    for seed in range(runs):
+        g = torch.Generator().manual_seed(seed)
+
+        times = 4 if seed % 2 else 1
+
+        def rounds(name: str, out: Tensor, g: torch.Generator = g, times: int = times) -> Tensor:
+            drawn = torch.randn(out.shape, generator=g, dtype=out.dtype)
+            return out + times * noise[name] * float(out.detach().abs().max()) * drawn
+
+        slopes = learned(hooked(case.model(plain=True).double(), rounds), batch)[1]
+        found.append(max(error(slopes[n], exact[n], 0.01 * steepest) for n in exact))
+    return found
+
+
 # --- 1. The same numbers as on the CPU ------------------------------------------------------------
 
 
@@ -739,12 +806,9 @@ def test_loss_and_gradients_as_on_the_cpu(name: str, dtype: torch.dtype) -> None
     note(f"error, {str(dtype)[6:]}", name, errors)
     allowed = dict.fromkeys(errors, TOLERANCE[dtype])
     if dtype == torch.float32 and errors["gradients"] >= allowed["gradients"]:
-        # Where a maximum or a rectifier stands at its kink, the CPU's own rounding moves gradients as far.
-        exact = learned(
-            case.model(plain=True).double(), moved(batch, torch.device("cpu"), torch.float64)
-        )[1]
-        own = [error(slopes[n].double(), exact[n], 0.01 * steepest) for n in slopes]
-        allowed["gradients"] = max(allowed["gradients"], 2 * max(own))
+        moves = kinks(case, batch)
+        note("gradients in float32, moved by rounding", name, moves)
+        allowed["gradients"] = max(allowed["gradients"], 2 * max(moves))
     assert all(errors[what] < allowed[what] for what in errors), errors
 
 
@@ -959,19 +1023,7 @@ def test_a_step_at_the_papers_scale(name: str) -> None:
     note("papers", name, about)
 
 
-#: These look at numbers in each step, and the device must be waited for. This list may only become shorter.
-WAITS = {
-    "video_captioning, bound": "takes out the frames that are there (x[mask])",
-    "video_captioning, bound, mean": "takes out the frames that are there (x[mask])",
-    "speech2face, faces": "looks whether pictures lie in [0, 1]",
-}
-#: These wait too, most for numbers that the CPU made; shapes alone (``meta``) do not show it.
-BRINGS = {
-    "fusion, product": "the gradient of a product looks for zeros",
-}
-
-
-@pytest.mark.parametrize("name", [n for n in WORLD if n not in WAITS])
+@pytest.mark.parametrize("name", WORLD)
 def test_a_step_never_waits_for_the_device(name: str) -> None:
     """``tests/test_steps.py`` shows the same without a GPU, as far as one can."""
     if not ON_GPU:
@@ -982,11 +1034,7 @@ def test_a_step_never_waits_for_the_device(name: str) -> None:
     before = torch.cuda.get_sync_debug_mode()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        if name in BRINGS:
-            with pytest.raises(RuntimeError, match="synchronizing"):
-                step(model, batch, optimizer)
-        else:
-            step(model, batch, optimizer)
+        step(model, batch, optimizer)
     finally:
         torch.cuda.set_sync_debug_mode(before)
 

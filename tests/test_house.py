@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections import namedtuple
 from importlib import metadata
 from pathlib import Path
@@ -531,8 +532,6 @@ def test_colabs_versions_stand_in_one_file() -> None:
 
 
 def test_the_floors_admit_what_colab_has() -> None:
-    import tomllib
-
     from packaging.requirements import Requirement
 
     versions = house.colab_versions()
@@ -584,16 +583,10 @@ case "$*" in *list*) echo '[{{"name": "NumPy", "version": "{installed}"}}]' ;; e
 
 def test_the_contracts_name_every_system() -> None:
     """A new file beside the systems is a system: it has to enter the contracts, and its tests and experiments their aisles."""
-    import tomllib
-
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
         "contracts"
     ]
-    systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {
-        "finder",
-        "hub",
-        "sound",
-    }
+    systems = {path.stem for path in (ROOT / "mmtutor").glob("[!._]*.py")} - {"finder", "sound"}
     named = next(c for c in contracts if c["type"] == "independence")["modules"]
     assert {name.removeprefix("mmtutor.") for name in named} == systems
     for contract in contracts[1:3]:
@@ -607,12 +600,10 @@ def test_the_contracts_name_every_system() -> None:
         for path in (ROOT / "mmtutor").glob("*/__init__.py")
         if not path.parent.is_symlink()
     }
-    assert rooms == {"cli", "kit", "page", "world"}
+    assert rooms == {"cli", "hub", "kit", "page", "world"}
 
 
 def test_every_package_travels_in_the_wheel() -> None:
-    import tomllib
-
     listed = set(
         tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     )
@@ -624,8 +615,6 @@ def test_every_package_travels_in_the_wheel() -> None:
 
 def test_conda_gets_what_pip_gets() -> None:
     """environment.yml names no package of its own: it installs this package with all the extras of pyproject.toml."""
-    import tomllib
-
     import yaml
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -640,7 +629,6 @@ def test_conda_gets_what_pip_gets() -> None:
 
 def test_the_lock_holds_every_dependency_in_range() -> None:
     import re
-    import tomllib
 
     from packaging.requirements import Requirement
 
@@ -666,3 +654,13 @@ def test_continuous_integration_calls_the_one_command() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text()
     assert "make test" in workflow
+
+
+def test_continuous_integration_tries_the_oldest_python_and_colabs() -> None:
+    """By the package's own word, and with nothing in it that says otherwise."""
+    workflow = (ROOT / ".github" / "workflows" / "book.yml").read_text()
+    tried = re.findall(r'"(3\.\d+)"', re.search(r"python: \[(.*)\]", workflow)[1])
+    assert tried == ["3.11", "3.13"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+    assert "- python>=3.11\n" in (ROOT / "environment.yml").read_text()

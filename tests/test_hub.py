@@ -19,6 +19,7 @@ import soundfile
 from PIL import Image
 
 from mmtutor import hub, world
+from mmtutor.hub import kept, known, own, tables
 from mmtutor.kit import cache
 
 
@@ -201,7 +202,7 @@ def test_captions_in_separate_rows_are_gathered(fake_hub: list[str]) -> None:
 
 def test_of_a_run_of_rows_only_the_first_keeps_its_picture() -> None:
     source = [{"cocoid": k // 3, "image": f"bytes {k}", "caption": str(k)} for k in range(6)]
-    runs = list(hub._runs("cocoid")(source))
+    runs = list(known._runs("cocoid")(source))
     assert [[row["caption"] for row in run] for run in runs] == [["0", "1", "2"], ["3", "4", "5"]]
     assert [row["image"] for row in runs[1]] == ["bytes 3", None, None]
     assert source[1]["image"] == "bytes 1"
@@ -391,18 +392,18 @@ def test_a_download_that_breaks_off_loses_nothing_and_goes_on(
 
     lines = datasets.Dataset.from_dict({"text": [f"line {i}" for i in range(450)]})
     ends = iter([250, 330, float("inf")])
-    opened, converted, real = [], [], hub._Recipe._convert
+    opened, converted, real = [], [], kept.Samples._convert
 
     def load_dataset(*_: object, **__: object) -> Breaking:
         opened.append(1)
         return Breaking(lines, next(ends))
 
-    def convert(recipe: hub._Recipe, sample: object, number: int) -> object:
+    def convert(recipe: kept.Samples, sample: object, number: int) -> object:
         converted.append(number)
         return real(recipe, sample, number)
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(hub._Recipe, "_convert", convert)
+    monkeypatch.setattr(kept.Samples, "_convert", convert)
 
     def stored() -> dict[str, int]:
         return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.arrow")}
@@ -745,7 +746,7 @@ def test_the_same_bytes_are_not_decoded_again(
     put(mine / "b.png", photograph(20))
     good = hub.folder(mine)[:]["image"]
     os.utime(mine / "a.png", (1, 1))  # touched, not changed
-    monkeypatch.setattr(hub, "picture", None)
+    monkeypatch.setattr(own, "picture", None)
     np.testing.assert_array_equal(hub.folder(mine)[:]["image"], good)
 
 
@@ -757,7 +758,7 @@ def test_a_copy_elsewhere_is_not_decoded_again(
         put(tmp_path / place / "metadata.jsonl", '{"file_name": "a.png", "text": "x"}')
     put(tmp_path / "other" / "b.png", photograph(10))
     good = hub.folder(tmp_path / "here")[:]
-    monkeypatch.setattr(hub, "picture", None)
+    monkeypatch.setattr(own, "picture", None)
     again = hub.folder(tmp_path / "there")[:]
     assert (again["file"], again["captions"]) == (good["file"], good["captions"])
     np.testing.assert_array_equal(again["image"], good["image"])
@@ -1265,7 +1266,7 @@ def test_an_error_that_nobody_foresaw_tells_the_sample(
     put(tmp_path / "mine" / "b.png", photograph(1))
     real = hub.picture
     monkeypatch.setattr(
-        hub, "picture", lambda file, side: real(file, side) if file.name == "a.png" else 1 / 0
+        own, "picture", lambda file, side: real(file, side) if file.name == "a.png" else 1 / 0
     )
     with pytest.raises(ZeroDivisionError) as caught:
         hub.folder(tmp_path / "mine")
@@ -1463,7 +1464,7 @@ def test_a_folder_that_changes_while_it_is_read(
         return real(file, pixels)
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub, "picture", picture)
+        patch.setattr(own, "picture", picture)
         with pytest.raises(
             RuntimeError, match=r"mine' changed while it was read, at .*c\.png'; read"
         ):
@@ -1476,13 +1477,13 @@ def test_a_file_that_goes_between_listing_and_reading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = a_folder(tmp_path)
-    real = hub._own_splits
+    real = own.own_splits
 
     def splits(root: Path, names: list[str]) -> dict[str, str]:
         (mine / "b.png").unlink()
         return real(root, names)
 
-    monkeypatch.setattr(hub, "_own_splits", splits)
+    monkeypatch.setattr(own, "own_splits", splits)
     with pytest.raises(RuntimeError, match=r"changed while it was read, at .*b\.png"):
         hub.folder(mine)
 
@@ -1492,14 +1493,14 @@ def test_a_table_that_changes_while_it_is_read(
 ) -> None:
     lines = "\n".join(json.dumps({"file_name": f"{n}.png", "text": n}) for n in "abc")
     mine = a_folder(tmp_path, metadata_jsonl=lines)
-    real = hub._metadata_rows
+    real = tables._metadata_rows
 
     def rows(table: Path):
         yield from real(table)
         table.write_text(lines.replace('"text": "a"', '"text": "A"'))
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub, "_metadata_rows", rows)
+        patch.setattr(tables, "_metadata_rows", rows)
         with pytest.raises(RuntimeError, match=r"changed while it was read, at .*metadata\.jsonl"):
             hub.folder(mine)
     assert hub.folder(mine)[0]["captions"] == ["A"]

@@ -12,6 +12,7 @@ import soundfile
 from PIL import Image
 
 from mmtutor import hub, world
+from mmtutor.hub import clips
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,35 @@ def test_a_table_of_recipes_has_a_line_for_each_entry(tmp_path: Path) -> None:
     (row,) = hub.recipes(tmp_path, pixels=16)
     assert row["ingredients"] == ["4 tomatoes", "1 onion"]
     assert row["instructions"] == ["Chop.", "Boil."]
+
+
+def test_pictures_of_which_nothing_is_asked_are_left_out_and_named(tmp_path: Path) -> None:
+    for name in ("rex.png", "tom.png", "zoe.png"):
+        paint(tmp_path / name, 90)
+    table(
+        tmp_path,
+        {"file_name": "zoe.png", "question": "who?", "answer": "Zoe"},
+        {"file_name": "rex.png", "questions": ["who?", "where?"], "answers": ["Rex", "here"]},
+    )
+    with pytest.warns(hub.FolderWarning, match=r"1 of 3 files have no question.*tom\.png") as told:
+        rows = hub.asked(tmp_path, pixels=16)
+    assert rows["file"] == ["rex.png", "zoe.png"]
+    assert rows["questions"] == [["who?", "where?"], ["who?"]]
+    assert rows["answers"] == [["rex", "here"], ["zoe"]]
+    assert told[0].filename == __file__
+
+
+def test_nothing_is_told_of_what_is_left(tmp_path: Path) -> None:
+    """The one picture of which something is told cannot be decoded."""
+    (tmp_path / "soup.png").write_bytes(b"no picture")
+    paint(tmp_path / "stone.png", 90)
+    table(tmp_path, SOUP | {"question": "what?", "answer": "soup"})
+    for call, nothing in ((hub.recipes, "has a recipe"), (hub.asked, "nothing is asked")):
+        with (
+            pytest.warns(hub.FolderWarning, match="cannot be decoded"),
+            pytest.raises(ValueError, match=nothing),
+        ):
+            call(tmp_path, pixels=16, damaged="skip")
 
 
 def test_dishes_without_a_recipe_are_left_out_and_named(tmp_path: Path) -> None:
@@ -277,6 +307,26 @@ def test_bad_films_are_refused_or_left_out_by_name(cinema: Path) -> None:
         assert name in str(told[0].message)
 
 
+def test_a_sound_without_pictures_is_named(cinema: Path) -> None:
+    """An empty folder, or a name that was mistyped, is not passed over in silence."""
+    keep = dict(frames=3, pixels=16, uncaptioned="keep")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = hub.films(cinema, **keep, sample_rate=8000)
+    (cinema / "max").mkdir()
+    for name in ("max", "Rexx"):
+        sing(cinema / f"{name}.wav")
+    with pytest.warns(hub.FolderWarning, match="2 of 5 files are sounds without a film") as told:
+        rows = hub.films(cinema, **keep, sample_rate=8000)
+    assert rows["file"] == whole["file"]
+    assert told[0].filename == __file__
+    assert str(cinema / "max.wav") in str(told[0].message)
+    assert str(cinema / "Rexx.wav") in str(told[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hub.films(cinema, **keep)  # nobody asked for sounds
+
+
 def test_a_saved_array_can_run_nothing(cinema: Path) -> None:
     np.save(cinema / "evil.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"evil\.npy.* no array that NumPy can read"):
@@ -340,7 +390,7 @@ def test_what_was_read_once_is_not_decoded_again(
     cinema: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = hub.films(cinema, frames=3, pixels=16)
-    monkeypatch.setattr(hub, "film", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(clips, "film", lambda *_: pytest.fail("decoded again"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again = hub.films(cinema, frames=3, pixels=16)

@@ -137,6 +137,20 @@ CASES = {
         train(model, [{"x": there}], Players(model))
         assert on(model.weight) == "cuda"
     """,
+    "what is computed otherwise on a GPU, so that it need not wait, is the same": """
+        sys.path.insert(0, {tests!r})
+        import test_cuda as cases
+        for name in ("video_captioning, bound", "video_captioning, bound, mean", "fusion, product", "cocktail_party"):
+            case, wide = cases.WORLD[name], torch.float64
+            batch = cases.moved(case.data(5), torch.device("cpu"), wide)
+            one, other = (case.model(plain=True).to(wide) for _ in range(2))
+            other.to("cuda")
+            terms, slopes = cases.learned(one, batch)
+            found, gpu = cases.learned(other, {n: x.to("cuda") for n, x in batch.items()})
+            assert {on(x) for x in found.values()} == {"cuda"}
+            torch.testing.assert_close([found[n].cpu() for n in terms], list(terms.values()))
+            torch.testing.assert_close([gpu[n].cpu() for n in slopes], list(slopes.values()))
+    """.replace("{tests!r}", repr(str(ROOT / "tests"))),
     "a part that leaves the rest behind would be found": """
         class Whole(nn.Module):
             def __init__(self):

@@ -2,7 +2,11 @@
 
 import itertools
 import math
+import re
+import subprocess
+import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -719,6 +723,36 @@ def test_integers_and_clipping(way):
         model.where(x[:1], b["sound"][:1, : least - 1].float())
     with pytest.raises((RuntimeError, ValueError)):  # torch, or the spectrogram, cannot either
         model.stream(b["sound"][:1, : least - 1].float())
+
+
+#: In a process of its own: how much memory ten minutes take beside the wave, in GiB.
+TEN_MINUTES = """
+import sys
+import torch
+from mmtutor.sound_localization import Config, SoundLocalizer
+
+def held(name):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith(name)) / 2**20
+
+torch.set_num_threads(1)
+model = SoundLocalizer(Config.world(hears=sys.argv[1])).eval()
+x = 2 * torch.rand(1, 600 * 8000) - 1
+with torch.no_grad():
+    model.hear(x[:, :16_000])  # what torch itself loads at its first use
+    before = held("VmRSS")
+    assert model.hear(x).isfinite().all()
+print(held("VmHWM") - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the memory there")
+@pytest.mark.parametrize(("hears", "place"), [("spectrogram", 0), ("wave", 1)])
+def test_ten_minutes_take_the_memory_that_is_told(hears, place):
+    told = re.findall(r"(\d\.\d) GiB", SoundLocalizer.hear.__doc__)[place]
+    asked = [sys.executable, "-c", TEN_MINUTES, hears]
+    found = float(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+    assert 0 < found < float(told) + 0.2
 
 
 def test_the_worlds_scenes_fit():

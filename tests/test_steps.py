@@ -7,6 +7,7 @@ a GPU the same look would make the step wait until all earlier work is done.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable
@@ -17,30 +18,60 @@ os.environ.setdefault("MMTUTOR_TEST_DEVICE", "cpu")
 import pytest
 import test_cuda as cases
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._decomp import decompositions
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mmtutor.kit import runtime, training
 
 META = torch.device("meta")
-#: Autocast does not know ``meta``, and the cosines are computed outside of it.
-NOT_HERE = [name for name in cases.WORLD if name.startswith("joint_embedding")]
-#: One of each kind; the others differ in settings.
+#: What is compiled here: one of each kind, and where a setting has code of its own. (All 65 take a minute.)
 COMPILED = [
+    "show_and_tell",
     "show_and_tell, init",
     "show_attend_tell, soft",
+    "show_attend_tell, bound, hard",
     "video_captioning",
+    "video_captioning, bound",
+    "joint_embedding",
+    "joint_embedding, ranking",
+    "joint_embedding, map",
     "text_to_image",
     "vlbert",
     "vilbert",
     "recipes, bag",
+    "recipes, drawn",
     "vqa, glimpses",
+    "fusion, product",
     "fusion, blending",
     "soundnet",
     "sound_localization, spectrogram",
+    "cocktail_party",
+    "cocktail_party, one face",
+    "cocktail_party, blstm",
     "speech2face",
+    "speech2face, faces",
+    "image_to_speech, fed",
     "image_to_speech, voice",
     "word2vec, nce",
 ]
+#: Of the others this one is not: its loss holds the gradient of a judge, which a compiler does not take.
+NOT_ONE = "text_to_image, pairs"
+
+
+@pytest.fixture(autouse=True)
+def _autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autocast does not know ``meta``; where it is switched off there, it is off."""
+    known = torch.autocast
+
+    def autocast(device: str, enabled: bool = True, **more: Any) -> Any:
+        if device == META.type and not enabled:
+            return contextlib.nullcontext()
+        return known(device, enabled=enabled, **more)
+
+    monkeypatch.setattr(torch, "autocast", autocast)
 
 
 def loss_of(name: str) -> tuple[nn.Module, Any]:
@@ -48,23 +79,85 @@ def loss_of(name: str) -> tuple[nn.Module, Any]:
     return training._Loss(case.model().to(META).train()), cases.moved(case.data(4), META)
 
 
-@pytest.mark.parametrize("name", [n for n in cases.WORLD if n not in NOT_HERE])
+class Waits(TorchDispatchMode):
+    """Notes where a GPU would be waited for although ``meta`` is not: for numbers that the CPU made, and
+    for a look within torch on the way back."""
+
+    def __init__(self, back: bool) -> None:
+        super().__init__()
+        self.back, self.found = back, set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        given, made = (
+            [x for x in tree_leaves(tree) if isinstance(x, Tensor)]
+            for tree in ((args, kwargs), out)
+        )
+        name, copies = func.overloadpacket.__name__, func is torch.ops.aten._to_copy.default
+        brought = [x for x in given if x.device.type == "cpu" and (x.ndim or copies)]
+        if (
+            brought
+            and any(x.device == META for x in made)
+            and not (kwargs or {}).get("non_blocking")
+        ):
+            self.found.add(f"{name} of a tensor from the CPU")
+        if self.back and name == "cumprod":  # the gradient of a product, which looks for zeros
+            self.found.add("the gradient of a product")
+        return out
+
+
+class Makes(TorchFunctionMode):
+    """Notes where numbers of Python's are sent to the device, which ``Waits`` cannot see."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        out, name = func(*args, **(kwargs or {})), getattr(func, "__name__", "")
+        if name in ("tensor", "as_tensor", "new_tensor") and out.device == META:
+            self.found.add(name)
+        return out
+
+
+def waited(call: Callable[[], Tensor]) -> set[str]:
+    with Makes() as makes, Waits(back=False) as there:
+        value = call()
+    with Waits(back=True) as back:
+        value.backward()
+    return makes.found | there.found | back.found
+
+
+@pytest.mark.parametrize("name", cases.WORLD)
 def test_a_step_never_waits_for_a_number(name: str) -> None:
     loss, batch = loss_of(name)
-    if name in cases.WAITS:
-        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
-            loss(batch)
-        return
-    value = loss(batch)["loss"]
-    value.backward()
-    assert value.device == META
+    assert not waited(lambda: loss(batch)["loss"])
     assert all(p.grad is not None for p in loss.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("name", COMPILED)
-def test_a_loss_is_one_graph(name: str) -> None:
+def test_what_waits_is_found() -> None:
+    x, here = torch.ones(2, 3, device=META, requires_grad=True), torch.ones(3)
+    assert not waited(lambda: (x * here.to(META, non_blocking=True)).sum())
+    for call in (
+        lambda: x.prod(0).sum(),
+        lambda: (x * torch.tensor([1.0, 2.0, 3.0], device=META)).sum(),
+        lambda: (x * x.new_tensor([1.0, 2.0, 3.0])).sum(),
+        lambda: (x * here.to(META)).sum(),
+        lambda: x[:, torch.tensor([0, 2])].sum(),
+    ):
+        assert waited(call)
+    for call in (lambda: x.max().item() * x.sum(), lambda: x[x > 0].sum()):
+        with pytest.raises((RuntimeError, NotImplementedError), match=r"meta|item"):
+            waited(call)
+
+
+def graphs_of(call: Callable[[Any], Any], batch: Any) -> int:
+    """Into how many graphs a compiler puts a loss; it may not break."""
     torch._dynamo.reset()
-    loss, batch = loss_of(name)
     graphs = []
 
     def count(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable:
@@ -72,8 +165,68 @@ def test_a_loss_is_one_graph(name: str) -> None:
         return graph.forward
 
     with torch._dynamo.config.patch(allow_rnn=True):  # on a GPU an LSTM is one operation
-        torch.compile(loss, backend=count, fullgraph=True)(batch)["loss"].backward()
-    assert len(graphs) == 1
+        torch.compile(call, backend=count, fullgraph=True)(batch)["loss"].sum().backward()
+    return len(graphs)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_a_loss_is_one_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Within a compiler, torch 2.11's LSTM on ``meta`` gives its states a dimension too many.
+    one_layer = decompositions.one_layer_lstm
+
+    def mended(*args: Any, **kwargs: Any) -> Any:
+        out, states = one_layer(*args, **kwargs)
+        return out, tuple(x.squeeze(0) for x in states)
+
+    monkeypatch.setattr(decompositions, "one_layer_lstm", mended)
+    assert graphs_of(*loss_of(name)) == 1
+
+
+def test_every_system_is_compiled() -> None:
+    systems = {name.partition(",")[0] for name in cases.WORLD}
+    assert systems == {name.partition(",")[0] for name in COMPILED}
+    assert {*COMPILED, NOT_ONE} <= set(cases.WORLD)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x: x * x.max().item(),
+        lambda x: x if x.amax() > 0 else -x,
+        lambda x: x[x > 0],
+    ],
+    ids=["item", "if", "mask"],
+)
+def test_a_look_at_a_number_is_not_one_graph(look: Callable[[Tensor], Tensor]) -> None:
+    x = torch.ones(3, device=META, requires_grad=True)
+    assert graphs_of(lambda batch: {"loss": 2 * batch["x"]}, {"x": x}) == 1
+    with pytest.raises((torch._dynamo.exc.TorchDynamoException, RuntimeError)):
+        graphs_of(lambda batch: {"loss": look(batch["x"])}, {"x": x})
+
+
+def test_what_is_not_one_graph() -> None:
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="requires_grad_"):
+        graphs_of(*loss_of(NOT_ONE))
+
+
+def moves(name: str) -> list[float]:
+    return cases.kinks(cases.WORLD[name], cases.WORLD[name].data(9))
+
+
+def test_rounding_moves_a_gradient_far_or_hardly() -> None:
+    """Why ``tests/test_cuda.py`` asks how far before it blames a GPU."""
+    seen = moves("text_to_image, fitting")
+    assert min(seen) < 1e-4
+    assert max(seen) > 1e-2  # another piece of a rectifier or a maximum
+    assert max(moves("fusion")) < 1e-4
+
+
+def test_rounding_is_measured() -> None:
+    case = cases.WORLD["recipes"]
+    found = cases.rounding(case, case.data(9))
+    assert found
+    assert all(0 <= x < 1e-6 for x in found.values())
+    assert max(found.values()) > 1e-8
 
 
 @pytest.mark.parametrize("name", cases.WORLD)

@@ -12,7 +12,7 @@ import torch
 from mmtutor.experiments import text_to_image as centred
 from mmtutor.experiments import text_to_image_placed as experiment
 from mmtutor.kit.text import tokenize
-from mmtutor.text_to_image import fit, settle
+from mmtutor.text_to_image import PlacedTextToImage, TextToImage, fit, settle
 from mmtutor.world import scenes
 
 N = 240
@@ -24,10 +24,10 @@ def few() -> Iterator[experiment.Placed]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"TRAIN": N, "TEST": N, "JUDGED": {"train": 200}}.items():
             patch.setattr(centred, name, value)
-        for name in ("words", "judge", "train"):
+        for name in ("words", "judge", "fitted", "train"):
             own = functools.cache(getattr(experiment, name).__wrapped__)
             patch.setattr(experiment, name, own)
-        for name in ("EPOCHS", "JUDGE_EPOCHS"):
+        for name in ("EPOCHS", "JUDGE_EPOCHS", "PLACES_EPOCHS"):
             patch.setattr(experiment, name, 1)
         patch.setattr(experiment, "fit", lambda model, data, steps: fit(model, data, 3))
         patch.setattr(experiment, "settle", functools.partial(settle, rounds=2, size=32))
@@ -80,14 +80,66 @@ def test_wrong_sentences_may_differ_in_the_side_alone(few: experiment.Placed) ->
     assert (few.meaning[own] != few.meaning[wrong]).all()
 
 
-def test_what_is_measured(few: experiment.Placed) -> None:
-    found = experiment.without("size and side said", 3)
+def test_a_wrong_sentence_has_the_place_of_the_right_one(few: experiment.Placed) -> None:
+    h = torch.arange(len(few.thing)).float()[:, None, None].expand(-1, 3, 2)
+    batch = next(experiment.told(few, h, 0))
+    own, wrong = (batch[name][:, 0].long() for name in ("sentence", "wrong"))
+    assert (few.meaning[own] != few.meaning[wrong]).all()
+    for name in ("sentence", "wrong"):
+        torch.testing.assert_close(batch[name][:, 2:] * experiment.SIDE, few.place[own])
+    torch.testing.assert_close(batch["pictures"], few.pictures[own])
+
+
+def test_a_foil_differs_in_one_fact_alone(few: experiment.Placed) -> None:
+    facts = torch.stack([getattr(few, name) for name in experiment.FACTS], 1)
+    for k, name in enumerate(experiment.FACTS):
+        other = experiment.foils(few, name)
+        has = other >= 0
+        differs = facts[has] != facts[other[has]]
+        assert differs[:, k].all()
+        assert (differs.sum(1) == 1).all()
+        alone = (~has).nonzero()[:3, 0]
+        for row in alone:
+            away = facts != facts[row]
+            assert not (away[:, k] & (away.sum(1) == 1)).any()
+
+
+@pytest.mark.parametrize("name", experiment.PARTS)
+def test_who_reads_one_fact_reads_this_one_only(few: experiment.Placed, name: str) -> None:
+    """A judge that looks whether the first number of h is the picture's thing."""
+    model = experiment.train(3, name)
+    assert isinstance(model, PlacedTextToImage) == (name == experiment.WHERE)
+
+    class Reader(torch.nn.Module):
+        def forward(self, x: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
+            score = -(x[:, 0, 0, 0] - said[:, 0]).abs()
+            return torch.cat([score, 0 * score]) if name == experiment.WHERE else score
+
+    class Names(torch.nn.Module):
+        def forward(self, ids: torch.Tensor) -> torch.Tensor:
+            return few.thing[:, None].float().expand(-1, 64) / 12
+
+    told = TextToImage(model.config) if name == experiment.SAID else PlacedTextToImage(model.config)
+    told.discriminator, told.encoder = Reader(), Names()
+    pictures = (few.thing / 12)[:, None, None, None].expand(-1, 3, 32, 32)
+    found = experiment.reads(told, experiment.replace(few, pictures=pictures))
+    assert found == {
+        "D reads: thing": 1,
+        "D reads: ground": 0,  # no difference is no reading
+        "D reads: size": 0,
+        "D reads: half": 0,
+    }
+
+
+@pytest.mark.parametrize("name", experiment.PARTS)
+def test_what_is_measured(few: experiment.Placed, name: str) -> None:
+    found = experiment.without(name, 3)
     facts = ("thing", "ground", "size", "half")
     for kind in ("seen", "unseen"):
         for what in facts:
             assert 0 <= found[f"{what}, {kind}"] <= 1
     rows = experiment.placed("test", N)
-    drawn = experiment.seen(centred.drawings(experiment.train(3), rows))
+    drawn = experiment.seen(centred.drawings(experiment.train(3, name), rows))
     assert found["half, seen"] == pytest.approx(float((drawn["half"] == rows.half).float().mean()))
     real = experiment.seen(rows.pictures)
     assert found["real: size, seen"] == pytest.approx(

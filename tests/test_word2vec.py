@@ -438,6 +438,27 @@ def test_two_workers_learn_as_well_as_one(objective):
         assert all(n[:3] == word[:3] for n, _ in two.vectors.neighbours(word, 3)), word
 
 
+def of_words(text):
+    vocabulary = Vocabulary(text.split(), specials=())
+    g = torch.Generator().manual_seed(0)
+    return WordVectors(vocabulary, torch.randn(len(vocabulary), 4, generator=g))
+
+
+def test_a_relation_without_a_question_and_no_question_at_all():
+    from mmtutor.experiments import word2vec as experiment
+
+    some = of_words("man woman king queen day days the of")  # one pair of days makes no question
+    asked = experiment.questions(some)
+    assert {name: tuple(q.shape) for name, q in asked.items() if len(q)} == {"woman to man": (2, 4)}
+    assert all(q.shape == (0, 4) and q.dtype == torch.long for q in asked.values() if not len(q))
+    assert experiment.analogy_ranks(some, asked["plural"]).tolist() == []
+    alone = experiment.analogy_ranks(some, asked["woman to man"])
+    assert experiment.analogy_accuracy(some, 2) == float((alone < 2).double().mean())
+    for text in ("the of and", "man woman day days"):
+        with pytest.raises(ValueError, match="two pairs of one relation"):
+            experiment.analogy_accuracy(of_words(text))
+
+
 def test_two_workers_reach_the_same_quality_on_a_real_text():
     from mmtutor import world
     from mmtutor.experiments.word2vec import group_precision

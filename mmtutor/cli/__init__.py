@@ -7,13 +7,12 @@ in one line that says what to do.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +54,13 @@ class Group(click.Group):
 
 def line_of(error: BaseException) -> str:
     """What an error says, in one line; of a fault of the program, how to see where it is."""
+    from mmtutor.kit.cache import FULL, DiskFull
+
     cause: BaseException | None = error
     while cause is not None:  # torch wraps the error of a disk in one that says nothing of it
-        if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
-            if str(cause.strerror).startswith("the disk is full"):  # it says what is left of what
-                return cause.strerror
+        if isinstance(cause, DiskFull):
+            return cause.strerror
+        if isinstance(cause, OSError) and cause.errno in FULL:
             return f"the disk is full; what was saved last is whole ({cause.strerror})"
         cause = cause.__cause__ or cause.__context__
     if no_room(error):
@@ -766,18 +767,38 @@ def say_(folder: Path, pictures: tuple[str, ...], out: Path) -> None:
         files.folder_for(out)
     elif out.suffix.lower() != ".wav":
         raise ValueError(f"--out must end in .wav, got {out.name!r}")
+
+    def write(path: Path, said: Any) -> str:
+        wave, rate = said
+        files.write_sound(path, wave, rate)
+        return f"{len(wave) / rate:.2f} s"
+
+    bad = each_written(task.say(folder, list(pictures)), out, ".wav" if many else "", write)
+    finish(bad, len(pictures), "gave no speech")
+
+
+def each_written(
+    made: Iterable[tuple[str, Any, str]], out: Path, ending: str, write: Callable[[Path, Any], str]
+) -> list[str]:
+    """Write what was made of each file, and tell of it; returns a line for each that gave nothing.
+
+    Args:
+        made: of each file its name, what was made of it or None, and what was wrong.
+        out: the file to write; with an ``ending`` a folder, in which each is called as its source.
+        write: writes one and says what it is.
+    """
+    from mmtutor.cli import files
+
     bad, names = [], set()
-    for place, (file, said, wrong) in enumerate(task.say(folder, list(pictures))):
-        if said is None:
+    for place, (file, one, wrong) in enumerate(made):
+        if one is None:
             bad.append(f"{file}: {wrong}")
             continue
         name = files.free(Path(file).stem, names, place + 1)
         names.add(name)
-        path = out / f"{name}.wav" if many else out
-        wave, rate = said
-        files.write_sound(path, wave, rate)
-        click.echo(f"{path}: {len(wave) / rate:.2f} s")
-    finish(bad, len(pictures), "gave no speech")
+        path = out / f"{name}{ending}" if ending else out
+        click.echo(f"{path}: {write(path, one)}")
+    return bad
 
 
 @main.command()
@@ -812,16 +833,12 @@ def imagine(folder: Path, sounds: tuple[str, ...], out: Path, zoom: int) -> None
         files.folder_for(out)
     else:
         files.ending(out)
-    bad, names = [], set()
-    for place, (file, drawn, wrong) in enumerate(task.imagine(folder, list(sounds))):
-        if drawn is None:
-            bad.append(f"{file}: {wrong}")
-            continue
-        name = files.free(Path(file).stem, names, place + 1)
-        names.add(name)
-        path = out / f"{name}.png" if many else out
+
+    def write(path: Path, drawn: Any) -> str:
         files.write_grid(path, drawn[None].numpy(), zoom)
-        click.echo(f"{path}: {drawn.shape[0]} × {drawn.shape[1]} pixels")
+        return f"{drawn.shape[0]} × {drawn.shape[1]} pixels"
+
+    bad = each_written(task.imagine(folder, list(sounds)), out, ".png" if many else "", write)
     if len(bad) < len(sounds):
         files.say(NOBODY)
     finish(bad, len(sounds), "gave no drawing")

@@ -15,6 +15,9 @@ from torch import Tensor
 from mmtutor import cocktail_party, hub
 from mmtutor.cli import files
 from mmtutor.cli.data import HELD_BACK
+from mmtutor.hub.decoded import PICTURES, SOUNDS, endings
+from mmtutor.hub.found import own_files, own_splits
+from mmtutor.hub.tables import own_lines
 
 PIXELS = 48  # the side of a face
 
@@ -58,14 +61,12 @@ def files_of(
     root = Path(folder).resolve()
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {folder!r}")
-    everything = hub._own_files(root)
+    everything = own_files(root)
     names = [name for name in everything if Path(name).suffix.lower() in ends]
     if not names:
         kind = "sound" if ".wav" in ends else "picture"
-        raise ValueError(
-            f"{folder!r} holds no {kind} ({hub._endings(ends)}); it should hold {holds}"
-        )
-    splits = hub._own_splits(root, names)
+        raise ValueError(f"{folder!r} holds no {kind} ({endings(ends)}); it should hold {holds}")
+    splits = own_splits(root, names)
     apart = "test" in splits.values()
     return root, everything, splits, split if apart else "train", apart
 
@@ -88,7 +89,7 @@ def listed(folder: str, split: str) -> tuple[list[Clip], bool]:
         ValueError: no sound, a table that cannot be read, or a sound of which nobody knows who
             speaks.
     """
-    root, everything, splits, wanted, apart = files_of(folder, split, hub._SOUNDS, HOLDS)
+    root, everything, splits, wanted, apart = files_of(folder, split, SOUNDS, HOLDS)
     lines = told(root, wanted, splits, everything)
     found: dict[str, list[Clip]] = {}
     for name in (name for name, own in splits.items() if own == wanted):
@@ -112,7 +113,7 @@ def told(
         ValueError: two lines of one sound, or a value of another kind; the line is named.
     """
     out: dict[str, dict[str, Any]] = {}
-    for name, where, row in hub._own_lines(root, split, splits, everything)[0]:
+    for name, where, row in own_lines(root, split, splits, everything)[0]:
         if name in out:
             raise ValueError(f"{where}: {name!r} stands there twice")
         for column in ("speaker", "film"):
@@ -295,7 +296,7 @@ def spoken(
     Raises:
         ValueError: nothing that can be read.
     """
-    _, everything, splits, wanted, apart = files_of(folder, split, hub._PICTURES, TOLD)
+    _, everything, splits, wanted, apart = files_of(folder, split, PICTURES, TOLD)
     names = [name for name, own in splits.items() if own == wanted]
     if not apart:
         names = [name for at, name in enumerate(names) if in_split(at, split)]
@@ -333,7 +334,7 @@ def recording(picture: Path) -> Path:
     Raises:
         ValueError: no recording beside it, or two.
     """
-    there = [own for end in sorted(hub._SOUNDS) if (own := picture.with_suffix(end)).is_file()]
+    there = [own for end in sorted(SOUNDS) if (own := picture.with_suffix(end)).is_file()]
     if len(there) != 1:
         has = "no recording" if not there else "several recordings"
         raise ValueError(f"{str(picture)!r} has {has} beside it; one is needed: {picture.stem}.wav")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmtutor import hub, recipes
-from mmtutor.cli.data import Eyes, a_file, encoder_of, seen_in
+from mmtutor.cli.data import Eyes, a_file, encoder_of, seen_in, with_eyes
 from mmtutor.cli.task import (
     Recipe,
     Task,
@@ -135,9 +135,7 @@ class Cooking(Task):
 
     def load(self, folder: Path) -> tuple[recipes.RecipeEmbedding, Eyes, dict[str, Any]]:
         """A trained model, its eyes, and the collection that it has learned from."""
-        model, more = saving.load(recipes.RecipeEmbedding, folder)
-        eyes = Eyes.of(more)
-        return model.to(device()).eval(), eyes, more
+        return with_eyes(recipes.RecipeEmbedding, folder)
 
     @torch.no_grad()
     def evaluate(

@@ -9,14 +9,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmtutor import finder, hub, world
-from mmtutor.kit import vision
+from mmtutor.kit import saving, vision
+
+Model = TypeVar("Model", bound=nn.Module)
 
 HELD_BACK = 10  # without a split of its own, each tenth picture of a folder is kept back
 WORLD_PIXELS, PIXELS = 96, 224  # the side of pictures, if nobody says
@@ -60,6 +62,8 @@ class Source:
         folder = Path(text).expanduser()
         if folders and text and folder.is_dir():
             return cls("folder", str(folder.absolute()))
+        if folders and folder.is_file():
+            raise ValueError(f"--data must be a folder, and {text!r} is a file: name its folder")
         known = ["world", *sets, *(["a folder of your own"] if folders else [])]
         missing = "there is no folder" if folders else "it does not learn from"
         raise ValueError(f"--data must be one of: {', '.join(known)}; {missing} {text!r}")
@@ -183,6 +187,14 @@ class Eyes:
         return {"name": self.name, "layer": self.layer, "pixels": self.pixels}
 
 
+def with_eyes(kind: type[Model], folder: Path) -> tuple[Model, Eyes, dict[str, Any]]:
+    """A trained model, ready for use on the device; its eyes; and all that was saved beside it."""
+    from mmtutor.kit.runtime import device
+
+    model, more = saving.load(kind, folder)
+    return model.to(device()).eval(), Eyes.of(more), more
+
+
 def encoder_of(name: str, layer: str) -> vision.ImageEncoder:
     """The frozen network, on the GPU if there is one."""
     from mmtutor.kit.runtime import device
@@ -195,7 +207,9 @@ def seen_in(rows: Any, encoder: vision.ImageEncoder, cache: bool = True) -> Tens
     hundred pictures are in memory at a time."""
     parts = [
         vision.features(
-            finder._images(rows, start, min(start + finder.CHUNK, len(rows))), encoder, cache=cache
+            finder.images_of(rows, start, min(start + finder.CHUNK, len(rows))),
+            encoder,
+            cache=cache,
         )
         for start in range(0, len(rows), finder.CHUNK)
     ]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmtutor import hub
+from mmtutor.hub.decoded import at_home, by_numbers, decode_sound, opened
 from mmtutor.kit import pictures
 from mmtutor.kit.cache import replacing
 
@@ -61,9 +62,9 @@ def sound(file: str, rate: int) -> Tensor:
     """
     if file and Path(file).is_dir():
         raise IsADirectoryError(f"{file!r} is a folder; name a sound in it")
-    name, opened = hub._open(file)
+    name, content = opened(file)
     try:
-        samples, own = hub._decode_sound(name, opened)
+        samples, own = decode_sound(name, content)
     except ModuleNotFoundError as error:  # its message says what it is, and what to install
         raise ValueError(str(error)) from error
     if not len(samples):
@@ -193,7 +194,7 @@ def film(file: str, fps: int, given: float | None, pixels: int) -> np.ndarray:
         OSError: no such file.
         ValueError: no film; pictures that are too small or of several sizes. The message names it.
     """
-    path = hub._at_home(file)
+    path = at_home(file)
     if file and path.is_dir():
         shown, ends = _folder(path, pixels)
     elif not file or not path.exists():
@@ -228,7 +229,7 @@ def vectors(file: str, fps: int, given: float | None, size: int) -> np.ndarray:
         OSError: no such file.
         ValueError: another kind of file, another shape, NaN.
     """
-    path = hub._at_home(file)
+    path = at_home(file)
     if not file or not path.exists():
         raise FileNotFoundError(f"there is no file or folder {file!r}")
     wanted = (
@@ -267,7 +268,7 @@ def _folder(path: Path, pixels: int) -> tuple[np.ndarray, None]:
     if not files:
         raise ValueError(f"{str(path)!r} holds no picture ({', '.join(FRAMES)})")
     shown, size = [], None
-    for one in sorted(files, key=hub._by_numbers):
+    for one in sorted(files, key=by_numbers):
         try:
             with Image.open(one) as image:
                 own = image.size

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmtutor import finder, hub, video_captioning
-from mmtutor.cli.data import Eyes, encoder_of, seen_in
+from mmtutor.cli.data import Eyes, encoder_of, seen_in, with_eyes
 from mmtutor.cli.task import (
     Recipe,
     Task,
@@ -25,6 +25,7 @@ from mmtutor.cli.task import (
     worded,
     words_of,
 )
+from mmtutor.hub.decoded import moments
 from mmtutor.kit import decoding, metrics, saving, text, training, vision
 from mmtutor.kit.arrays import column
 from mmtutor.kit.runtime import device
@@ -115,7 +116,7 @@ class Filming(Task):
         for start in range(0, len(rows), CHUNK):
             part = rows.select(range(start, min(start + CHUNK, len(rows))))
             shown = np.stack(list(column(part, "frames")))  # (N, T, H, W, 3)
-            at = hub._moments(shown.shape[1], None, frames)
+            at = moments(shown.shape[1], None, frames)
             parts.append(seen(shown[:, at], encoder))
         return torch.cat(parts)
 
@@ -146,10 +147,8 @@ class Filming(Task):
 
     def load(self, folder: Path) -> tuple[Any, Eyes, Vocabulary, int]:
         """A trained captioner with its eyes, its words, and the number of pictures it looks at."""
-        model, more = saving.load(self.model, folder)
-        eyes = Eyes.of(more)
-        words = vocabulary_of(more["vocabulary"])
-        return model.to(device()).eval(), eyes, words, more["frames"]
+        model, eyes, more = with_eyes(self.model, folder)
+        return model, eyes, vocabulary_of(more["vocabulary"]), more["frames"]
 
     def write(self, model: Any, vocabulary: Vocabulary, x: Tensor, beam: int) -> list[str]:
         """The best caption of each film, of what is seen in it (N, frames, D)."""
@@ -166,7 +165,7 @@ class Filming(Task):
         rows = worded(self.films(run, frames, "test", size))
         x = standardized(eyes, self.look(rows, frames, encoder_of(eyes.name, eyes.layer)))
         said = self.write(model, vocabulary, x, beam=3)
-        scores = dict(metrics.caption_scores(said, finder._captions(rows)))
+        scores = dict(metrics.caption_scores(said, finder.captions_of(rows)))
         if "clip" in rows.column_names:
             truth = [world_clips.Clip.from_json(own) for own in rows["clip"]]
             true = [world_clips.is_true(s, t) is Verdict.TRUE for s, t in zip(said, truth)]

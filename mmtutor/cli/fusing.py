@@ -14,8 +14,10 @@ from torch import Tensor
 
 from mmtutor import fusion, hub
 from mmtutor.cli import files
-from mmtutor.cli.data import HELD_BACK, Eyes, encoder_of, seen_in, seen_of
+from mmtutor.cli.data import HELD_BACK, Eyes, encoder_of, seen_in, seen_of, with_eyes
 from mmtutor.cli.task import Recipe, Task, batches, none_kept, source, threads_of
+from mmtutor.hub.decoded import PICTURES, SOUNDS
+from mmtutor.hub.found import SPLIT_NAMES, visible
 from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
 from mmtutor.kit.runtime import device
@@ -111,9 +113,7 @@ class Fusing(Task):
 
     def load(self, folder: Path) -> tuple[fusion.Fusion, Eyes, dict[str, Any]]:
         """A trained model, its eyes, and the rest: names, and how what is heard is standardized."""
-        model, more = saving.load(fusion.Fusion, folder)
-        eyes = Eyes.of(more)
-        return model.to(device()).eval(), eyes, more
+        return with_eyes(fusion.Fusion, folder)
 
     @torch.no_grad()
     def evaluate(
@@ -195,13 +195,11 @@ def things_of(
         ValueError: fewer than two things that have both, or nothing that can be read.
     """
     root, found = Path(name), {}
-    for path in sorted(hub._visible(root)):
-        kind = {**dict.fromkeys(hub._PICTURES, 0), **dict.fromkeys(hub._SOUNDS, 1)}.get(
-            path.suffix.lower()
-        )
+    for path in sorted(visible(root)):
+        kind = {**dict.fromkeys(PICTURES, 0), **dict.fromkeys(SOUNDS, 1)}.get(path.suffix.lower())
         if kind is not None and path.parent != root:
             found.setdefault(path.relative_to(root).parts[0], ([], []))[kind].append(path)
-    if found and set(found) <= set(hub._SPLIT_NAMES):
+    if found and set(found) <= set(SPLIT_NAMES):
         raise ValueError(
             f"{name!r} holds {' and '.join(sorted(found))}, and here its folders must have the names "
             "of things (dog/rex.jpg, dog/bark.wav); a tenth of each is kept back for the test"

@@ -15,6 +15,8 @@ from mmtutor import hub, soundnet
 from mmtutor.cli import files
 from mmtutor.cli.data import HELD_BACK, Source
 from mmtutor.cli.task import Recipe, Task, source, threads_of
+from mmtutor.hub.decoded import SOUNDS
+from mmtutor.hub.found import visible
 from mmtutor.kit import saving, training
 from mmtutor.kit.arrays import column
 from mmtutor.kit.imagenet import CLASSES
@@ -215,8 +217,8 @@ def sounds_of(
     """
     root, rate = Path(own.name), config.rate
     found: dict[str, list[Path]] = {}
-    for path in sorted(hub._visible(root)):
-        if path.suffix.lower() in hub._SOUNDS and path.parent != root:
+    for path in sorted(visible(root)):
+        if path.suffix.lower() in SOUNDS and path.parent != root:
             found.setdefault(path.relative_to(root).parts[0], []).append(path)
     if len(found) < 2:
         raise ValueError(

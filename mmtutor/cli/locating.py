@@ -16,6 +16,7 @@ from mmtutor import hub, sound_localization, soundnet
 from mmtutor.cli import files, hearing, runs
 from mmtutor.cli.data import Eyes, a_file, encoder_of, seen_in
 from mmtutor.cli.task import Recipe, Task, mel_in_memory, source, threads_of
+from mmtutor.hub.decoded import at_home
 from mmtutor.kit import saving, training
 from mmtutor.kit.imagenet import CLASSES
 from mmtutor.kit.vision import DEFAULT
@@ -267,8 +268,8 @@ def waves_of(rows: Any) -> Tensor:
 
 @torch.no_grad()
 def vectors(ears: soundnet.SoundNet, waves: Tensor) -> Tensor:
-    """What the ears make of waves, the mean over time: (N, 256)."""
-    parts = [ears.features(some, (LAYER,))[LAYER].mean(-1) for some in waves.split(100)]
+    """What the ears make of waves, the mean over time: (N, 256). Long ones are read in windows."""
+    parts = [ears.listen(some, (LAYER,))[LAYER].mean(-1) for some in waves.split(100)]
     return torch.cat(parts)
 
 
@@ -281,7 +282,7 @@ def size_of(picture: str) -> tuple[int, int]:
     from PIL import Image, ImageOps
 
     hub.picture(a_file(picture), 16)  # whatever is wrong with it is said here
-    with Image.open(hub._at_home(picture)) as image:
+    with Image.open(at_home(picture)) as image:
         return ImageOps.exif_transpose(image).size
 
 

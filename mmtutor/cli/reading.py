@@ -16,11 +16,11 @@ from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
 from mmtutor.cli.task import (
     Recipe,
     Task,
+    answerer,
     asked_of,
     batches,
     none_kept,
     source,
-    vocabulary_of,
     words_of,
 )
 from mmtutor.kit import masking, saving, training
@@ -99,10 +99,7 @@ class Reading(Task):
 
     def load(self, folder: Path) -> tuple[nn.Module, Eyes, Vocabulary, Vocabulary]:
         """A trained model with its eyes, its words and its answers."""
-        model, more = saving.load(self.model, folder)
-        eyes = Eyes.of(more)
-        words, answers = (vocabulary_of(more[name]) for name in ("vocabulary", "answers"))
-        return model.to(device()).eval(), eyes, words, answers
+        return answerer(self.model, folder)
 
     @torch.no_grad()
     def evaluate(

@@ -167,9 +167,10 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     if not path.exists():
-        raise FileNotFoundError(
-            f"{str(folder)!r} holds no run: train one with `mmtutor train SYSTEM --out {folder}`"
-        )
+        do = f"train one with `mmtutor train SYSTEM --out {folder}`"
+        if folder.is_dir() and any(folder.iterdir()):  # photographs, say
+            do = "name the folder that `mmtutor train` was given as --out"
+        raise FileNotFoundError(f"{str(folder)!r} holds no run: {do}")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

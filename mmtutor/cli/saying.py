@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmtutor import hub, image_to_speech
 from mmtutor.cli import clips, runs
-from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
+from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of, with_eyes
 from mmtutor.cli.task import Recipe, Task, batches, mel_in_memory, source, threads_of
 from mmtutor.kit import decoding, metrics, saving, training
 from mmtutor.kit.runtime import device
@@ -220,9 +220,7 @@ class Saying(Task):
 
     def load(self, folder: Path) -> tuple[Speaker, Eyes]:
         """The three modules, and the eyes."""
-        model, more = saving.load(Speaker, folder)
-        eyes = Eyes.of(more)
-        return model.to(device()).eval(), eyes
+        return with_eyes(Speaker, folder)[:2]
 
     def tell(self, model: Speaker, maps: Tensor) -> list[Tensor]:
         """What is said of maps (N, C, H, W), as units."""

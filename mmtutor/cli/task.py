@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmtutor import finder
 from mmtutor.cli import runs
-from mmtutor.cli.data import Source, told
+from mmtutor.cli.data import Eyes, Source, told, with_eyes
 from mmtutor.cli.files import say
 from mmtutor.kit import training
 from mmtutor.kit.runtime import cpu_threads, device
@@ -185,7 +185,7 @@ def told_texts(rows: Any) -> tuple[list[str], Tensor]:
 
 def worded(rows: Any) -> Any:
     """The pictures that have a text with a word in it, by which they can be judged."""
-    own = finder._captions(rows)
+    own = finder.captions_of(rows)
     kept = [row for row, texts in enumerate(own) if any(map(tokenize, texts))]
     if not kept:
         raise ValueError(none_kept("picture with a text"))
@@ -245,3 +245,9 @@ def vocabulary_of(note: dict[str, Any]) -> Vocabulary:
 def batches(count: int, size: int = 64) -> Iterator[slice]:
     """Slices of at most so many."""
     return (slice(at, at + size) for at in range(0, count, size))
+
+
+def answerer(kind: type[nn.Module], folder: Path) -> tuple[nn.Module, Eyes, Vocabulary, Vocabulary]:
+    """A trained model that answers questions, with its eyes, its words and its answers."""
+    model, eyes, more = with_eyes(kind, folder)
+    return model, eyes, vocabulary_of(more["vocabulary"]), vocabulary_of(more["answers"])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mmtutor import finder, joint_embedding, show_and_tell, show_attend_tell, vqa, word2vec, world
 from mmtutor.cli.cooking import Cooking
-from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of
+from mmtutor.cli.data import Eyes, encoder_of, seen_in, seen_of, with_eyes
 from mmtutor.cli.drawing import Drawing
 from mmtutor.cli.filming import Filming
 from mmtutor.cli.fusing import Fusing
@@ -34,6 +34,7 @@ from mmtutor.cli.task import (
     CAPTIONED,
     Recipe,
     Task,
+    answerer,
     asked_of,
     batches,
     none_kept,
@@ -43,6 +44,7 @@ from mmtutor.cli.task import (
     worded,
     words_of,
 )
+from mmtutor.hub.found import visible
 from mmtutor.kit import decoding, metrics, retrieval, saving, text, training, vision
 from mmtutor.kit.runtime import device
 from mmtutor.kit.text import Vocabulary, tokenize
@@ -87,9 +89,8 @@ class Captions(Task):
 
     def load(self, folder: Path) -> tuple[nn.Module, Eyes, Vocabulary]:
         """A trained captioner with its eyes and its words."""
-        model, more = saving.load(self.model, folder)
-        eyes = Eyes.of(more)
-        return model.to(device()).eval(), eyes, vocabulary_of(more["vocabulary"])
+        model, eyes, more = with_eyes(self.model, folder)
+        return model, eyes, vocabulary_of(more["vocabulary"])
 
     def write(self, model: nn.Module, vocabulary: Vocabulary, seen: Tensor, beam: int) -> list[str]:
         """The best caption for each picture."""
@@ -108,7 +109,7 @@ class Captions(Task):
         rows = worded(source(run).rows("scenes", "test", size, run["pixels"], 600))
         seen = eyes.standardized(seen_in(rows, encoder_of(eyes.name, eyes.layer)))
         said = self.write(model, vocabulary, seen, beam=3)
-        scores = dict(metrics.caption_scores(said, finder._captions(rows)))
+        scores = dict(metrics.caption_scores(said, finder.captions_of(rows)))
         if "scene" in rows.column_names:
             true = [bool(world_captions.is_true(c, s)) for c, s in zip(said, rows["scene"])]
             scores["true of the scene"] = sum(true) / len(true)
@@ -341,10 +342,7 @@ class Questions(Task):
 
     def load(self, folder: Path) -> tuple[vqa.VQA, Eyes, Vocabulary, Vocabulary]:
         """A trained model with its eyes, its words and its answers."""
-        model, more = saving.load(vqa.VQA, folder)
-        eyes = Eyes.of(more)
-        words, answers = (vocabulary_of(more[name]) for name in ("vocabulary", "answers"))
-        return model.to(device()).eval(), eyes, words, answers
+        return answerer(vqa.VQA, folder)
 
     @torch.no_grad()
     def evaluate(
@@ -504,15 +502,15 @@ class Table(nn.Module):
 def lines_of(folder: Path) -> Iterator[list[str]]:
     """The words of each line of the text files of a folder.
 
+    Hidden files and folders (``.git``, a Mac's ``._text.txt``) are passed over.
+
     Raises:
+        FileNotFoundError: a link that leads nowhere.
         ValueError: no text file, or one that is not UTF-8 (it is named).
     """
-    files = sorted(path for path in folder.rglob("*.txt") if not path.is_dir())
+    files = sorted(path for path in visible(folder) if path.suffix.lower() == ".txt")
     if not files:
         raise ValueError(f"{str(folder)!r} holds no .txt file")
-    for file in files:
-        if not file.exists():
-            raise ValueError(f"{str(file)!r} is a link that leads nowhere; remove it")
     for file in files:
         try:
             whole = file.read_text(encoding="utf-8")

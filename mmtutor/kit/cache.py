@@ -196,7 +196,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the latter: one's own share of it
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # the latter: one's own share of it
+
+
+class DiskFull(OSError):
+    """The disk is full; its text says what it is too full for, what is left, and what to do."""
 
 
 def why_not_written(error: BaseException, path: Path, size: int, rest: str) -> OSError | None:
@@ -212,7 +216,8 @@ def why_not_written(error: BaseException, path: Path, size: int, rest: str) -> O
         rest: what is left, and what to do, for the end of the message.
 
     Returns:
-        An error with the disk's number, which says what was wrong; None where no disk was.
+        An error with the disk's number, which says what was wrong (a :class:`DiskFull` where it is
+        full); None where no disk was.
     """
     cause: BaseException | None = error
     while cause is not None and not (isinstance(cause, OSError) and cause.errno):
@@ -220,11 +225,12 @@ def why_not_written(error: BaseException, path: Path, size: int, rest: str) -> O
     if cause is None:
         return None
     reason = f"{path.name} could not be written ({os.strerror(cause.errno)})"
-    if cause.errno in _FULL:
+    if cause.errno in FULL:
         reason = f"the disk is full ({os.strerror(cause.errno)}): {path.name} takes about "
         reason += _bytes(size)
         with contextlib.suppress(OSError):
             reason += f", and {_bytes(shutil.disk_usage(path.parent).free)} are free"
+        return DiskFull(cause.errno, f"{reason}; {rest}", str(path))
     return OSError(cause.errno, f"{reason}; {rest}", str(path))
 
 

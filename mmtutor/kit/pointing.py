@@ -72,13 +72,16 @@ class Pointer(nn.Module):
         cells = self.scores(words, keys)  # (B, T, L)
         return torch.cat([cells, self.nothing(words)], -1).softmax(-1)[..., :-1]
 
-    def naming(self, names: Tensor, keys: Tensor, cells: Tensor) -> Tensor:
+    def naming(
+        self, names: Tensor, keys: Tensor, cells: Tensor, counted: Tensor | None = None
+    ) -> Tensor:
         """How badly the cells find their names: −log p(name of a cell), mean over cells.
 
         Args:
             names: (V, m), the vectors of the words that can name a cell.
             keys: (B, L, k).
             cells: (B, L) whole numbers, which of the names is in a cell; −1: none.
+            counted: (B,) bool, whose cells count; all if not given.
 
         Returns:
             a number. p is the softmax of the scores over all names and none, whose score is 0.
@@ -101,6 +104,8 @@ class Pointer(nn.Module):
         scores = self.scores(names, keys).transpose(1, 2)  # (B, L, V)
         scores = torch.cat([scores, torch.zeros_like(scores[..., :1])], -1)
         goal = torch.where(cells < 0, len(names), cells).long()
+        if counted is not None:
+            goal = goal.masked_fill(~counted[:, None], -100)  # what cross_entropy leaves out
         return F.cross_entropy(scores.flatten(0, 1), goal.flatten())
 
 

@@ -113,13 +113,14 @@ class ImageEncoder(nn.Module):
         return x.mean((2, 3)) if self.layer == "vector" else x
 
 
-def rgb(images: Tensor) -> Tensor:
+def rgb(images: Tensor, *, waits: bool = True) -> Tensor:
     """Check pictures and bring them to (B, 3, H, W), float in [0, 1]; see
     :meth:`ImageEncoder.forward`.
 
     What is white in which type is said by :mod:`mmtutor.kit.pictures`: bool and uint16 are taken
     too, other whole numbers refused. Double precision becomes single, which is what the networks
-    compute in.
+    compute in. To look whether floats lie in [0, 1] makes a GPU wait; in a step of training
+    (``waits=False``) that is looked at on a CPU only.
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3, 4):
         got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
@@ -135,7 +136,11 @@ def rgb(images: Tensor) -> Tensor:
         images = images.float() / white
     elif not images.is_floating_point():
         raise TypeError(pictures.unfit(images.dtype))
-    elif images.numel() and not (images.amin() >= 0 and images.amax() <= 1):  # false for NaN too
+    elif (
+        (waits or images.device.type == "cpu")
+        and images.numel()
+        and not (images.amin() >= 0 and images.amax() <= 1)  # false for NaN too
+    ):
         raise ValueError(
             f"float pictures must lie in [0, 1] without NaN, got {images.min():.3g} to {images.max():.3g}; divide by 255?"
         )

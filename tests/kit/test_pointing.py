@@ -199,6 +199,19 @@ def test_naming_equals_a_loop_and_torch_s_cross_entropy():
     torch.testing.assert_close(found, wanted)
 
 
+def test_naming_of_some_pictures_only():
+    model, names, content = build(), drawn(3, M), drawn(4, L, C, seed=2)
+    keys, cells = model.key(content), CELLS.repeat(2, 1)
+    counted = torch.tensor([True, False, False, True])
+    found = model.naming(names, keys, cells, counted)
+    wanted = model.naming(names, keys[counted], cells[counted])
+    torch.testing.assert_close(found, wanted)
+    assert not torch.isclose(found, model.naming(names, keys, cells))
+    weights = [*model.key.parameters()]
+    slopes = [torch.autograd.grad(x, weights, retain_graph=True) for x in (found, wanted)]
+    torch.testing.assert_close(*slopes)
+
+
 def test_naming_asks_by_the_scores_that_point():
     model, names, content = build(), drawn(3, M), drawn(2, L, C, seed=2)
     keys = model.key(content)

@@ -354,7 +354,7 @@ def test_the_earlier_text_of_every_entry_is_that_of_the_commit_that_it_names(
     root = Path(fp.__file__).resolve().parents[2]
     for place, entry in fp.entries().items():
         module, name = place.split(":")
-        path = f"{module.replace('.', '/')}.py"
+        path = f"{module.replace('.', '/')}.py".replace("mmtutor/experiments", "experiments")
         told = subprocess.run(
             ["git", "show", f"{entry['before']}:{path}"], cwd=root, capture_output=True, text=True
         )
