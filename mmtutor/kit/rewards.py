@@ -153,9 +153,8 @@ class SelfCritical(nn.Module):
         said = [one for own in drawn for one in own]  # B·K
         whose = numbers.cpu().repeat_interleave(self.samples)  # (B·K,)
         paid = torch.as_tensor(self.reward([one.ids for one in said], whose))
-        paid = paid.detach().to(
-            "cpu", torch.float32
-        )  # a judge that is a network learns nothing here
+        # a judge that is a network learns nothing here
+        paid = paid.detach().to("cpu", torch.float32)
         if paid.shape != (len(said),):
             raise ValueError(
                 f"the reward of {len(said)} captions must be ({len(said)},), got {tuple(paid.shape)}"
