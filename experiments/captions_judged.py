@@ -131,6 +131,7 @@ def go_on(
             warmup=20,
             clip=5.0,
             seed=seed,
+            log_every=1,
         )
 
 

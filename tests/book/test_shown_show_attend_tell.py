@@ -10,6 +10,7 @@ import pytest
 import torch
 from bookkit import ROOT, imports_of, training_cells
 
+from mmtutor.experiments import captions_judged as paying
 from mmtutor.experiments import show_attend_tell as experiment
 from mmtutor.experiments._captioning import pairs, vocabulary_of
 from mmtutor.kit import training
@@ -39,6 +40,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(experiment, "load", lambda: (data, data, vocabulary))
     monkeypatch.setattr(experiment, "told", lambda: pairs(said, vocabulary))
     monkeypatch.setattr(experiment, "train", functools.cache(experiment.train.__wrapped__))
+    # a judge whom already an untrained model pleases now and then: true is what has even length
+    monkeypatch.setattr(paying, "holds", lambda caption, scene: len(caption) % 2 == 0)
+    monkeypatch.setattr(paying, "seen", lambda: said)
+    monkeypatch.setattr(paying, "bits", lambda caption: len(caption) / 10)
+    monkeypatch.setattr(paying, "train", functools.cache(paying.train.__wrapped__))
     asked: list[dict[str, Any]] = []
     fit = training.fit
 
@@ -58,7 +64,7 @@ def by_the_chapter(seed: int) -> dict[str, Any]:
     names["train"], names["test"], names["vocabulary"] = experiment.load()
     for source in training_cells(CHAPTER):
         exec(source, names)
-    return {name: names[name] for name in ("soft", "hard", "priced", "bound")}
+    return {name: names[name] for name in ("soft", "hard", "priced", "bound", "paid")}
 
 
 def by_the_experiment(seed: int) -> dict[str, Any]:
@@ -67,6 +73,7 @@ def by_the_experiment(seed: int) -> dict[str, Any]:
         "hard": experiment.train(seed, mode="hard", **experiment.PAPER),
         "priced": experiment.train(seed, hedging=experiment.PRICE, **experiment.PAPER),
         "bound": experiment.train(seed),
+        "paid": paying.train(seed),
     }
 
 
@@ -84,16 +91,16 @@ def test_the_chapters_lines_give_the_experiments_models(calls: list[dict[str, An
     asked = [dict(one) for one in calls]
     calls.clear()
     theirs = by_the_experiment(4)
-    assert same(mine, theirs) == [True] * 4
+    assert same(mine, theirs) == [True] * 5
     assert {name: model.config for name, model in mine.items()} == {
         name: model.config for name, model in theirs.items()
     }
     assert asked == calls  # the same settings, also those which three steps cannot show
-    assert [one["max_steps"] for one in asked] == [2340, 600, 600, 200, 780, 1560]
+    assert [one["max_steps"] for one in asked] == [2340, 600, 600, 200, 780, 1560, 150]
 
 
 def test_another_seed_gives_other_models(calls: list[dict[str, Any]]) -> None:
-    assert same(by_the_chapter(4), by_the_experiment(5)) == [False] * 4
+    assert same(by_the_chapter(4), by_the_experiment(5)) == [False] * 5
 
 
 @pytest.mark.parametrize(
@@ -109,6 +116,9 @@ def test_another_seed_gives_other_models(calls: list[dict[str, Any]]) -> None:
             "bound",
         ),
         (lambda line: line.replace('"batch_size": 64', '"batch_size": 32'), "bound"),
+        (lambda line: line.replace("weight=paying.WEIGHT", "weight=3.0"), "paid"),
+        (lambda line: line.replace("samples=paying.SAMPLES", "samples=2"), "paid"),
+        (lambda line: line.replace('judge("bits")', 'judge("truth")'), "paid"),
         (lambda line: line.replace("(sided_only, 780)", "(all_of_them, 780)"), "bound"),
         (
             lambda line: line.replace(
