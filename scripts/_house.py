@@ -466,7 +466,11 @@ def get_chromium(
 def run_env(threads: str = THREADS, python: Path | None = None) -> dict[str, str]:
     """The environment of everything that runs a chapter or a test: the same everywhere, and never on the network."""
     # A backend from outside would keep figures out of notebooks; optimised Python (-O) would skip every assertion.
-    dropped = ("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "PYTHONOPTIMIZE")
+    # Told to write no bytecode, each kernel would compile torch and its friends anew: eight seconds a chapter.
+    dropped = (
+        *("PYTHONPATH", "PYTHONHOME", "MPLBACKEND", "PYTHONOPTIMIZE"),
+        *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+    )
     env = {key: value for key, value in os.environ.items() if key not in dropped}
     env.update(
         PYTHONHASHSEED="0",

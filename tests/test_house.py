@@ -418,8 +418,11 @@ def test_chapters_go_by_several_names() -> None:
 def test_the_environment_of_runs_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("MPLBACKEND", "Agg")  # it would keep figures out of the notebooks
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # each kernel would compile torch anew
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", "/nowhere/to/write")
     env = house.run_env()
     assert "PYTHONPATH" not in env
+    assert not {"PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"} & set(env)
     assert "MPLBACKEND" not in env
     assert env["PYTHONHASHSEED"] == env["MMTUTOR_PROGRESS"] == "0"
     assert env["OMP_NUM_THREADS"] == env["MKL_NUM_THREADS"]
