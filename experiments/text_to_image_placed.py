@@ -96,6 +96,7 @@ def say(captions: list[list[str]], size: Tensor, half: Tensor) -> tuple[list[lis
     return said, ids.unflatten(0, (len(said), -1))
 
 
+@kept(4)
 def placed(split: str, n: int, seed: int = 0) -> Placed:
     """Pictures with sentences that say everything."""
     rows, size, half = rows_of(split, n, seed)
@@ -137,12 +138,12 @@ def fitted(seed: int) -> Fitting:
 
 
 def told(rows: Placed, h: Tensor, seed: int) -> Iterator[dict[str, Tensor]]:
-    """The usual batches with places beside the sentences; a wrong sentence has the right one's."""
+    """The usual batches with places beside the sentences. A wrong sentence has none: it is judged
+    where the right one says."""
     width, own = h.shape[-1], (rows.place / SIDE)[:, None].expand(-1, h.shape[1], -1)
     both = with_place(h.flatten(0, 1), own.flatten(0, 1)).unflatten(0, h.shape[:2])
     for batch in centred.batches(rows, both, seed):
-        wrong = torch.cat([batch["wrong"][:, :width], batch["sentence"][:, width:]], 1)
-        yield {**batch, "wrong": wrong}
+        yield {**batch, "wrong": batch["wrong"][:, :width]}
 
 
 @kept(4)
