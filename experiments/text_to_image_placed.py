@@ -45,7 +45,9 @@ HALF, BOUND = 16, 12  # thirty-seconds of the side: the middle; between small an
 EPOCHS, JUDGE_EPOCHS, PLACES_EPOCHS = 15, 8, 60
 FACTS = ("thing", "ground", "size", "half")
 SAID, WHERE = "size and side said", "and told where"
-STEPS = {SAID: centred.STEPS, WHERE: 2000}  # a step of the second takes twice as long
+#: A step of the second takes longer. 2,000 were more than it needs; 1,600 were tried next, as the cure
+#: was, and kept: there 0.96 and 0.72 of the things were right, where 0.90 and 0.70 are asked.
+STEPS = {SAID: centred.STEPS, WHERE: 1600}
 #: What differs from ``WORLD``: the players of the second change what they see by themselves.
 PARTS: dict[str, dict[str, object]] = {SAID: {}, WHERE: {"augment": False}}
 EXPERIMENTS: list[Experiment] = []  # no claim of the lectures
@@ -96,6 +98,7 @@ def say(captions: list[list[str]], size: Tensor, half: Tensor) -> tuple[list[lis
     return said, ids.unflatten(0, (len(said), -1))
 
 
+@kept(4)
 def placed(split: str, n: int, seed: int = 0) -> Placed:
     """Pictures with sentences that say everything."""
     rows, size, half = rows_of(split, n, seed)
@@ -137,12 +140,12 @@ def fitted(seed: int) -> Fitting:
 
 
 def told(rows: Placed, h: Tensor, seed: int) -> Iterator[dict[str, Tensor]]:
-    """The usual batches with places beside the sentences; a wrong sentence has the right one's."""
+    """The usual batches with places beside the sentences. A wrong sentence has none: it is judged
+    where the right one says."""
     width, own = h.shape[-1], (rows.place / SIDE)[:, None].expand(-1, h.shape[1], -1)
     both = with_place(h.flatten(0, 1), own.flatten(0, 1)).unflatten(0, h.shape[:2])
     for batch in centred.batches(rows, both, seed):
-        wrong = torch.cat([batch["wrong"][:, :width], batch["sentence"][:, width:]], 1)
-        yield {**batch, "wrong": wrong}
+        yield {**batch, "wrong": batch["wrong"][:, :width]}
 
 
 @kept(4)

@@ -23,7 +23,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -996,9 +996,11 @@ class PlacedGenerator(Generator):
         return thing[:, :3] + (1 - thing[:, 3:]) * ground
 
 
-class _Seen(NamedTuple):
+@dataclass
+class _Seen:
     map: Tensor  # (B, C, 4, 4)
     pictures: Tensor  # (B, 3, S, S)
+    near: Tensor | None = None  # (B, C, 4, 4): of the squares, as soon as a place was told
 
 
 class _Kept(nn.Module):
@@ -1042,22 +1044,24 @@ class PlacedDiscriminator(Discriminator):
 
     def judge(self, seen: _Seen, sentence: Tensor) -> Tensor:
         """The scores (2 B,) of what :attr:`look` kept with sentences and places (B, H + 3), see
-        :func:`with_place`: of whole pictures, then of the squares."""
-        h, place = _apart(sentence, self.config)
+        :func:`with_place`: of whole pictures, then of the squares. Whoever was told the places once
+        can be asked about other sentences (B, H): it looks at the squares only once."""
+        c = self.config
+        again = seen.near is not None and sentence.shape[-1] == c.sentence
+        h, place = (sentence, None) if again else _apart(sentence, c)
         whole = super().judge(seen.map, h)
-        near = cut_out(seen.pictures, place, self.config.patch, self.config.margin)
-        if self.config.changed and self.training:
-            near = augmented(near)
-        near = self.close(near)
-        told = self.hear(h)[:, :, None, None].expand(-1, -1, *near.shape[2:])
-        return torch.cat([whole, self.join_close(torch.cat([near, told], 1)).flatten()])
+        if place is not None:
+            near = cut_out(seen.pictures, place, c.patch, c.margin)
+            seen.near = self.close(augmented(near) if c.changed and self.training else near)
+        told = self.hear(h)[:, :, None, None].expand(-1, -1, *seen.near.shape[2:])
+        return torch.cat([whole, self.join_close(torch.cat([seen.near, told], 1)).flatten()])
 
 
 class PlacedTextToImage(TextToImage):
     """A :class:`TextToImage` whose players are told where the thing stands, too.
 
-    In training every sentence comes with its place (:func:`with_place`); the wrong one with the
-    place of the right one. To draw, a sentence is enough: ``places``, which learnt beforehand where
+    In training every sentence comes with its place (:func:`with_place`). The wrong one (B, H) comes
+    without: it is judged on the square of the right one. To draw, a sentence is enough: ``places``, which learnt beforehand where
     things stand of which such sentences are true, and z choose a place. The game is that of
     :func:`play`, :func:`fit` and :func:`settle`.
     """

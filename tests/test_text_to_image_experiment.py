@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -517,6 +519,26 @@ def test_the_part_of_64_pixels_is_larger(
         experiment.build("with z", 3).config, size=64, **experiment.BEFORE
     )
     assert model.draw(few.seen.sentences[:2, 0]).shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("file", "part", "least"),
+    [("text_to_image", "64 pixels", 3), ("text_to_image_placed", "and told where", 5)],
+)
+def test_stored_runs_clear_the_bars_of_the_chapter(file: str, part: str, least: int) -> None:
+    path = Path(__file__).resolve().parents[1] / "book" / "results" / "parts" / f"{file}.json"
+    runs = {run["seed"]: run for run in json.loads(path.read_text("utf-8")) if run["part"] == part}
+    assert sorted(runs) == list(range(len(runs)))  # no seed was passed over
+    assert len(runs) >= least
+    for seed, run in runs.items():
+        bars = {
+            "thing, seen": 0.9,
+            "ground, seen": 0.9,
+            "thing, unseen": 0.7,
+            "ground, unseen": 0.85,
+        }
+        for name, bar in bars.items():
+            assert run["values"][name] >= bar, (seed, name)
 
 
 # --- Measures -------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def few() -> Iterator[experiment.Placed]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"TRAIN": N, "TEST": N, "JUDGED": {"train": 200}}.items():
             patch.setattr(centred, name, value)
-        for name in ("words", "judge", "fitted", "train"):
+        for name in ("words", "placed", "judge", "fitted", "train"):
             own = functools.cache(getattr(experiment, name).__wrapped__)
             patch.setattr(experiment, name, own)
         for name in ("EPOCHS", "JUDGE_EPOCHS", "PLACES_EPOCHS"):
@@ -80,14 +80,14 @@ def test_wrong_sentences_may_differ_in_the_side_alone(few: experiment.Placed) ->
     assert (few.meaning[own] != few.meaning[wrong]).all()
 
 
-def test_a_wrong_sentence_has_the_place_of_the_right_one(few: experiment.Placed) -> None:
+def test_a_right_sentence_has_the_place_and_a_wrong_one_none(few: experiment.Placed) -> None:
     h = torch.arange(len(few.thing)).float()[:, None, None].expand(-1, 3, 2)
     batch = next(experiment.told(few, h, 0))
     own, wrong = (batch[name][:, 0].long() for name in ("sentence", "wrong"))
     assert (few.meaning[own] != few.meaning[wrong]).all()
-    for name in ("sentence", "wrong"):
-        torch.testing.assert_close(batch[name][:, 2:] * experiment.SIDE, few.place[own])
+    torch.testing.assert_close(batch["sentence"][:, 2:] * experiment.SIDE, few.place[own])
     torch.testing.assert_close(batch["pictures"], few.pictures[own])
+    torch.testing.assert_close(batch["wrong"], h[wrong, 0])
 
 
 def test_a_foil_differs_in_one_fact_alone(few: experiment.Placed) -> None:

@@ -62,7 +62,7 @@ def batch_of(size: int = B) -> dict:
     return {
         "pictures": 2 * torch.rand(size, 3, S, S, generator=g) - 1,
         "sentence": with_place(h, place),
-        "wrong": with_place(wrong, place),
+        "wrong": wrong,
     }
 
 
@@ -247,6 +247,35 @@ def test_the_square_is_cut_out_before_anything_is_moved(monkeypatch):
     model, b = build(changed=True), batch_of()
     model.discriminator.train()(b["pictures"], b["sentence"])
     assert met == [S, float(b["pictures"].abs().sum()), 8]
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_another_sentence_is_judged_on_the_squares_of_the_first(changed, monkeypatch):
+    model, b = heard_by(build(changed=changed)), batch_of()
+    D, place = model.discriminator.eval(), b["sentence"][:, H:]
+    told = with_place(b["wrong"], place)
+    with torch.no_grad():
+        seen = D.look(b["pictures"])
+        right, wrong = D.judge(seen, b["sentence"]), D.judge(seen, b["wrong"])
+        torch.testing.assert_close(wrong, D(b["pictures"], told))
+        assert float((right - wrong).abs().view(2, B).amin(1).min()) > 1e-5
+        # a place that is told anew counts
+        moved = D.judge(seen, with_place(b["wrong"], 1 - place))
+        torch.testing.assert_close(moved, D(b["pictures"], with_place(b["wrong"], 1 - place)))
+    looked = []
+    monkeypatch.setattr(t2i, "cut_out", lambda *own: looked.append("cut") or cut_out(*own))
+    monkeypatch.setattr(
+        D.close, "forward", lambda x: looked.append("seen") or x.new_ones(B, 8, 4, 4)
+    )
+    for said in (b["sentence"], b["wrong"]):
+        D.train().judge(seen, said)
+    assert looked == ["cut", "seen"]
+
+
+def test_before_it_was_told_a_place_no_sentence_goes_without():
+    D, b = build().discriminator.eval(), batch_of()
+    with pytest.raises(ValueError, match=f"sentences with places must be .*{H + 3}"):
+        D.judge(D.look(b["pictures"]), b["wrong"])
 
 
 # --- The game -------------------------------------------------------------------------------------
@@ -447,7 +476,7 @@ def test_a_step_on_a_pretended_gpu(monkeypatch):
         batch = {
             "pictures": torch.zeros(B, 3, S, S, device="cuda"),
             "sentence": torch.zeros(B, H + 3, device="cuda"),
-            "wrong": torch.zeros(B, H + 3, device="cuda"),
+            "wrong": torch.zeros(B, H, device="cuda"),
         }
         with pytest.raises(Exception, match="_local_scalar_dense"):
             play(model, batch, players(model))
