@@ -38,18 +38,17 @@ from mmtutor.world import scenes
 GROUNDS = scenes.BACKGROUNDS
 #: How much louder the thing is than its ground, in dB.
 LOUDER = (6.0, 18.0)
-#: What the places weigh in the loss, beside 1 for the objects.
-WEIGHT = 0.25
-#: Named pictures of every thing that the teacher of places learns from.
-NAMED = 10
-HEADS = {"objects": CLASSES, "scenes": len(GROUNDS)}
-#: The teachers of a student, what the places weigh, and whether the student hears the grounds.
-PARTS: dict[str, tuple[tuple[str, ...], float, bool]] = {
-    "both teachers": (("objects", "scenes"), WEIGHT, True),
-    "objects alone": (("objects",), 0.0, True),
-    "places alone": (("scenes",), 1.0, True),
-    "both, weighed alike": (("objects", "scenes"), 1.0, True),
-    "both, grounds silent": (("objects", "scenes"), WEIGHT, False),
+#: What objects and places weigh in the loss.
+WEIGHTS = (1.0, 0.25)
+HEADS = (("objects", CLASSES), ("scenes", len(GROUNDS)))
+#: The weights of the teachers, and whether the student hears the grounds. Of a teacher that weighs
+#: nothing the student learns nothing, and its answer to it is that of its first weights.
+PARTS: dict[str, tuple[tuple[float, float], bool]] = {
+    "both teachers": (WEIGHTS, True),
+    "objects alone": ((1.0, 0.0), True),
+    "places alone": ((0.0, 1.0), True),
+    "both, weighed alike": ((1.0, 1.0), True),
+    "both, grounds silent": (WEIGHTS, False),
 }
 EXPERIMENTS: list[Experiment] = []  # no claim of the lectures
 
@@ -123,19 +122,13 @@ def waves(split: str, grounds_sound: bool = True) -> Tensor:
 
 @kept(4)
 def student(
-    seed: int,
-    teachers: tuple[str, ...] = ("objects", "scenes"),
-    weight: float = WEIGHT,
-    grounds_sound: bool = True,
+    seed: int, weights: tuple[float, float] = WEIGHTS, grounds_sound: bool = True
 ) -> SoundNet:
-    """A network that was told what these teachers see, and never a name; ``weight`` is that of the
-    places."""
-    told = {"objects": chapter.videos("train").seen, "scenes": placed("train")}
-    weigh = {"objects": 1.0, "scenes": weight}
-    batch = {"wave": waves("train", grounds_sound), **{name: told[name] for name in teachers}}
+    """A network that was told what the two teachers see, and never a name."""
+    batch = {"wave": waves("train", grounds_sound)}
+    batch |= {"objects": chapter.videos("train").seen, "scenes": placed("train")}
     torch.manual_seed(seed)
-    heads = tuple((name, HEADS[name]) for name in teachers)
-    model = SoundNet(Config.world(heads, weights=tuple(weigh[name] for name in teachers)))
+    model = SoundNet(Config.world(HEADS, weights=weights))
     chapter.learn(model, batch, chapter.EPOCHS, seed)
     return model
 
@@ -164,44 +157,34 @@ def ceiling(what: str) -> float:
     return float(line.score(numbers(heard("test")), getattr(test, what).numpy()))
 
 
-def tasks() -> dict[str, tuple[Tensor, np.ndarray, Tensor, np.ndarray]]:
+def tasks(
+    grounds_sound: bool = True,
+) -> dict[str, tuple[Tensor, np.ndarray, Tensor, np.ndarray]]:
     """What is asked of the layers: waves and answers to learn from, and to test with."""
     train, test, some = chapter.videos("train"), chapter.videos("test"), 20 * len(chapter.NAMES)
+    wave, wave_test = waves("train", grounds_sound)[:some], waves("test", grounds_sound)
     of = {}
     for what in ("thing", "ground"):
         y, y_test = getattr(train, what)[:some].numpy(), getattr(test, what).numpy()
-        of[f"{what}s"] = (heard("train")[:some], y, heard("test"), y_test)
+        of[f"{what}s"] = (wave, y, wave_test, y_test)
     return {**of, "words": (*chapter.spoken("train"), *chapter.spoken("test"))}
 
 
-def probed(model: SoundNet) -> Values:
+def probed(model: SoundNet, grounds_sound: bool = True) -> Values:
     """Accuracy of a linear probe for each task on the inner layer that is best on kept-back
-    sounds, and which layer that is (1 is the lowest)."""
+    sounds, and which layer that is, from 0 (conv1)."""
     out: dict[str, float] = {}
-    for task, (wave, y, wave_test, y_test) in tasks().items():
+    for task, (wave, y, wave_test, y_test) in tasks(grounds_sound).items():
         x, x_test = (chapter.layer_vectors(model, w) for w in (wave, wave_test))
-        inner, cut = list(x)[: -len(model.config.heads)], len(y) * 7 // 10
+        inner, cut = list(x)[: -len(HEADS)], len(y) * 7 // 10
         of = {k: chapter.probe(x[k][:cut], y[:cut], x[k][cut:], y[cut:]) for k in inner}
         best = max(of, key=of.__getitem__)
         out[f"{task}, probe"] = chapter.probe(x[best], y, x_test[best], y_test)
-        out[f"{task}, layer"] = 1.0 + inner.index(best)
-    out["probes"] = float(np.mean([out[f"{task}, probe"] for task in tasks()]))
+        out[f"{task}, layer"] = float(inner.index(best))
+    out["probes"] = float(
+        np.mean([out[f"{task}, probe"] for task in ("things", "grounds", "words")])
+    )
     return out
-
-
-def without(name: str, seed: int) -> Values:
-    """What one of the :data:`PARTS` names without a label, and what its layers are good for."""
-    teachers, _, grounds_sound = PARTS[name]
-    model = student(seed, *PARTS[name])
-    test = chapter.videos("test")
-    said = answers(model, waves("test", grounds_sound))
-    out: dict[str, float] = {}
-    if "objects" in teachers:
-        found = chapter.name(said["objects"], chapter.dictionary(), chapter.usual())
-        out["things named"] = float((found == test.thing).float().mean())
-    if "scenes" in teachers:
-        out["grounds named"] = float((said["scenes"].argmax(1) == test.ground).float().mean())
-    return {**out, **(probed(model) if grounds_sound else {})}
 
 
 @torch.no_grad()
@@ -209,3 +192,21 @@ def answers(model: SoundNet, wave: Tensor) -> dict[str, Tensor]:
     """The distributions (N, K) of each head."""
     parts = [model.answer(part) for part in wave.split(100)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def named(model: SoundNet, grounds_sound: bool = True) -> Values:
+    """The shares of unseen videos whose thing and whose ground the student names: the thing through
+    the chapter's dictionary, the ground as the teacher of places calls it."""
+    test, said = chapter.videos("test"), answers(model, waves("test", grounds_sound))
+    things = chapter.name(said["objects"], chapter.dictionary(), chapter.usual())
+    return {
+        "things named": float((things == test.thing).float().mean()),
+        "grounds named": float((said["scenes"].argmax(1) == test.ground).float().mean()),
+    }
+
+
+def without(name: str, seed: int) -> Values:
+    """What one of the :data:`PARTS` names without a label, and what its layers are good for."""
+    weights, grounds_sound = PARTS[name]
+    model = student(seed, weights, grounds_sound)
+    return {**named(model, grounds_sound), **probed(model, grounds_sound)}
