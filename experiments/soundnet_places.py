@@ -38,6 +38,8 @@ from mmtutor.world import scenes
 GROUNDS = scenes.BACKGROUNDS
 #: How much louder the thing is than its ground, in dB.
 LOUDER = (6.0, 18.0)
+#: Named pictures of every thing that the teacher of places learns from.
+NAMED = 10
 #: What objects and places weigh in the loss.
 WEIGHTS = (1.0, 0.25)
 HEADS = (("objects", CLASSES), ("scenes", len(GROUNDS)))
@@ -60,7 +62,7 @@ EXPERIMENTS: list[Experiment] = []  # no claim of the lectures
 def heard(split: str) -> Tensor:
     """The waves of the chapter's videos, each with its ground under it, int16 (N, L).
 
-    Every video has a take of its own. The louder of two is scaled down where both would clip.
+    Every video has a take of its own. What would clip is made softer.
     """
     data = chapter.videos(split)
     takes = world.load(
