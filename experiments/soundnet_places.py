@@ -20,6 +20,8 @@ weights 1, 0.5, 0.25 and 0.1 the student named 0.26, 0.33, 0.39 and 0.42 of the 
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from mmtutor.experiments._captioning import kept
 from mmtutor.kit.arrays import column
 from mmtutor.kit.imagenet import CLASSES
 from mmtutor.kit.vision import ImageEncoder, features
-from mmtutor.page.ledger import Experiment, Values
+from mmtutor.page.ledger import Experiment, Part, Values
 from mmtutor.soundnet import Config, SoundNet
 from mmtutor.world import scenes
 
@@ -53,6 +55,32 @@ PARTS: dict[str, tuple[tuple[float, float], bool]] = {
     "both, grounds silent": (WEIGHTS, False),
 }
 EXPERIMENTS: list[Experiment] = []  # no claim of the lectures
+#: The rule of above, part by part, on what :func:`together` makes of the runs.
+RULE = [
+    Part("grounds named, of 8", "both teachers: grounds named", ">=", 5 / len(GROUNDS)),
+    Part("things named, of 56", "both teachers: things named", ">=", 10 / len(chapter.NAMES)),
+    Part("grounds named, where they are silent", "both, grounds silent: grounds named", "<", 0.2),
+    *(
+        Part(
+            f"probes in the mean, both teachers − {one}",
+            "both teachers: probes",
+            ">",
+            0,
+            minus=f"{one}: probes",
+        )
+        for one in ("objects alone", "places alone")
+    ),
+]
+
+
+def together(stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The stored runs of the :data:`PARTS`, all parts of a seed as one run; "part: what" names a
+    value."""
+    seeds: dict[int, dict[str, float]] = {}
+    for run in stored:
+        values = {f"{run['part']}: {k}": v for k, v in run["values"].items()}
+        seeds.setdefault(run["seed"], {}).update(values)
+    return [{"seed": seed, "values": values} for seed, values in sorted(seeds.items())]
 
 
 # --- Videos whose grounds sound -------------------------------------------------------------------

@@ -115,7 +115,9 @@ def test_a_teacher_that_weighs_nothing_teaches_nothing(few: chapter.Videos) -> N
             "heads.scenes.weight",
             "heads.scenes.bias",
         }
-        return max(float((a.weight - b.weight).detach().abs().max()) for a, b in zip(two.conv, one.conv))
+        return max(
+            float((a.weight - b.weight).detach().abs().max()) for a, b in zip(two.conv, one.conv)
+        )
 
     assert apart((1.0, 0.0)) < 1e-5
     assert apart(experiment.WEIGHTS) > 1e-4
