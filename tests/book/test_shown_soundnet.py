@@ -55,6 +55,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> experiment.Videos:
 
 def on_the_page(seed: int, data: experiment.Videos) -> tuple[nn.Module, nn.Module]:
     space: dict[str, Any] = {
+        "Config": Config,
         "config": Config.world((("objects", 1000),)),
         "cpu_threads": cpu_threads,
         "data": data,
@@ -86,7 +87,9 @@ def test_the_page_trains_what_the_experiment_trains(few_steps: experiment.Videos
 
 
 def test_the_recipe_is_told(few_steps: experiment.Videos) -> None:
-    """The cell that trains names every setting of the experiment."""
-    (source,) = (s for s in training_cells() if "training.fit(" in s)
-    for name in ("EPOCHS", "BATCH", "LR", "DECAY"):
-        assert f"experiment.{name}" in source
+    """The cells that train name every setting of the experiment."""
+    sources = [s for s in training_cells() if "training.fit(" in s]
+    assert len(sources) == 2
+    for source in sources:
+        for name in ("EPOCHS", "BATCH", "LR", "DECAY"):
+            assert f"experiment.{name}" in source
