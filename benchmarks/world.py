@@ -25,6 +25,7 @@ AIMS = {
     "speech": (3000, 15.0, None),
     "clips": (2400, 20.0, None),
     "sounds": (3000, 20.0, None),
+    "ambience": (3000, 20.0, None),
     "sounding_scenes": (2400, 20.0, None),
     "talking_faces": (1440, 20.0, None),  # what the chapter on the cocktail party learns from
 }

@@ -151,6 +151,35 @@ CASES = {
             torch.testing.assert_close([found[n].cpu() for n in terms], list(terms.values()))
             torch.testing.assert_close([gpu[n].cpu() for n in slopes], list(slopes.values()))
     """.replace("{tests!r}", repr(str(ROOT / "tests"))),
+    "a captioner writes there, a judge is paid here": """
+        from mmtutor.kit.rewards import SelfCritical
+        from mmtutor.show_attend_tell import Config, ShowAttendTell
+        torch.manual_seed(0)
+        small = dict(annotation=4, grid=(2, 3), embedding=6, hidden=5, attention=4, prepare=5)
+        captions = torch.tensor([[1, 5, 6, 2], [1, 7, 2, 0]])
+        features = torch.randn(2, 4, 2, 3)
+        asked = []
+        def pay(said, numbers):
+            asked.append((len(said), on(numbers), numbers.tolist()))
+            return torch.tensor([float(len(ids)) for ids in said])
+        class Two(torch.utils.data.Dataset):
+            def __len__(self):
+                return 2
+            def __getitem__(self, i):
+                return {"features": features[i], "captions": captions[i], "numbers": torch.tensor(i)}
+        for mode in ("soft", "hard"):
+            model = ShowAttendTell(Config(vocabulary=9, mode=mode, **small))
+            before = {k: v.clone() for k, v in model.state_dict().items()}
+            watched = SelfCritical(model, pay, samples=3, limit=6)
+            loss = watched.own
+            watched.own = lambda features, numbers: (asked.append(on(features)), loss(features, numbers))[1]
+            history = training.fit(watched, Two(), batch_size=2, epochs=3, lr=1e-2, progress=False, log_every=1)
+            assert asked[-2] == "cuda" and asked[-1][:2] == (6, "cpu")
+            assert asked[-1][2] in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
+            assert all(np.isfinite(x).all() for x in map(np.array, history.losses.values()))
+            assert {on(x) for x in model.state_dict().values()} == {"cpu"}
+            assert not torch.equal(before["output.weight"], model.output.weight)
+    """,
     "a part that leaves the rest behind would be found": """
         class Whole(nn.Module):
             def __init__(self):

@@ -84,6 +84,7 @@ MODULES: dict[str, str] = {
     "dishes": "mmtutor.world.rows.dishes",
     "portraits": "mmtutor.world.rows.scenes",
     "faces": "mmtutor.world.rows.faces",
+    "ambience": "mmtutor.world.rows.places",
     "sounding_scenes": "mmtutor.world.rows.sounds",
     "sounds": "mmtutor.world.rows.sounds",
     "speech": "mmtutor.world.rows.voices",

@@ -14,6 +14,7 @@ from bookkit import ROOT
 from torch import nn
 
 from mmtutor.experiments import soundnet as experiment
+from mmtutor.experiments import soundnet_places as places
 from mmtutor.experiments._captioning import hand_over
 from mmtutor.kit import training
 from mmtutor.kit.runtime import cpu_threads
@@ -44,18 +45,23 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> experiment.Videos:
     monkeypatch.setattr(
         training, "fit", functools.partial(training.fit, max_steps=3, progress=False)
     )
-    student = experiment.student
-    monkeypatch.setattr(experiment, "student", student)  # put back what hand_over replaces
+    teacher = torch.rand(112, 8, generator=g).softmax(-1)
+    monkeypatch.setattr(places, "heard", lambda split: data.wave.flip(1))
+    monkeypatch.setattr(places, "placed", lambda split: teacher)
+    for module in (experiment, places):  # put back what hand_over replaces
+        monkeypatch.setattr(module, "student", module.student)
     return data
 
 
-def on_the_page(seed: int, data: experiment.Videos) -> nn.Module:
+def on_the_page(seed: int, data: experiment.Videos) -> tuple[nn.Module, nn.Module]:
     space: dict[str, Any] = {
+        "Config": Config,
         "config": Config.world((("objects", 1000),)),
         "cpu_threads": cpu_threads,
         "data": data,
         "experiment": experiment,
         "hand_over": hand_over,
+        "places": places,
         "seed": seed,
         "SoundNet": SoundNet,
         "table": table,
@@ -64,7 +70,7 @@ def on_the_page(seed: int, data: experiment.Videos) -> nn.Module:
     }
     for source in training_cells():
         exec(compile(source, "cell", "exec"), space)
-    return space["model"]
+    return space["model"], space["both"]
 
 
 def weights(model: nn.Module) -> torch.Tensor:
@@ -72,15 +78,18 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 def test_the_page_trains_what_the_experiment_trains(few_steps: experiment.Videos) -> None:
-    train = experiment.student.__wrapped__
+    students = [module.student.__wrapped__ for module in (experiment, places)]
     page = on_the_page(3, few_steps)
-    assert torch.equal(weights(page), weights(train(3)))
-    assert not torch.equal(weights(page), weights(train(4)))
-    assert experiment.student(3) is page  # handed over
+    for train, mine, module in zip(students, page, (experiment, places), strict=True):
+        assert torch.equal(weights(mine), weights(train(3)))
+        assert not torch.equal(weights(mine), weights(train(4)))
+        assert module.student(3) is mine  # handed over
 
 
 def test_the_recipe_is_told(few_steps: experiment.Videos) -> None:
-    """The cell that trains names every setting of the experiment."""
-    (source,) = (s for s in training_cells() if "training.fit(" in s)
-    for name in ("EPOCHS", "BATCH", "LR", "DECAY"):
-        assert f"experiment.{name}" in source
+    """The cells that train name every setting of the experiment."""
+    sources = [s for s in training_cells() if "training.fit(" in s]
+    assert len(sources) == 2
+    for source in sources:
+        for name in ("EPOCHS", "BATCH", "LR", "DECAY"):
+            assert f"experiment.{name}" in source

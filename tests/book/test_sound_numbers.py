@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from bookkit import ROOT, cells_of
 
+from mmtutor.experiments import soundnet_places as places
 from mmtutor.page import ledger
 
 HEARS, FINDS = "06_soundnet", "15_sound_localization"
@@ -36,6 +37,37 @@ class Runs:
 
     def mean(self, name: str) -> str:
         return f"{self[name].mean():.2f}"
+
+
+def of_two_teachers() -> Iterator[tuple[str, str, str]]:
+    """The same, of the experiment beside C39 and C40."""
+    path = ledger.results_dir() / "parts" / "soundnet_places.json"
+    runs = places.together(json.loads(path.read_text(encoding="utf-8")))
+    runs = [run["values"] for run in runs if run["seed"] < 100]
+
+    def m(part: str, what: str, minus: str = "") -> str:
+        found = [r[f"{part}: {what}"] - (r[f"{minus}: {what}"] if minus else 0) for r in runs]
+        one = ledger.summarize(found)
+        bare = f"{one.mean:.2f}"
+        return f"{bare} [{one.low:.2f}, {one.high:.2f}]".replace("-", "−") if minus else bare
+
+    both, sees, goes, silent = (
+        "both teachers",
+        "objects alone",
+        "places alone",
+        list(places.PARTS)[-1],
+    )
+    alike, thing, ground = "both, weighed alike", "things named", "grounds named"
+    for words in (
+        f"{m(silent, ground)} is what always the most frequent",
+        f"{m(silent, thing)} are named on silent grounds, {m(sees, thing)} on sounding ones",
+        f"a little more: {m(both, thing)}.",
+        f"({m(both, 'grounds, probe')} against {m(goes, 'grounds, probe')})",
+        f"names {m(alike, ground)} of the grounds and only {m(alike, thing)} of the things",
+        f"ahead of that of places alone, by {m(both, 'words, probe', goes)}; against",
+        f"nothing is decided ({m(both, 'words, probe', sees)})",
+    ):
+        yield HEARS, "snet-places-end", words
 
 
 def told() -> Iterator[tuple[str, str, str]]:
@@ -108,7 +140,7 @@ def texts() -> dict[tuple[str, str], str]:
     }
 
 
-@pytest.mark.parametrize(("chapter", "cell", "words"), told())
+@pytest.mark.parametrize(("chapter", "cell", "words"), [*told(), *of_two_teachers()])
 def test_a_sentence_has_the_stored_numbers(
     chapter: str, cell: str, words: str, texts: dict[tuple[str, str], str]
 ) -> None:
