@@ -29,13 +29,15 @@ from mmtutor.world import voices
 
 PIXELS, RATE, SECONDS = 64, 8000, 5
 #: Pictures that the face networks learn from: ten of each speaker; and clips with a voice.
-PICTURES, CLIPS = 10 * voices.TRAIN_SPEAKERS, 2 * voices.TRAIN_SPEAKERS
+PICTURES, CLIPS = 10 * voices.TRAIN_SPEAKERS, 4 * voices.TRAIN_SPEAKERS
 #: How often the face networks are shown the picture from the front in a pass, as any other pose.
 FRONTS = 3
 #: The unseen speakers among whose faces one is sought.
 GALLERY = 100
 FACE_EPOCHS, FACE_BATCH, FACE_LR, FACE_DECAY = 5, 32, 3e-3, 1e-2
-EPOCHS, BATCH, LR, DECAY = 6, 16, 8e-3, 1e-2
+EPOCHS, BATCH, LR, DECAY = 8, 16, 8e-3, 0.3
+#: In so many directions of a face vector a voice is listened to.
+DIRECTIONS = 5
 ALPHAS = tuple(10.0**k for k in range(-2, 6))
 TRAITS: tuple[str, ...] = (*drawn.TIED, *drawn.INDEPENDENT)
 NUMBERS = TRAITS[:7]
@@ -179,16 +181,19 @@ def system(seed: int) -> Speech2Face:
     data = speech("train")
     torch.manual_seed(seed)
     model = Speech2Face(Config.world()).freeze(face_networks(once(seed)))
+    seen = vectors(model, data.front)
+    model.gauge(seen)
     with cpu_threads(1):
         training.fit(
             model,
-            {"wave": data.wave, "vector": vectors(model, data.front)},
+            {"wave": data.wave, "vector": seen},
             epochs=EPOCHS,
             batch_size=BATCH,
             lr=LR,
             weight_decay=DECAY,
             seed=seed,
         )
+        model.settle(listen(model, data.wave), seen, DIRECTIONS)
     return model
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -656,6 +657,151 @@ def test_the_spread_stands_beside_the_mean() -> None:
     assert seen["last"][:, 5:].max() < 0.02
     both(moving)
     assert seen["last"][:, 5:].min() > 0
+
+
+# --- what the book adds to the paper --------------------------------------------------------------
+
+
+def test_the_paper_has_none_of_it() -> None:
+    paper, world = Config.paper(), Config.world()
+    assert paper.smooth == paper.shape == 0
+    assert paper.window / paper.rate == 0.025
+    assert world.smooth
+    assert world.shape
+    assert "units" not in dict(build().named_buffers())
+    assert set(face_loss(build(), *torch.randn(2, 3, 9))) == {"loss", "decoder", "vector", "person"}
+    assert count(VoiceEncoder(world)) == sum(r.weights for r in table(world))
+
+
+def test_throat_and_pitch_apart_by_a_loop() -> None:
+    config = replace(SMALL, smooth=5)
+    x = speech(2, 400).double()
+    found = compressed(x, config)
+    assert found.shape == (2, 2, 19, 33)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(40) / 40)
+    loud = np.abs(np.fft.rfft(x[1, 60:100].numpy() * hann, n=64)) ** 0.3
+    for f in (0, 1, 2, 17, 31, 32):  # fewer neighbours at the edges
+        near = loud[max(0, f - 2) : f + 3].mean()
+        np.testing.assert_allclose(found[1, :, 3, f], [near, loud[f] - near], atol=1e-7)
+    torch.testing.assert_close(compressed(-x, config), found)  # no phase
+    torch.testing.assert_close(compressed(2 * x, config), 2**0.3 * found)
+
+
+def test_mean_and_spread_are_torchs() -> None:
+    """The statistics that fc1 reads, against torch's; of a constant sound and of the shortest one
+    the slopes are finite."""
+    model = build(spread=True, smooth=5).voice
+    told = []
+    model.norm[-1].register_forward_hook(lambda m, given, out: told.append(given[0]))
+    maps = []
+    model.conv[-1].register_forward_hook(lambda m, given, out: maps.append(out))
+    model(speech())
+    mean, spread = maps[0].mean(2, keepdim=True), maps[0].std(2, keepdim=True, correction=0)
+    wanted = torch.relu(torch.cat([mean, spread], 1))
+    torch.testing.assert_close(told[0], wanted, atol=4e-3, rtol=0)
+    least = (least_frames(SMALL) - 1) * SMALL.hop + SMALL.window
+    for wave in (torch.zeros(2, 2000), torch.full((2, 2000), 0.5), speech(2, least)):
+        model.zero_grad()
+        model(wave).square().sum().backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    assert maps[-1].shape[2] == 1  # one step: its spread is 0
+    with pytest.raises(ValueError, match="needs at least"):
+        model(speech(2, least - 1))
+
+
+def test_the_term_of_the_points_by_a_loop() -> None:
+    model = build(shape=2.5, weights=(0.7, 3.0))
+    seen, heard = torch.randn(2, 5, 9)
+    plain = face_loss(model, seen, heard)
+    without = face_loss(build(weights=(0.7, 3.0)), seen, heard)["loss"]
+    apart = (model.decoder.shape(seen) - model.decoder.shape(heard)).detach()
+    torch.testing.assert_close(plain["shape"], apart.square().sum(1).mean())
+    torch.testing.assert_close(plain["loss"], without + 2.5 * plain["shape"])
+
+    known = torch.randn(200, 9, generator=torch.Generator().manual_seed(3))
+    points = model.gauge(known, shrink=0.0).decoder.shape(known).detach()
+    precision = np.linalg.inv(np.cov(points.numpy().T, bias=True))  # Mahalanobis
+    wanted = np.mean([x @ precision @ x for x in apart.numpy()])
+    assert float(face_loss(model, seen, heard)["shape"]) == pytest.approx(wanted, rel=1e-3)
+    # among known faces every direction now counts alike
+    units = np.cov((points @ model.units).numpy().T, bias=True)
+    np.testing.assert_allclose(units, np.eye(4), atol=1e-3)
+    with pytest.raises(ValueError, match="two faces or more"):
+        model.gauge(known[:1])
+
+
+def test_with_the_points_it_overfits_one_batch() -> None:
+    model = build(shape=2.0, smooth=5).train()
+    with torch.no_grad():
+        seen = 3 * model.face(pictures(6))
+    batch = {"wave": speech(6), "vector": seen}
+    model.gauge(seen)
+    floor = float(face_loss(model, seen, seen)["loss"])
+    before = float(model.loss(batch)["loss"].detach()) - floor
+    training.fit(model, batch, epochs=150, batch_size=6, lr=2e-2, progress=False)
+    after = float(model.train().loss(batch)["loss"].detach()) - floor
+    assert after < 0.1 * before
+
+
+def test_settled_is_reduced_rank_regression() -> None:
+    """With all directions it is least squares; with a few, the best map of that rank, measured in
+    standard deviations of the error: against scikit-learn's least squares and NumPy's SVD."""
+    from sklearn.linear_model import LinearRegression
+
+    g = torch.Generator().manual_seed(4)
+    model = build(hidden=12).double()
+    below = torch.rand(60, 12, generator=g, dtype=torch.float64)  # what the last layer reads
+    heard = model.voice.fc2(below).detach()
+    mix = torch.randn(9, 9, generator=g, dtype=torch.float64)
+    seen = heard @ mix / heard.std() + torch.randn(60, 9, generator=g, dtype=torch.float64)
+    before = copy.deepcopy(model.state_dict())
+
+    least = LinearRegression().fit(heard, seen).predict(heard)
+    full = model.settle(heard, seen, directions=9, shrink=0.0).voice.fc2(below).detach()
+    np.testing.assert_allclose(full, least, atol=1e-5)
+
+    model.load_state_dict(before)
+    few = model.settle(heard, seen, directions=2, shrink=0.0).voice.fc2(below).detach()
+    own = least - least.mean(0)
+    error = np.cov((seen.numpy() - least).T, bias=True)
+    root = np.linalg.cholesky(np.linalg.inv(error))
+    u, d, v = np.linalg.svd(own @ root, full_matrices=False)
+    wanted = (u[:, :2] * d[:2]) @ v[:2] @ np.linalg.inv(root) + least.mean(0)
+    np.testing.assert_allclose(few, wanted, atol=1e-5)
+    assert torch.linalg.matrix_rank(few - few.mean(0), rtol=1e-6) == 2
+    changed = [k for k, v in model.state_dict().items() if not torch.equal(v, before[k])]
+    assert changed == ["voice.fc2.weight", "voice.fc2.bias"]  # nothing else
+
+
+@pytest.mark.parametrize(
+    ("heard", "directions", "message"),
+    [
+        ((5, 9), 0, "1 to 9, got 0"),
+        ((5, 9), 10, "1 to 9, got 10"),
+        ((1, 9), 2, "two clips"),
+        ((5, 8), 2, "N, D"),
+    ],
+)
+def test_what_does_not_settle(heard: tuple[int, int], directions: int, message: str) -> None:
+    seen = torch.randn(heard[0], 9)
+    with pytest.raises(ValueError, match=message):
+        build().settle(torch.randn(heard), seen, directions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"smooth": 4}, "smooth must be odd"),
+        ({"smooth": 35}, "all 33 frequencies"),
+        ({"smooth": -1}, "at least 0"),
+        ({"smooth": True}, "at least 0"),
+        ({"shape": -1.0}, "shape must be a finite weight"),
+        ({"shape": math.nan}, "shape must be a finite weight"),
+    ],
+)
+def test_settings_that_cannot_be(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
 
 
 # --- devices --------------------------------------------------------------------------------------

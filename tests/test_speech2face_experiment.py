@@ -130,6 +130,18 @@ def test_the_seed_decides_and_faces_are_trained_once() -> None:
 
 
 @pytest.mark.usefixtures("few")
+def test_the_system_is_settled_and_measures_in_units() -> None:
+    model = experiment.system(3)
+    heard = experiment.listen(model, experiment.speech("train").wave).double()
+    rank = torch.linalg.matrix_rank(heard - heard.mean(0), rtol=1e-4)
+    assert rank == experiment.DIRECTIONS == 5
+    points = model.decoder.shape(experiment.vectors(model, experiment.speech("train").front))
+    spread = (points @ model.units).std(0)
+    assert not torch.allclose(model.units, torch.eye(14))
+    assert float(spread.max()) < 1.1  # standard deviations, each direction widened a little
+
+
+@pytest.mark.usefixtures("few")
 def test_no_face_network_hears(monkeypatch: pytest.MonkeyPatch) -> None:
     def deaf(split: str) -> None:
         raise AssertionError("face networks were given speech")

@@ -17,9 +17,12 @@ from mmtutor.kit import saving, training
 from mmtutor.kit.retrieval import ranks, same
 from mmtutor.kit.runtime import cpu_threads, device
 
-FACES = 975 / 360  # steps of the face networks, for each step of the voice encoder
+# Steps of the face networks, for each step of the voice encoder.
+FACES = {"world": 975 / 960, "small": 975 / 360}
 FACE_RATE, FACE_BATCH = 3e-3, 32
-PICTURES = 5  # in any pose, for each recording
+DIRECTIONS = 5  # of a face vector, in which a voice is listened to
+DECAY = 0.3  # of the voice encoder's weights
+PICTURES = 3  # in any pose, for each recording
 SECONDS = (2, 4, 5, 6)  # of speech, that the world's faces come with
 RATES = (8000, 16000)
 #: What is said beside every drawing.
@@ -41,16 +44,16 @@ class Imagining(Task):
     fixed = ("pixels", "people", "points", "feature")
     takes = ("steps", "batch", "lr")
     recipes: ClassVar[dict[str, Recipe]] = {
-        "world": Recipe(360, 16, 8e-3),
+        "world": Recipe(960, 16, 8e-3),
         "small": Recipe(1500, 16, 3e-3),
     }
     small: ClassVar[dict[str, Any]] = dict(
-        **dict(rate=16000, window=400, hop=160, n_fft=512, hidden=128),
+        **dict(rate=16000, window=800, hop=200, n_fft=1024),
         stack=(
             speech2face.Layer(24, (4, 4), (2, 2)),
             speech2face.Layer(48, (4, 4), (1, 2), 2),
             speech2face.Layer(64, (4, 4), (1, 2)),
-            speech2face.Layer(128, (4, 4), (1, 2)),
+            speech2face.Layer(128, (4, 4), (1, 3)),
         ),
     )
     lacks: ClassVar[dict[str, str]] = {
@@ -89,7 +92,7 @@ class Imagining(Task):
     def train(self, folder: Path, run: dict[str, Any]) -> training.History:
         from mmtutor.world import voices
 
-        config, size = self.settings(run), run["size"] or 2 * voices.TRAIN_SPEAKERS
+        config, size = self.settings(run), run["size"] or 4 * voices.TRAIN_SPEAKERS
         if size < 2:
             raise ValueError("two recordings are the least")
         with threads_of(run):
@@ -98,6 +101,7 @@ class Imagining(Task):
             model = speech2face.Speech2Face(config).freeze(faces)
             data = self.clips(config, "train", size, spoken=True)
             vectors = self.see(model, data["front"])
+            model.gauge(vectors)
             history = self.fit(
                 model,
                 {"wave": data["wave"], "vector": vectors},
@@ -105,9 +109,10 @@ class Imagining(Task):
                 run,
                 batch_size=min(run["batch"], size),
                 drop_last=True,
-                weight_decay=0.01,
+                weight_decay=DECAY,
                 warmup=0,
             )
+            model.settle(self.listen(model, data["wave"]), vectors, DIRECTIONS)
             match = speech2face.fit_match(self.listen(model, data["wave"]), vectors)
         saving.save(model.cpu(), folder, **match._asdict())
         return history
@@ -141,7 +146,7 @@ class Imagining(Task):
             lr=FACE_RATE,
             weight_decay=0.01,
             warmup=0,
-            max_steps=max(1, round(FACES * run["steps"])),
+            max_steps=max(1, round(FACES[run["scale"]] * run["steps"])),
             checkpoint=folder / runs.part("faces"),
             accumulate=1,  # its batches are its own
         )
