@@ -51,17 +51,11 @@ def of_two_teachers() -> Iterator[tuple[str, str, str]]:
         bare = f"{one.mean:.2f}"
         return f"{bare} [{one.low:.2f}, {one.high:.2f}]".replace("-", "−") if minus else bare
 
-    both, sees, goes, silent = (
-        "both teachers",
-        "objects alone",
-        "places alone",
-        list(places.PARTS)[-1],
-    )
+    both, sees, goes = "both teachers", "objects alone", "places alone"
     alike, thing, ground = "both, weighed alike", "things named", "grounds named"
     for words in (
-        f"{m(silent, ground)} is what always the most frequent",
-        f"{m(silent, thing)} are named on silent grounds, {m(sees, thing)} on sounding ones",
-        f"a little more: {m(both, thing)}.",
+        f"alone names {Runs('C39').mean('named')} where the grounds are silent",
+        f"and {m(sees, thing)} where they sound. With the second teacher it is {m(both, thing)}.",
         f"({m(both, 'grounds, probe')} against {m(goes, 'grounds, probe')})",
         f"names {m(alike, ground)} of the grounds and only {m(alike, thing)} of the things",
         f"ahead of that of places alone, by {m(both, 'words, probe', goes)}; against",
