@@ -94,8 +94,9 @@ class Config:
         window: samples in a frame (a Hann window).
         hop: samples from one frame to the next.
         n_fft: samples of the Fourier transform; a frame is filled up with zeros.
-        power: to which the real and the imaginary part are raised, the sign kept.
-        smooth: so many frequencies, an odd number, over which the magnitude, raised to ``power``,
+        power: to which the magnitude is raised; without ``smooth`` the real and the imaginary part
+            each, the sign kept.
+        smooth: so many frequencies, an odd number from 3 on, over which the magnitude, raised to ``power``,
             is averaged: that speaks of the throat. What is left are the stripes of the pitch. The
             voice encoder reads these two. 0: real and imaginary part, as in the paper.
         stack: the convolutions of the voice encoder.
@@ -171,10 +172,11 @@ class Config:
             )
         if isinstance(self.smooth, bool) or not isinstance(self.smooth, int) or self.smooth < 0:
             raise ValueError(f"smooth must be a whole number of at least 0, got {self.smooth!r}")
-        if self.smooth and (self.smooth % 2 == 0 or self.smooth > self.n_fft // 2 + 1):
+        most = self.n_fft // 2 + 1
+        if self.smooth and (self.smooth % 2 == 0 or not 3 <= self.smooth <= most):
             raise ValueError(
-                f"smooth must be odd, and at most all {self.n_fft // 2 + 1} frequencies, got "
-                f"{self.smooth}"
+                f"smooth must be 0, or odd and from 3 to all {most} frequencies (with 1 nothing "
+                f"would be left beside the mean), got {self.smooth}"
             )
         if not 0 < self.power <= 1:
             raise ValueError(f"power must lie in (0, 1], got {self.power}")
@@ -551,14 +553,22 @@ class Speech2Face(nn.Module):
         Args:
             vectors: of known faces, (N, D), two or more.
             shrink: as for :func:`fit_match`.
+
+        Raises:
+            ValueError: vectors of another shape, fewer than two, not finite, or all alike; or a
+                shrink out of range.
+            TypeError: a model in half precision.
         """
-        if vectors.ndim != 2 or len(vectors) < 2:
-            raise ValueError(
-                f"vectors must be those of two faces or more, (N, D), got {tuple(vectors.shape)}"
-            )
+        check_shrink(shrink)
+        check_known(vectors, "vectors", self.config.feature)
         if self.config.shape:
-            vectors = check_features(vectors, (self.config.feature,))
-            points = self.decoder.shape(vectors.to(self.decoder.start.weight))
+            weight = self.decoder.start.weight
+            if weight.dtype not in (torch.float32, torch.float64):
+                raise TypeError(
+                    f"gauge a model in float32, and cast it afterwards; got {weight.dtype}"
+                )
+            points = self.decoder.shape(vectors.to(weight))
+            check_known(points, "the points of the faces", self.config.points)
             self.units.copy_(torch.linalg.cholesky(inverse(points - points.mean(0), shrink)))
         return self
 
@@ -579,16 +589,27 @@ class Speech2Face(nn.Module):
             shrink: as for :func:`fit_match`.
 
         Raises:
-            ValueError: shapes that differ, fewer than two clips, or no direction.
+            ValueError: shapes that differ, fewer than two clips, vectors that are not finite or all
+                alike, no direction, or a shrink out of range.
+            TypeError: directions that are no whole number, or a model in half precision.
         """
         if heard.shape != seen.shape or heard.ndim != 2 or len(heard) < 2:
             raise ValueError(
                 "heard and seen must both be (N, D), of two clips or more, got "
                 f"{tuple(heard.shape)} and {tuple(seen.shape)}"
             )
+        check_shrink(shrink)
+        for name, own in (("heard", heard), ("seen", seen)):
+            check_known(own, name, self.config.feature)
+        if isinstance(directions, bool) or not isinstance(directions, int):
+            raise TypeError(f"directions must be a whole number, got {directions!r}")
         if not 1 <= directions <= heard.shape[1]:
             raise ValueError(f"directions must lie in 1 to {heard.shape[1]}, got {directions}")
         last = self.voice.fc2
+        if last.weight.dtype not in (torch.float32, torch.float64):
+            raise TypeError(
+                f"settle a model in float32, and cast it afterwards; got {last.weight.dtype}"
+            )
         heard, seen = heard.to(last.weight), seen.to(last.weight)
         mean, usual = heard.mean(0), seen.mean(0)
         line = few_directions(heard - mean, seen - usual, directions, shrink)
@@ -729,16 +750,20 @@ def distil_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
 @torch.enable_grad()
 def pulls(model: Speech2Face, seen: Tensor, heard: Tensor) -> dict[str, float]:
     """How hard each term of :func:`face_loss`, without its weight, pulls at the heard vectors: the
-    mean length of its gradient. The paper chose λ₁ and λ₂ such that the weighted terms pull alike.
+    mean length of its gradient. The paper chose λ₁ and λ₂ such that its weighted terms pull alike;
+    ``"shape"`` is among them if it counts.
     """
     found = {}
     heard = heard.detach()
-    for name in ("decoder", "vector", "person"):
+    for name in ("decoder", "vector", "person", "shape")[: 3 + (model.config.shape > 0)]:
         v = heard.clone().requires_grad_()
         if name == "decoder":
             term = (model.decoder.first(seen) - model.decoder.first(v)).abs().sum()
         elif name == "vector":
             term = (F.normalize(seen, dim=1) - F.normalize(v, dim=1)).square().sum()
+        elif name == "shape":
+            apart = model.decoder.shape(seen) - model.decoder.shape(v)
+            term = (apart @ model.units).square().sum()
         else:
             logits = model.face.people(seen), model.face.people(v)
             term = len(v) * distil_loss(*logits, model.config.temperature)
@@ -810,6 +835,24 @@ def few_directions(x: Tensor, y: Tensor, directions: int, shrink: float) -> Tens
     *_, axes = torch.linalg.svd(x @ line @ units, full_matrices=False)  # the most telling first
     few = axes[:directions].T @ axes[:directions]  # onto them
     return line @ units @ few @ torch.linalg.inv(units)
+
+
+def check_shrink(shrink: float) -> None:
+    """Raise a ValueError unless this is a share."""
+    if not 0 <= shrink <= 1:
+        raise ValueError(f"shrink must be a share, from 0 to 1, got {shrink}")
+
+
+def check_known(x: Tensor, name: str, size: int) -> None:
+    """Raise a ValueError unless these are (N, size) for two faces or more, finite and not all
+    alike: what is measured against them is measured in their spread."""
+    if x.ndim != 2 or len(x) < 2 or x.shape[1] != size:
+        raise ValueError(f"{name} must be (N, {size}), of two or more, got {tuple(x.shape)}")
+    if not x.isfinite().all():
+        raise ValueError(f"{name} must be finite, but there is NaN or infinity in them")
+    x = x.double()
+    if float(x.std(0).amax()) <= 1e-5 * float(x.abs().amax()):
+        raise ValueError(f"{name} are all alike, so they have no spread to measure in")
 
 
 def inverse(x: Tensor, shrink: float) -> Tensor:

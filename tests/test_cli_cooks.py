@@ -271,6 +271,17 @@ def write_wav(path: Path, seconds: float, rate: int = 8000, loud: float = 0.3) -
     return path
 
 
+def test_the_command_gauges_and_settles(dreamer: Path) -> None:
+    """As the chapter does: points in units of the known faces, answers in five directions."""
+    from mmtutor.cli.imagining import DIRECTIONS
+    from mmtutor.kit import saving
+    from mmtutor.speech2face import Speech2Face
+
+    model, _ = saving.load(Speech2Face, dreamer)
+    assert not torch.equal(model.units, torch.eye(len(model.units)))
+    assert torch.linalg.matrix_rank(model.voice.fc2.weight.double(), rtol=1e-4) == DIRECTIONS == 5
+
+
 def test_it_draws_what_it_imagines_and_says_that_it_is_nobody(
     dreamer: Path, tmp_path: Path
 ) -> None:

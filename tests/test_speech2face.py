@@ -317,10 +317,13 @@ def test_distillation_is_the_librarys_cross_entropy() -> None:
 
 
 def test_pulls_are_gradients() -> None:
-    """By finite differences, in double precision."""
-    model = build().double()
+    """By finite differences, in double precision; each term that counts has its pull."""
+    assert set(pulls(build(), *torch.randn(2, 3, 9))) == {"decoder", "vector", "person"}
+    model = build(shape=2.0).double()
+    model.gauge(torch.randn(30, 9, dtype=torch.float64))
     seen, heard = torch.randn(2, 3, 9, dtype=torch.float64)
     found = pulls(model, seen, heard)
+    assert set(found) == set(face_loss(model, seen, heard)) - {"loss"}
     for name, length in found.items():
         grad = torch.zeros_like(heard)
         for b in range(3):
@@ -726,8 +729,44 @@ def test_the_term_of_the_points_by_a_loop() -> None:
     # among known faces every direction now counts alike
     units = np.cov((points @ model.units).numpy().T, bias=True)
     np.testing.assert_allclose(units, np.eye(4), atol=1e-3)
-    with pytest.raises(ValueError, match="two faces or more"):
-        model.gauge(known[:1])
+
+
+def test_gauge_widens_each_direction_a_little() -> None:
+    """Its share of the mean variance, 0.1 where nothing is said: against NumPy."""
+    model = build(shape=2.5)
+    known = torch.randn(200, 9, generator=torch.Generator().manual_seed(3))
+    points = model.gauge(known).decoder.shape(known).detach().double().numpy()
+    own = np.cov(points.T, bias=True)
+    wider = 0.9 * own + 0.1 * np.trace(own) / 4 * np.eye(4)
+    units = model.units.double().numpy()
+    np.testing.assert_allclose(units @ units.T, np.linalg.inv(wider), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("known", "shrink", "message"),
+    [
+        (torch.randn(1, 9), 0.1, "of two or more"),
+        (torch.randn(4, 8), 0.1, r"\(N, 9\)"),
+        (torch.ones(50, 9), 0.1, "all alike"),
+        (torch.zeros(3, 9), 0.1, "all alike"),
+        (torch.full((4, 9), math.inf), 0.1, "NaN or infinity"),
+        (torch.randn(4, 9), 2.0, "a share, from 0 to 1, got 2.0"),
+        (torch.randn(4, 9), math.nan, "a share, from 0 to 1, got nan"),
+    ],
+)
+def test_what_gives_no_gauge(known: torch.Tensor, shrink: float, message: str) -> None:
+    model = build(shape=2.5)
+    with pytest.raises(ValueError, match=message):
+        model.gauge(known, shrink)
+    assert torch.equal(model.units, torch.eye(4))  # as it was
+
+
+def test_half_precision_is_cast_afterwards() -> None:
+    model = build(shape=2.5).half()
+    with pytest.raises(TypeError, match="gauge a model in float32"):
+        model.gauge(torch.randn(4, 9))
+    with pytest.raises(TypeError, match="settle a model in float32"):
+        model.settle(torch.randn(4, 9), torch.randn(4, 9))
 
 
 def test_with_the_points_it_overfits_one_batch() -> None:
@@ -788,10 +827,53 @@ def test_what_does_not_settle(heard: tuple[int, int], directions: int, message: 
         build().settle(torch.randn(heard), seen, directions)
 
 
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (torch.full((6, 9), 0.7), "all alike"),
+        (torch.full((6, 9), math.nan), "NaN or infinity"),
+    ],
+)
+def test_bad_vectors_leave_the_last_layer_alone(
+    which: int, wrong: torch.Tensor, message: str
+) -> None:
+    model = build()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    pair = [torch.randn(6, 9), torch.randn(6, 9)]
+    pair[which] = wrong
+    with pytest.raises(ValueError, match=f"{('heard', 'seen')[which]} .*{message}"):
+        model.settle(*pair)
+    with pytest.raises(ValueError, match=r"must be \(N, 9\)"):
+        model.settle(torch.randn(6, 5), torch.randn(6, 5), 2)
+    with pytest.raises(ValueError, match="a share, from 0 to 1"):
+        model.settle(torch.randn(6, 9), torch.randn(6, 9), shrink=-1)
+    for directions in (2.5, True):
+        with pytest.raises(TypeError, match="directions must be a whole number"):
+            model.settle(torch.randn(6, 9), torch.randn(6, 9), directions)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_settling_smooths_by_its_share() -> None:
+    """With all directions and a share: (C + s·mean·1)⁻¹ Xᵀ Y, against NumPy."""
+    g = torch.Generator().manual_seed(5)
+    model = build(hidden=12).double()
+    below = torch.rand(30, 12, generator=g, dtype=torch.float64)
+    heard = model.voice.fc2(below).detach()
+    seen = torch.randn(30, 9, generator=g, dtype=torch.float64)
+    x, y = (own.numpy() - own.numpy().mean(0) for own in (heard, seen))
+    own = x.T @ x / 30
+    wider = 0.8 * own + 0.2 * np.trace(own) / 9 * np.eye(9)
+    wanted = x @ np.linalg.inv(wider) @ (x.T @ y / 30) + seen.numpy().mean(0)
+    found = model.settle(heard, seen, directions=9, shrink=0.2).voice.fc2(below).detach()
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"smooth": 4}, "smooth must be odd"),
+        ({"smooth": 4}, "smooth must be 0, or odd"),
+        ({"smooth": 1}, "from 3 to all 33"),
         ({"smooth": 35}, "all 33 frequencies"),
         ({"smooth": -1}, "at least 0"),
         ({"smooth": True}, "at least 0"),
