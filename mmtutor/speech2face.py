@@ -210,7 +210,7 @@ class Config:
 
     @classmethod
     def world(cls, **changes: Any) -> Config:
-        """Trains on two CPU cores in about two minutes, faces and voices together.
+        """Trains on two CPU cores in about three minutes, faces and voices together.
 
         It hears otherwise than the paper: in frames of 50 ms, in which the stripes of a low pitch
         stand apart, without the phase, throat and pitch apart (Fant 1960). Its middle is narrow,

@@ -143,6 +143,51 @@ def test_what_is_measured(few: chapter.Videos, monkeypatch: pytest.MonkeyPatch) 
     assert not torch.equal(experiment.waves("test"), chapter.videos("test").wave)
 
 
+def test_the_layer_is_chosen_on_kept_back_sounds(
+    few: chapter.Videos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each task seven tenths of the training sounds are learnt from and three asked about, layer
+    by layer; the test sounds are asked about once, on the layer that was best."""
+    asked = []
+
+    def probe(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray) -> float:
+        asked.append((len(y), y_test))
+        return x.shape[1] / 1000  # the widest layer is the best
+
+    monkeypatch.setattr(chapter, "probe", probe)
+    tasks = {"words": (few.wave[:20], np.arange(20), few.wave[20:35], np.arange(100, 115))}
+    monkeypatch.setattr(experiment, "tasks", lambda grounds_sound=True: tasks)
+    with pytest.raises(KeyError, match="things"):  # the mean needs all three
+        experiment.probed(experiment.student(4))
+    *chosen, last = asked
+    assert {n for n, _ in chosen} == {14}
+    assert all(set(y.tolist()) == set(range(14, 20)) for _, y in chosen)
+    assert last[0] == 20
+    assert last[1].tolist() == list(range(100, 115))
+
+
+def test_each_part_hears_and_weighs_what_it_says(
+    few: chapter.Videos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = []
+
+    def learn(model: SoundNet, batch: dict, epochs: int, seed: int) -> None:
+        heard.append((model.config.weights, bool(torch.equal(batch["wave"], few.wave))))
+
+    monkeypatch.setattr(chapter, "learn", learn)
+    for weights, grounds_sound in experiment.PARTS.values():
+        experiment.student.__wrapped__(5, weights, grounds_sound)
+    one = experiment.WEIGHTS
+    assert heard == [
+        (one, False),
+        ((1.0, 0.0), False),
+        ((0.0, 1.0), False),
+        ((1.0, 1.0), False),
+        (one, True),
+    ]
+    assert one == (1.0, 0.25)
+
+
 def test_naming_reads_the_right_head(few: chapter.Videos) -> None:
     """A student whose heads say what is true names everything."""
     test = chapter.videos("test")

@@ -173,6 +173,8 @@ def play_ground(
         ValueError: no such ground, or a number out of range.
         TypeError: an argument of the wrong type.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be the name of a ground, not {name!r}")
     if name not in BACKGROUNDS:
         raise ValueError(f"no ground is called {name!r}; there are {', '.join(BACKGROUNDS)}")
     take = _check_whole("take", take, 0, 2**31)

@@ -95,6 +95,8 @@ def test_every_eight_rows_have_each_ground_once():
     assert rows["label"] == [*range(8), *range(8)]
     assert len({w.tobytes() for w in rows["wave"]}) == 16
     assert {w.dtype for w in rows["wave"]} == {np.dtype(np.int16)}
+    other = places.DATASETS["ambience"].build("train", range(16, 32), 1, RATE)["wave"]
+    assert not {w.tobytes() for w in rows["wave"]} & {w.tobytes() for w in other}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +107,7 @@ def test_every_eight_rows_have_each_ground_once():
         ({"seconds": float("nan")}, ValueError, "seconds must lie between"),
         ({"seconds": "2"}, TypeError, "seconds must be a number"),
         ({"sample_rate": 100}, ValueError, "sample_rate|4,?000"),
+        ({"name": 5}, TypeError, "name must be the name of a ground, not 5"),
         ({"take": -1}, ValueError, "take must lie between 0"),
         ({"take": 1.5}, TypeError, "take must be a whole number"),
     ],
